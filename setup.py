@@ -21,7 +21,9 @@ setup(
     author=cfg['author'],
     license_expression=cfg['license'], keywords=cfg['keywords'].split(), classifiers=lines('classifiers'),
     python_requires=f">={cfg['min_python']}",
-    packages=find_packages(include=[lib, f'{lib}.*']),
+    license_files=['LICENSE'],
+    packages=find_packages(include=[lib, f'{lib}.*']), include_package_data=False,
+    package_data={lib: [f'backbones/**/*.{ext}' for ext in ('safetensors', 'json', 'md')]},
     install_requires=lines('requirements'), extras_require={'data': lines('data_requirements'), 'dev': lines('dev_requirements')},
     entry_points={'console_scripts': lines('console_scripts'), 'nbdev': [f'{lib}={lib}._modidx:d']},
 )

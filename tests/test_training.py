@@ -1,0 +1,249 @@
+"The loop and the three stages: what must stay true whatever is changed."
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ulmfit_nb.awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, NO_DROPOUT, LanguageModel
+from ulmfit_nb.classifier import RECIPES, ClasBatches, TextClassifier, finetune_classifier, pad_docs, predict_logits, recipe_phases
+from ulmfit_nb.corpus import Corpus, InputError
+from ulmfit_nb.language_model import LMBatches, lm_metrics, train_lm
+from ulmfit_nb.training import NTASGD, NonFiniteLoss, Phase, TrainConfig, Trainer
+
+CPU = TrainConfig(device='cpu')
+SIZE = (12, 20, 2)
+
+@pytest.fixture(autouse=True, scope='module')
+def one_thread():
+    "Models this small lose time to threads."
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n)
+
+def corpus(n=40, vocab=50, seed=0, longest=60):
+    "Documents of random ids: BOS, then words of which each is likely to follow the one before."
+    rng = np.random.default_rng(seed)
+    docs = [np.r_[2, (np.cumsum(rng.integers(0, 3, rng.integers(1, longest))) + rng.integers(40)) % (vocab-5) + 5] for _ in range(n)]
+    return Corpus.from_docs([d.astype(np.int32) for d in docs], vocab)
+
+def lm(vocab=50, drops=LM_DROPOUTS, seed=0):
+    torch.manual_seed(seed)
+    return LanguageModel(AWDLSTM(vocab, SIZE, drops))
+
+def equal(a, b): return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+# ---- batches ----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('bs,bptt,variable,backward', [(1, 7, False, False), (4, 10, True, False), (7, 70, True, True), (64, 3, False, False), (1000, 70, True, False)])
+def test_every_token_is_a_target_once(bs, bptt, variable, backward):
+    c = corpus()
+    src = LMBatches(c, bs, bptt, variable=variable, backward=backward)
+    for epoch in range(2):
+        cols = [[] for _ in range(src.bs)]
+        for b in src.batches(epoch):
+            x, t = b.inputs['ids'].numpy(), b.inputs['targets'].numpy()
+            assert b.n == (t >= 0).sum() and x.min() >= 0
+            for col, xs, ts in zip(cols, x, t): col += list(zip(xs[ts >= 0], ts[ts >= 0]))
+        stream = [cols[0][0][0]]
+        for col in cols:
+            assert col[0][0] == stream[-1]                  # a stream begins where the one before ends
+            for x, t in col: assert x == stream[-1]; stream.append(t)
+        perm = src._order(epoch)[0]
+        want = np.concatenate([np.r_[c[i][:1], c[i][:0:-1]] if backward else c[i] for i in perm])
+        assert np.array_equal(stream, want)
+        assert sorted(perm) == list(range(len(c)))
+
+def test_epochs_differ_and_seeds_repeat():
+    c = corpus()
+    first = lambda seed, epoch: next(iter(LMBatches(c, 4, seed=seed).batches(epoch))).inputs['ids']
+    a, b = first(0, 0), first(0, 1)
+    assert a.shape != b.shape or not torch.equal(a, b)
+    assert torch.equal(first(3, 2), first(3, 2))
+
+def test_rate_is_rescaled_by_the_length():
+    for b in LMBatches(corpus(), 2, 20).batches(): assert b.lr_scale == b.inputs['ids'].shape[1]/20
+
+# ---- resume -----------------------------------------------------------------------------------------------------
+
+def lm_trainer(path, opt='adam', accumulate=1):
+    c = corpus(120)
+    cfg = replace(CPU, opt=opt, accumulate=accumulate, eval_every=3)
+    held = LMBatches(corpus(8, seed=1), 4, variable=False, shuffle=False)
+    return Trainer(lm(), LMBatches(c, 8, 12), [Phase(1.5, .01 if opt == 'adam' else 1.), Phase(1, .004, train=1)], cfg, lambda m: lm_metrics(m, held), path, progress=False)
+
+def clas_trainer(path, **_):
+    c = corpus(60)
+    model = TextClassifier(lm(seed=1).backbone, 3, CLAS_DROPOUTS*.5, bptt=15, max_len=40)
+    src = ClasBatches([c[i] for i in range(len(c))], np.arange(60) % 3, 8)
+    return Trainer(model, src, recipe_phases('freez', 4, 5), replace(CPU, clip=1.), None, path, progress=False)
+
+@pytest.mark.parametrize('make,kw', [(lm_trainer, {}), (lm_trainer, dict(opt='ntasgd')), (lm_trainer, dict(accumulate=3)), (clas_trainer, {})])
+def test_interrupted_and_resumed_equals_uninterrupted(make, kw, tmp_path):
+    whole = make(tmp_path/'whole', **kw)
+    whole.fit()
+    part = make(tmp_path/'part', **kw)
+    cuts = [2, 5, whole.step//2, whole.step-2]
+    for k in cuts:
+        part.fit(steps=k)
+        assert part.step == k and not part.done
+        torch.manual_seed(99)                               # whatever happens in between
+        part = make(tmp_path/'part', **kw)
+        assert part.resume()
+    part.fit()
+    assert part.done and part.step == whole.step
+    assert equal(whole.model, part.model)
+    strip = lambda h: [{k: v for k, v in r.items() if k != 'seconds' and not k.endswith('/s')} for r in h]
+    assert strip(whole.history) == strip(part.history)
+    assert (tmp_path/'part'/'history.csv').read_text().count('\n') == len(whole.history)+1
+
+def test_two_runs_with_one_seed_are_equal(tmp_path):
+    a, b = lm_trainer(None), lm_trainer(None)
+    a.fit(); b.fit()
+    assert equal(a.model, b.model)
+
+def test_resume_refuses_other_settings(tmp_path):
+    lm_trainer(tmp_path).fit(steps=2)
+    with pytest.raises(InputError, match='other settings'): lm_trainer(tmp_path, opt='sgd').resume()
+
+def test_damaged_checkpoint(tmp_path):
+    lm_trainer(tmp_path).fit(steps=2)
+    f = tmp_path/'last.pt'
+    f.write_bytes(f.read_bytes()[:1000])
+    with pytest.raises(InputError, match='damaged'): lm_trainer(tmp_path).resume()
+
+def test_checkpoint_runs_no_code(tmp_path):
+    import pickle
+    class Evil:
+        def __reduce__(self): return (exec, ('raise SystemExit(7)',))
+    (tmp_path/'last.pt').write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(InputError, match='damaged'): lm_trainer(tmp_path).resume()
+
+# ---- freezing ---------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('recipe', RECIPES)
+def test_each_phase_trains_exactly_its_groups(recipe):
+    c = corpus(30)
+    model = TextClassifier(lm().backbone, 2, CLAS_DROPOUTS*.5, 15, 40)
+    src = ClasBatches([c[i] for i in range(30)], np.arange(30) % 2, 8)
+    phases = recipe_phases(recipe, 4, 6)
+    t = Trainer(model, src, phases, CPU, progress=False)
+    for i, ph in enumerate(phases):
+        before = [[p.detach().clone() for p in g] for g in t.groups]
+        while t.phase == i: t.fit(steps=t.step+1)
+        moved = [any(not torch.equal(p, q) for p, q in zip(g, old)) for g, old in zip(t.groups, before)]
+        assert [j for j, m in enumerate(moved) if m] == ph.unfrozen(4)
+    want = dict(freez=[[3], [2, 3], [1, 2, 3], [0, 1, 2, 3]], full=[[0, 1, 2, 3]], last=[[3]], **{'from-scratch': [[0, 1, 2, 3]], 'chain-thaw': [[3], [0], [1], [2], [0, 1, 2, 3]]})
+    assert [ph.unfrozen(4) for ph in phases] == want[recipe]
+    assert all(p.requires_grad for p in model.parameters())
+
+# ---- prediction -------------------------------------------------------------------------------------------------
+
+def test_prediction_depends_on_the_text_alone():
+    rng = np.random.default_rng(0)
+    docs = [np.r_[2, rng.integers(5, 50, n-1)] for n in (1, 69, 70, 71, 1400, 5000, 3, 140, 1401, 20)]
+    torch.manual_seed(0)
+    model = TextClassifier(AWDLSTM(50, SIZE), 3).eval()
+    model.backbone.encoder.weight.data.normal_()           # make every token matter
+    alone = torch.cat([predict_logits(model, [d]) for d in docs])
+    for bs in (2, 3, 10):
+        for order in (np.arange(10), rng.permutation(10)):
+            got = predict_logits(model, [docs[i] for i in order], bs)
+            torch.testing.assert_close(got, alone[order], atol=1e-5, rtol=0)
+    ids, lengths = pad_docs(docs)
+    torch.testing.assert_close(model(ids, lengths), alone, atol=1e-5, rtol=0)
+    torch.testing.assert_close(model(torch.cat([ids, torch.ones(10, 500, dtype=torch.long)], 1), lengths), alone, atol=1e-5, rtol=0)
+
+def test_every_token_in_the_window_is_read():
+    torch.manual_seed(0)
+    model = TextClassifier(AWDLSTM(50, SIZE), 2).eval()
+    model.backbone.encoder.weight.data.normal_()
+    doc = np.r_[2, np.random.default_rng(0).integers(5, 50, 19)]
+    base = predict_logits(model, [doc, np.full(100, 7)])[0]
+    for i in range(len(doc)):
+        other = doc.copy(); other[i] = 5 + (doc[i]-4) % 45
+        assert not torch.equal(predict_logits(model, [other, np.full(100, 7)])[0], base)
+
+def test_padding_gets_zero_gradient():
+    torch.manual_seed(0)
+    model = TextClassifier(AWDLSTM(50, SIZE), 2, CLAS_DROPOUTS*.5)
+    rng = np.random.default_rng(0)
+    ids, lengths = pad_docs([rng.integers(5, 50, n) for n in (4, 150, 71, 9)])
+    embedded = []
+    hook = model.backbone.encoder.register_forward_hook(lambda m, i, o: (o.retain_grad(), embedded.append((i[0], o))) and None)
+    model(ids, lengths, torch.tensor([0, 1, 0, 1])).loss.backward()
+    hook.remove()
+    assert model.backbone.encoder.weight.grad[1].abs().sum() == 0
+    for i, o in embedded:
+        assert o.grad[i == 1].abs().sum() == 0
+        assert o.grad[i != 1].abs().sum() > 0
+
+def test_window_limits_what_is_pooled_but_not_what_is_read():
+    torch.manual_seed(0)
+    model = TextClassifier(AWDLSTM(50, SIZE, NO_DROPOUT), 2, NO_DROPOUT, bptt=10, max_len=25)
+    doc = torch.randint(5, 50, (2, 60))
+    seen = []
+    hook = model.backbone.encoder.register_forward_hook(lambda m, i, o: seen.append(o.requires_grad))
+    pooled = model.pool(doc, torch.tensor([60, 60]))
+    hook.remove()
+    h = model.backbone(doc)[0][-1][:, -25:]
+    want = torch.cat([h[:, -1], h.amax(1), h.mean(1)], 1)
+    torch.testing.assert_close(pooled, want)
+    assert seen == [False]*3 + [True]*3
+
+def test_last_batch_of_one_trains():
+    c = corpus(33)
+    src = ClasBatches([c[i] for i in range(33)], np.arange(33) % 2, 32)
+    sizes = [len(b.inputs['labels']) for b in src.batches()]
+    assert sum(sizes) == 33 and min(sizes) >= 2 and len(sizes) == src.n_batches(0)
+    finetune_classifier(TextClassifier(lm().backbone, 2), src.docs, src.labels, epochs=1, bs=32, cfg=CPU, progress=False)
+
+# ---- faults -----------------------------------------------------------------------------------------------------
+
+def test_non_finite_loss_stops_and_keeps_the_last_checkpoint(tmp_path):
+    t = lm_trainer(tmp_path)
+    t.fit(steps=3)
+    t.model.backbone.rnns[0].weight_ih_l0.data[0, 0] = math.nan
+    with pytest.raises(NonFiniteLoss, match='not finite at step'): t.fit()
+    u = lm_trainer(tmp_path)
+    u.resume()
+    assert u.step == 3 and all(torch.isfinite(p).all() for p in u.model.parameters())
+
+def test_best_and_last_are_kept(tmp_path):
+    t = lm_trainer(tmp_path)
+    t.fit()
+    best = min(r['valid_loss'] for r in t.history)
+    t.load_best()
+    assert lm_metrics(t.model, LMBatches(corpus(8, seed=1), 4, variable=False, shuffle=False))['valid_loss'] == pytest.approx(best, abs=1e-6)
+
+def test_ntasgd_averages_once_progress_stops():
+    p = nn.Parameter(torch.tensor([1.]))
+    opt = NTASGD([p], lr=.1, n=2)
+    def step(): p.grad = torch.tensor([p.item()*0 + 1.]); opt.step()
+    for loss in (5., 4., 3., 2.): opt.observe(loss); step()
+    assert not opt.averaging
+    for loss in (2.5, 2.6): opt.observe(loss)
+    assert not opt.averaging                                # 2.6 is better than 3., the best of those two checks ago and before
+    opt.observe(2.7)                                        # worse than 2.
+    assert opt.averaging
+    start = p.item()
+    for _ in range(4): step()
+    with opt.averaged(): assert p.item() == pytest.approx(np.mean([start-.1*k for k in range(1, 5)]))
+    assert p.item() == pytest.approx(start-.4)
+
+def test_accumulation_equals_the_larger_batch():
+    c = corpus(32, longest=30)
+    docs, labels = [c[i] for i in range(32)], np.arange(32) % 2
+    def run(bs, acc):
+        torch.manual_seed(0)
+        model = TextClassifier(AWDLSTM(50, SIZE, NO_DROPOUT), 2, NO_DROPOUT)
+        model.head = nn.Sequential(nn.Identity(), nn.Identity(), nn.Linear(36, 2))
+        src = ClasBatches(docs, labels, bs)
+        order = next(iter(ClasBatches(docs, labels, 32).batches())).inputs
+        src.batches = lambda epoch, skip=0: iter([type(b)(dict(ids=order['ids'][i:i+bs], lengths=order['lengths'][i:i+bs], labels=order['labels'][i:i+bs]), bs) for i in range(0, 32, bs) for b in [next(iter(ClasBatches(docs, labels, 32).batches()))]])
+        Trainer(model, src, [Phase(1, .1, schedule='constant')], replace(CPU, opt='sgd', accumulate=acc, clip=None, wd=0), progress=False).fit()
+        return torch.cat([p.detach().ravel() for p in model.parameters()])
+    torch.testing.assert_close(run(8, 4), run(32, 1), atol=1e-6, rtol=1e-5)
