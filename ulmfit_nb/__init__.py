@@ -2,15 +2,17 @@
 __version__ = "0.1.0"
 
 _homes = dict(
-    corpus='Corpus InputError read_rows read_texts read_labelled docs_corpus get_data list_data',
+    corpus='Corpus InputError read_rows read_texts read_labelled get_data list_data',
+    docs_corpus='docs_task',
     tokenization='Tokenizer',
     awd_lstm='AWDLSTM LanguageModel Dropouts Size',
     schedules='stlr clr sgdr one_cycle',
-    training='TrainConfig Trainer',
-    language_model='pretrain generate perplexity',
-    fine_tuning='finetune_lm',
+    training='Phase TrainConfig Trainer',
+    language_model='LMBatches pretrain perplexity generate save_backbone load_backbone',
+    fine_tuning='transfer_vocab finetune_lm',
     classifier='TextClassifier finetune_classifier',
-    ulmfit='ULMFiT')
+    ulmfit='ULMFiT',
+    results='baseline record_result read_results')
 _home = {name: module for module, names in _homes.items() for name in names.split()}
 
 def __getattr__(name):

@@ -50,7 +50,7 @@ def finish_run(run:Path):
     import shutil
     shutil.rmtree(run)
 
-# %% ../nbs/14_cli.ipynb #65271937
+# %% ../nbs/14_cli.ipynb #34729a77
 def common_options(p):
     "Options of all commands that train."
     p.add_argument('--resume', action='store_true', help='go on with the unfinished run in --out')
@@ -68,7 +68,7 @@ def file_stamp(path) -> list:
 def cmd_train(a):
     "Fine-tune language model and classifier on a table of texts and labels."
     texts,labels = read_labelled(a.data, a.text, a.label)
-    extra = list(read_texts(a.unlabelled, a.text)) if a.unlabelled else None
+    extra = list(read_texts([Path(f) for f in a.unlabelled], a.text)) if a.unlabelled else None
     opts = {k: getattr(a, k) for k in ('backbone', 'direction', 'size', 'kind', 'lm_epochs', 'epochs', 'lr', 'lm_lr', 'bs', 'recipe', 'precision', 'device')}
     what = dict(command='train', data=file_stamp(a.data), text=a.text, label=a.label, seed=a.seed, **{k: v for k,v in opts.items() if k != 'device'},
         unlabelled=[file_stamp(f) for f in a.unlabelled or ()])
@@ -148,7 +148,7 @@ def print_scores(res, conf, classes):
     print(' '*w + ''.join(f'{str(c):>{w}}' for c in classes))
     for c,row in zip(classes, conf): print(f'{str(c):>{w}}' + ''.join(f'{n:>{w}}' for n in row))
 
-# %% ../nbs/14_cli.ipynb #021f9fa6
+# %% ../nbs/14_cli.ipynb #eb24e0d5
 def cmd_pretrain(a):
     "Stage 1: a tokenizer and a language model from text files."
     what = dict(command='pretrain', files=[file_stamp(f) for f in a.files], **{k: getattr(a, k) for k in
@@ -162,11 +162,11 @@ def cmd_pretrain(a):
     def say(text): a.quiet or print(text, flush=True)
     if not (run/'tokenizer.json').exists():
         say('Learning the vocabulary')
-        Tokenizer.train(islice(read_texts(a.files, a.text), a.vocab_texts), kind=a.kind, vocab_size=a.vocab_size, min_count=a.min_count).save(run/'tokenizer.json')
+        Tokenizer.train(islice(read_texts([Path(f) for f in a.files], a.text), a.vocab_texts), kind=a.kind, vocab_size=a.vocab_size, min_count=a.min_count).save(run/'tokenizer.json')
     tok = Tokenizer.load(run/'tokenizer.json')
     if not (run/'corpus').exists():
         say('Turning text into ids')
-        Corpus.write(run/'corpus', limited(tok.encode_iter(read_texts(a.files, a.text)), a.max_tokens), tok.vocab_size, dict(tokenizer=tok.fingerprint))
+        Corpus.write(run/'corpus', limited(tok.encode_iter(read_texts([Path(f) for f in a.files], a.text)), a.max_tokens), tok.vocab_size, dict(tokenizer=tok.fingerprint))
     corpus = Corpus(run/'corpus')
     n = len(corpus)
     held = max(1, min(n//50, 200)) if n > 1 else 0

@@ -6,12 +6,13 @@
 __all__ = ['DATASETS', 'InputError', 'read_rows', 'read_texts', 'read_labelled', 'Corpus', 'DataSet', 'list_data', 'cache_home',
            'data_dir', 'get_data']
 
-# %% ../nbs/00_corpus.ipynb #e8e485c4
+# %% ../nbs/00_corpus.ipynb #dc5cebc3
 import csv, gzip, hashlib, json, lzma, os, re, shutil, uuid, zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
+from fastcore.basics import patch
 
 # %% ../nbs/00_corpus.ipynb #8db29a81
 class InputError(ValueError):
@@ -42,7 +43,7 @@ def _lines(path):
         raise InputError(f'{path} is cut short or damaged and cannot be unpacked: copy or download it again.') from None
     except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror or e}): check the path and its permissions.') from None
 
-# %% ../nbs/00_corpus.ipynb #c75f44f4
+# %% ../nbs/00_corpus.ipynb #cf02d1a9
 def _csv_rows(path, **opts):
     "Rows of a table with a header; a fault names its line."
     csv.field_size_limit(2**31-1)
@@ -63,10 +64,11 @@ def _jsonl_rows(path):
         if not line.strip(): continue
         try: row = json.loads(line)
         except (ValueError, RecursionError) as e:
-            raise InputError(f'{path} has broken JSON at line {n} ({e}): mend or remove that line.') from None
+            raise InputError(f'{path} has broken JSON at line {n} ({getattr(e, "msg", "nested too deeply")}): mend or remove that line.') from None
         if not isinstance(row, dict): raise InputError(f'{path} has no JSON object at line {n}: write one {{"text": …}} a line.')
         yield row
 
+# %% ../nbs/00_corpus.ipynb #d76621a7
 def _parquet_rows(path, columns=None):
     "Rows of a Parquet file, a few thousand in memory at a time."
     try: import pyarrow.parquet as pq
@@ -104,7 +106,7 @@ def _file_rows(path, text, label, columns, opts):
     if kind == '.parquet': return _parquet_rows(path, columns)
     return _jsonl_rows(path) if kind == '.jsonl' else _csv_rows(path, **opts)
 
-# %% ../nbs/00_corpus.ipynb #d1e55e38
+# %% ../nbs/00_corpus.ipynb #415450f6
 def _rows(source, text, label, columns=None, **opts):
     "Yield `(where, number, row)` for the rows of any source; a source without rows is an error."
     if isinstance(source, (str, os.PathLike)): source = [Path(source)]
@@ -124,6 +126,7 @@ def _rows(source, text, label, columns=None, **opts):
         n += 1
     if not n: raise InputError('No texts were given: the list or table is empty.')
 
+# %% ../nbs/00_corpus.ipynb #a4973487
 def read_rows(
     source,          # path, list of `Path`s, DataFrame, or iterable of dicts or of strings; a string is a path
     text='text',     # name for the text where the source has none (`.txt`, folder, strings)
@@ -133,6 +136,7 @@ def read_rows(
     "Stream the rows of CSV, TSV, JSONL (also `.gz`, `.xz`), Parquet, text, folders or objects; raises `InputError`."
     return (row for _, _, row in _rows(source, text, label, **opts))
 
+# %% ../nbs/00_corpus.ipynb #2676411a
 def _text(where, n, row, text):
     "The text of a row, or an error that names the row."
     _need(where, row, [text])
@@ -186,7 +190,7 @@ def _checked(docs, vocab_size):
             raise InputError(f'Document {i} holds ids outside 0..{vocab_size-1}: use the tokenizer whose vocabulary has {vocab_size} entries.')
         yield a.astype(dtype)
 
-# %% ../nbs/00_corpus.ipynb #53c73b57
+# %% ../nbs/00_corpus.ipynb #182e36c0
 class Corpus:
     "Documents as token ids: one flat array, and the offsets where documents begin; memory-mapped or in memory."
     def __init__(self,
@@ -202,88 +206,105 @@ class Corpus:
         except (OSError, ValueError, KeyError, TypeError): raise bad('holds no complete corpus') from None
         if version != _format: raise bad(f'has format {version}, and this version reads {_format}')
         try:
-            if (path/'ids.bin').stat().st_size != n_tokens*dtype.itemsize: raise bad('has an ids.bin of the wrong size')
-            self.offsets = np.load(path/'offsets.npy', mmap_mode='r', allow_pickle=False)
-            self.ids = np.memmap(path/'ids.bin', dtype, 'r') if n_tokens else np.empty(0, dtype)
-        except InputError: raise
+            size = (path/'ids.bin').stat().st_size
+            self.offsets = o = np.load(path/'offsets.npy', mmap_mode='r', allow_pickle=False)
+            self.ids = np.memmap(path/'ids.bin', dtype, 'r') if size else np.empty(0, dtype)
         except (OSError, ValueError, EOFError): raise bad('lacks a readable ids.bin or offsets.npy') from None
-        o = self.offsets
+        if size != n_tokens*dtype.itemsize: raise bad('has an ids.bin of the wrong size')
         if o.shape != (n_docs+1,) or o[0] != 0 or o[-1] != n_tokens or (o[1:] < o[:-1]).any(): raise bad('has offsets that do not fit its ids')
 
-    @classmethod
-    def from_docs(cls,
-        docs,       # iterable of arrays or lists of ids, one per document
-        vocab_size, # number of ids
-        meta=None,  # dict, kept as it is
-    ) -> 'Corpus':
-        "A corpus in memory."
-        docs, self = list(_checked(docs, vocab_size)), cls.__new__(cls)
-        self.path, self.vocab_size, self.meta = None, vocab_size, dict(meta or {})
-        self.offsets = np.cumsum([0, *map(len, docs)], dtype=np.int64)
-        self.ids = np.concatenate([*_checked([[]], vocab_size), *docs])
-        return self
+# %% ../nbs/00_corpus.ipynb #1ba5018b
+@patch(as_prop=True)
+def n_tokens(self: Corpus): return len(self.ids)
 
-    @classmethod
-    def write(cls,
-        path,            # directory to make
-        docs,            # iterable of arrays or lists of ids, read once, one in memory at a time
-        vocab_size,      # number of ids; up to 65536 they take two bytes each, above it four
-        meta=None,       # dict for JSON, such as the tokenizer's fingerprint
-        overwrite=False, # replace a corpus that stands there
-    ) -> 'Corpus':
-        "Write `docs` to `path` in one pass and open it; until the last step nothing stands under that name."
-        path = Path(path)
-        if path.exists() and (there := {o.name for o in path.iterdir()} if path.is_dir() else {path.name}):
-            if not (overwrite and there <= set(_files)):
-                raise InputError(f'{path} exists and ' + ('holds other files: choose another directory.' if overwrite else 'is not empty: choose another directory or pass overwrite=True.'))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tmp = path.with_name(f'{path.name}.partial-{uuid.uuid4().hex[:8]}')
-        tmp.mkdir()
-        try:
-            info = dict(format=_format, **cls._stream(tmp, docs, vocab_size), vocab_size=int(vocab_size), meta=dict(meta or {}))
-            (tmp/'corpus.json').write_text(json.dumps(info, indent=1, ensure_ascii=False), encoding='utf-8')
-            if path.exists(): path.rename(old := tmp.with_name(f'{tmp.name}-old')); tmp.rename(path); shutil.rmtree(old)
-            else: tmp.rename(path)
-        except BaseException:
-            shutil.rmtree(tmp, ignore_errors=True)
-            raise
-        return cls(path)
+@patch(as_prop=True)
+def lengths(self: Corpus): return np.diff(self.offsets)
 
-    @staticmethod
-    def _stream(tmp, docs, vocab_size):
-        "Append each document to `ids.bin` and its end to `offsets.npy`, whose header is filled in last."
-        n_docs = n_tokens = 0
-        def header(f): np.lib.format.write_array_header_1_0(f, dict(descr='<i8', fortran_order=False, shape=(n_docs+1,)))
-        with open(tmp/'ids.bin', 'wb') as f, open(tmp/'offsets.npy', 'wb') as g:
-            header(g); g.write(bytes(8))
-            for n_docs, a in enumerate(_checked(docs, vocab_size), 1):
-                n_tokens += len(a)
-                f.write(a.tobytes()); g.write(n_tokens.to_bytes(8, 'little'))
-            g.seek(0); header(g)
-        if not n_docs: raise InputError('No documents were given: a corpus needs at least one.')
-        return dict(n_docs=n_docs, n_tokens=n_tokens, dtype=a.dtype.str)
+@patch
+def __len__(self: Corpus): return len(self.offsets)-1
 
-    @property
-    def n_tokens(self): return len(self.ids)
-    @property
-    def lengths(self): return np.diff(self.offsets)
-    def __len__(self): return len(self.offsets)-1
-    def __getitem__(self, i):
-        if not -len(self) <= i < len(self): raise IndexError(f'document {i} of {len(self)}')
-        i = int(i) % len(self)
-        return self.ids[self.offsets[i]:self.offsets[i+1]]
-    def __reduce__(self):
-        "Another process opens the files itself instead of being sent the ids."
-        return (Corpus, (self.path,)) if self.path else (Corpus.from_docs, (list(self), self.vocab_size, self.meta))
-    def __repr__(self): return f"Corpus({len(self):,} documents, {self.n_tokens:,} ids of {self.vocab_size:,}, {self.path or 'in memory'})"
+@patch
+def __getitem__(self: Corpus, i):
+    if not -len(self) <= i < len(self): raise IndexError(f'document {i} of {len(self)}')
+    i = int(i) % len(self)
+    return self.ids[self.offsets[i]:self.offsets[i+1]]
 
-    def select(self,
-        idxs, # document numbers, or a mask
-    ) -> 'Corpus':
-        "The chosen documents, in that order, in memory."
-        idxs = np.asarray(idxs)
-        if idxs.dtype == bool: idxs = idxs.nonzero()[0]
-        return Corpus.from_docs((self[i] for i in idxs), self.vocab_size, self.meta)
+@patch
+def __repr__(self: Corpus):
+    return f"Corpus({len(self):,} documents, {self.n_tokens:,} ids of {self.vocab_size:,}, {self.path or 'in memory'})"
+
+@patch
+def __reduce__(self: Corpus):
+    "Another process opens the files itself instead of being sent the ids."
+    return (Corpus, (self.path,)) if self.path else (Corpus.from_docs, (list(self), self.vocab_size, self.meta))
+
+# %% ../nbs/00_corpus.ipynb #945973b6
+@patch(cls_method=True)
+def from_docs(cls: Corpus,
+    docs,       # iterable of arrays or lists of ids, one per document
+    vocab_size, # number of ids
+    meta=None,  # dict, kept as it is
+) -> Corpus:
+    "A corpus in memory; raises `InputError` for ids outside the vocabulary."
+    docs, self = list(_checked(docs, vocab_size)), cls.__new__(cls)
+    self.path, self.vocab_size, self.meta = None, vocab_size, dict(meta or {})
+    self.offsets = np.cumsum([0, *map(len, docs)], dtype=np.int64)
+    self.ids = np.concatenate([*_checked([[]], vocab_size), *docs])
+    return self
+
+@patch
+def select(self: Corpus,
+    idxs, # document numbers, or a mask
+) -> Corpus:
+    "The chosen documents, in that order, in memory."
+    idxs = np.asarray(idxs)
+    if idxs.dtype == bool: idxs = idxs.nonzero()[0]
+    return Corpus.from_docs((self[i] for i in idxs), self.vocab_size, self.meta)
+
+# %% ../nbs/00_corpus.ipynb #5a6fcb06
+def _stream(folder, docs, vocab_size):
+    "Append each document to `ids.bin` and its end to `offsets.npy`, whose header is filled in last."
+    n_docs = n_tokens = 0
+    def header(f): np.lib.format.write_array_header_1_0(f, dict(descr='<i8', fortran_order=False, shape=(n_docs+1,)))
+    with open(folder/'ids.bin', 'wb') as f, open(folder/'offsets.npy', 'wb') as g:
+        header(g); g.write(bytes(8))
+        for n_docs, a in enumerate(_checked(docs, vocab_size), 1):
+            n_tokens += len(a)
+            f.write(a.tobytes()); g.write(n_tokens.to_bytes(8, 'little'))
+        g.seek(0); header(g)
+    if not n_docs: raise InputError('No documents were given: a corpus needs at least one.')
+    return dict(n_docs=n_docs, n_tokens=n_tokens, dtype=a.dtype.str)
+
+def _free(path, overwrite):
+    "Refuse a target that holds something, unless it is a corpus that may be replaced."
+    there = {o.name for o in path.iterdir()} if path.is_dir() else {path.name} if path.exists() else set()
+    if there and not overwrite: raise InputError(f'{path} is not empty: choose another directory or pass overwrite=True.')
+    if not there <= set(_files): raise InputError(f'{path} holds other files than a corpus: choose another directory.')
+
+# %% ../nbs/00_corpus.ipynb #12a9f4e4
+@patch(cls_method=True)
+def write(cls: Corpus,
+    path,            # directory to make
+    docs,            # iterable of arrays or lists of ids, read once, one in memory at a time
+    vocab_size,      # number of ids; up to 65,536 they take two bytes each, above that four
+    meta=None,       # dict for JSON, such as the tokenizer's fingerprint
+    overwrite=False, # replace a corpus that stands there
+) -> Corpus:
+    "Write `docs` in one pass and open the result; until the last step nothing stands under `path`. Raises `InputError`."
+    path = Path(path)
+    _free(path, overwrite)
+    tmp = path.with_name(f'{path.name}.partial-{uuid.uuid4().hex[:8]}')
+    tmp.mkdir(parents=True)
+    try:
+        info = dict(format=_format, **_stream(tmp, docs, vocab_size), vocab_size=int(vocab_size), meta=dict(meta or {}))
+        (tmp/'corpus.json').write_text(json.dumps(info, indent=1, ensure_ascii=False), encoding='utf-8')
+        old = path.rename(f'{tmp}-old') if path.exists() else None
+        tmp.rename(path)
+        if old: shutil.rmtree(old)
+    except BaseException:
+        shutil.rmtree(tmp, ignore_errors=True)
+        raise
+    return cls(path)
 
 # %% ../nbs/00_corpus.ipynb #f980d983
 @dataclass
@@ -301,7 +322,7 @@ class DataSet:
 def _parquet(folder, **sha): return {split: [(f'{folder}/{split}-00000-of-00001.parquet', h)] for split, h in sha.items()}
 _wiki = ('Salesforce/wikitext', 'b08601e04326c79dfdd32d625aee71d232d685c3')
 
-# %% ../nbs/00_corpus.ipynb #236f519e
+# %% ../nbs/00_corpus.ipynb #1d354cbd
 DATASETS = {
     'imdb': DataSet('stanfordnlp/imdb', 'e6281661ce1c48d982bc483cf8a173c1bbeb5d31', _parquet('plain_text',
             train='db47d16b5c297cc0dd625e519c81319c24c9149e70e8496de5475f6fa928342c',
@@ -310,9 +331,12 @@ DATASETS = {
         'film reviews, 25,000 each to train and test, 50,000 without label', classes=('neg', 'pos')),
     'wikitext-2': DataSet(*_wiki, _parquet('wikitext-2-v1', train=None, validation=None, test=None),
         'Wikipedia, 2 M words, a row a line, rare words as <unk>', label=None),
-    'wikitext-103': DataSet(*_wiki, _parquet('wikitext-103-v1', validation=None, test=None) |
-            {'train': [(f'wikitext-103-v1/train-0000{i}-of-00002.parquet', None) for i in range(2)]},
-        'Wikipedia, 103 M words, a row a line, rare words as <unk>', label=None),
+    'wikitext-103': DataSet(*_wiki, {'train': [(f'wikitext-103-v1/train-0000{i}-of-00002.parquet', None) for i in range(2)],
+            **_parquet('wikitext-103-v1', validation=None, test=None)},
+        'Wikipedia, 103 M words, a row a line, rare words as <unk>', label=None)}
+
+# %% ../nbs/00_corpus.ipynb #3c520f7e
+DATASETS |= {
     'ag-news': DataSet('fancyzhx/ag_news', 'eb185aade064a813bc0b7f42de02595523103ca4', _parquet('data',
             train='fc508d6d9868594e3da960a8cfeb63ab5a4746598b93428c224397080c1f52ee',
             test='71de87ec66bc5737752a2502204dfa6d7fe9856ade3ea444dc6317789a4f13fb'),
@@ -322,7 +346,10 @@ DATASETS = {
             test='05fed41640e97f93ffd442757f6a84170348cf0c7500ecbda9e95ddcd928c631'),
         'openings of Wikipedia articles, 560,000 to train, 70,000 to test', text='content',
         classes=tuple('Company EducationalInstitution Artist Athlete OfficeHolder MeanOfTransportation Building NaturalPlace '
-                      'Village Animal Plant Album Film WrittenWork'.split())),
+                      'Village Animal Plant Album Film WrittenWork'.split()))}
+
+# %% ../nbs/00_corpus.ipynb #31796f78
+DATASETS |= {
     'yelp-2': DataSet('fancyzhx/yelp_polarity', 'bbf1c97a1f0cf005e5aded43839fd814654a1557', _parquet('plain_text', train=None, test=None),
         'reviews, 560,000 to train, 38,000 to test', classes=('negative', 'positive')),
     'yelp-5': DataSet('Yelp/yelp_review_full', 'c1f9ee939b7d05667af864ee1cb066393154bf85', _parquet('yelp_review_full',

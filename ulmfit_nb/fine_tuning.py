@@ -14,7 +14,7 @@ from .language_model import train_lm
 from .tokenization import Tokenizer
 from .training import Phase, TrainConfig, Trainer
 
-# %% ../nbs/07_fine_tuning.ipynb #7adf0ad9
+# %% ../nbs/07_fine_tuning.ipynb #91b71cae
 @torch.no_grad()
 def transfer_vocab(
     model:LanguageModel, # knows the old vocabulary
@@ -23,8 +23,8 @@ def transfer_vocab(
 ): # the model for the new vocabulary, and the share of its rows that were known
     "Move a backbone to a new vocabulary: known rows are kept, new rows become the mean of all (Howard & Ruder's scripts)."
     if old.config['kind'] != new.config['kind']: raise InputError(f'a {old.config["kind"]} vocabulary does not carry over to a {new.config["kind"]} one: train the new tokenizer with kind={old.config["kind"]!r}')
-    at = {w: i for i,w in enumerate(old.keys)}
-    src = torch.tensor([at.get(w, -1) for w in new.keys])
+    at = {w: i for i,w in enumerate(old.vocab)}
+    src = torch.tensor([at.get(w, -1) for w in new.vocab])
     b = model.backbone
     res = LanguageModel(AWDLSTM(new.vocab_size, b.size, b.drops, new.pad_id), model.alpha, model.beta)
     res.backbone.rnns.load_state_dict(b.rnns.state_dict())

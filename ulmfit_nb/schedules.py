@@ -124,7 +124,7 @@ def constant(
     "The rate that does not move."
     return _steps(np.full_like)(t, lr_max)
 
-# %% ../nbs/04_schedules.ipynb #083b4757
+# %% ../nbs/04_schedules.ipynb #e7e335e3
 def _peak(T, pct_start):
     "Step (it may lie between two) at which one cycle peaks."
     _check(T >= 1 and 0 < pct_start < 1, f'one_cycle needs T >= 1 and 0 < pct_start < 1; it was given T={T}, pct_start={pct_start}.')
@@ -138,10 +138,6 @@ def _hill(t, T, pct_start):
     return np.where(t <= peak, 1 - _half_cos(t/peak), _half_cos(np.clip((t-peak)/fall, 0, 1)))
 
 @_steps
-def _hill_floor(t, T, div, div_final, pct_start):
-    "What one cycle starts from, then what it falls to, as parts of the highest rate."
-    return np.where(t <= _peak(T, pct_start), 1/div, 1/div_final)
-
 def one_cycle(
     t,               # step, from 0: a number or an array
     T,               # number of steps
@@ -151,8 +147,10 @@ def one_cycle(
     pct_start=0.25,  # part of the steps that rise (fastai 2.8)
 ):                   # rate(s), float or array
     "One cycle of rates (Smith & Topin 2017), with cosines for its two slopes."
-    return lr_max*_between(_hill_floor(t, T, div, div_final, pct_start), 1., _hill(t, T, pct_start))
+    floor = np.where(t <= _peak(T, pct_start), 1/div, 1/div_final)
+    return lr_max*_between(floor, 1., _hill(t, T, pct_start))
 
+# %% ../nbs/04_schedules.ipynb #006226ae
 def one_cycle_mom(
     t,               # step, from 0: a number or an array
     T,               # number of steps
@@ -163,7 +161,7 @@ def one_cycle_mom(
     "The momentum that goes with `one_cycle`: low where the rate is high."
     return _between(mom_max, mom_min, _hill(t, T, pct_start))
 
-# %% ../nbs/04_schedules.ipynb #cf999b28
+# %% ../nbs/04_schedules.ipynb #c28f2f4a
 class Schedule(LRScheduler):
     "Base of the schedules here: a height between 0 and 1 for each step, scaled by each parameter group's own highest rate."
     lowest = 0. # lowest rate as a part of the highest
@@ -184,8 +182,7 @@ class Schedule(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def height(self, t): "Height of the rate above its floor at step `t`, from 0 to 1."; raise NotImplementedError
-    def floor(self, t): "Lowest rate as a part of the highest."; return self.lowest
-    def multiplier(self, t): "What each group's highest rate is multiplied with at step `t`."; return _between(self.floor(t), 1., self.height(t))
+    def multiplier(self, t): "What each group's highest rate is multiplied with at step `t`."; return _between(self.lowest, 1., self.height(t))
     def momentum(self, t): "Momentum at step `t`: highest where the rate is lowest."; return _between(*self.moms[::-1], self.height(t))
 
     def get_lr(self):
@@ -196,7 +193,7 @@ class Schedule(LRScheduler):
         mult = self.multiplier(self.last_epoch)
         return [lr*mult for lr in self.base_lrs]
 
-# %% ../nbs/04_schedules.ipynb #f5b19fbb
+# %% ../nbs/04_schedules.ipynb #41f8cdd4
 @delegates()
 class STLR(Schedule):
     "`stlr` over `total_steps` batches."
@@ -213,6 +210,7 @@ class CLR(Schedule):
         super().__init__(optimizer, **kwargs)
     def height(self, t): return _zigzag(t, self.step_size, self.mode, self.gamma)
 
+# %% ../nbs/04_schedules.ipynb #29ca3316
 @delegates()
 class SGDR(Schedule):
     "`sgdr` whose first cycle lasts `T_0` batches; each group falls to `lowest` times its highest rate."
@@ -228,8 +226,9 @@ class OneCycle(Schedule):
         self.total_steps, self.div, self.div_final, self.pct_start = total_steps, div, div_final, pct_start
         super().__init__(optimizer, **kwargs)
     def height(self, t): return _hill(t, self.total_steps, self.pct_start)
-    def floor(self, t): return _hill_floor(t, self.total_steps, self.div, self.div_final, self.pct_start)
+    def multiplier(self, t): return one_cycle(t, self.total_steps, 1., self.div, self.div_final, self.pct_start)
 
+# %% ../nbs/04_schedules.ipynb #e73ec256
 @delegates()
 class Cosine(Schedule):
     "`cosine` over `total_steps` batches; each group falls to `lowest` times its highest rate."
@@ -242,7 +241,7 @@ class Constant(Schedule):
     "Each group keeps its rate."
     def height(self, t): return constant(t, 1.)
 
-# %% ../nbs/04_schedules.ipynb #1b3a7a85
+# %% ../nbs/04_schedules.ipynb #7880a179
 _schedules = dict(stlr=STLR, clr=CLR, sgdr=SGDR, one_cycle=OneCycle, cosine=Cosine, constant=Constant)
 
 def make_schedule(
@@ -259,6 +258,7 @@ def make_schedule(
     elif name != 'constant': kwargs['total_steps'] = total_steps
     return _schedules[name](opt, **kwargs)
 
+# %% ../nbs/04_schedules.ipynb #9a0ad000
 def schedule_curve(
     name,        # as in `make_schedule`
     total_steps, # batches in the whole run
@@ -269,7 +269,7 @@ def schedule_curve(
     opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr_max)
     return lr_max*make_schedule(name, opt, total_steps, **kwargs).multiplier(np.arange(total_steps))
 
-# %% ../nbs/04_schedules.ipynb #ad701bce
+# %% ../nbs/04_schedules.ipynb #27cc6872
 @dataclass
 class Suggestion:
     "Rates that a range test suggests."
@@ -278,6 +278,7 @@ class Suggestion:
     lower: float     # bounds for `clr`: a tenth of the whole fall is done ...
     upper: float     # ... and nine tenths
 
+# %% ../nbs/04_schedules.ipynb #ba326329
 @dataclass
 class RangeTest:
     "What a range test saw and suggests."
@@ -299,12 +300,12 @@ class RangeTest:
             ax.axvspan(s.lower, s.upper, color='#56B4E9', alpha=.25, label=f'CLR: {s.lower:.2g} to {s.upper:.2g}')
             ax.axvline(s.steepest, color='#D55E00', ls='--', label=f'steepest: {s.steepest:.2g}')
             ax.axvline(s.min_10, color='#009E73', ls=':', label=f'minimum/10: {s.min_10:.2g}')
-        if len(self.smoothed): ax.set_ylim(None, max(self.smoothed[0], self.smoothed.min())*1.3)
+        if len(self.losses): ax.set_ylim(self.losses.min() - .1, self.smoothed.max() + .5)
         ax.set(xlabel='learning rate', ylabel='loss', title=self.note)
         ax.legend(fontsize='small')
         return ax
 
-# %% ../nbs/04_schedules.ipynb #898494f1
+# %% ../nbs/04_schedules.ipynb #569f94a5
 def _smooth(x, width, at=None):
     "Each value, or only those at the positions `at`, averaged with its neighbours under a bell curve of `width` points."
     i = np.arange(len(x))
@@ -321,6 +322,7 @@ def _suggest(lrs, losses, smoothed):
     why = 'still falling at the last rate: try a higher lr_max' if low == len(losses)-1 else ''
     return Suggestion(lrs[steepest].item(), lrs[low].item()/10, done(.1), done(.9)), why
 
+# %% ../nbs/04_schedules.ipynb #6ff3018a
 def range_test(
     step_fn: Callable, # trains one batch at the rate it is given and returns the loss
     lr_min=1e-7,       # first rate

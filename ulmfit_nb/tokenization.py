@@ -4,166 +4,204 @@
 
 # %% auto #0
 __all__ = ['RULES_VERSION', 'UNK', 'PAD', 'BOS', 'EOS', 'REP', 'WREP', 'UP', 'MAJ', 'NL', 'JOIN', 'SPECIALS', 'plain',
-           'normalise', 'mark', 'split', 'undo', 'count_parts', 'Tokenizer']
+           'normalise', 'split', 'mark', 'undo', 'count_parts', 'Tokenizer']
 
-# %% ../nbs/01_tokenization.ipynb #ef3304d5
+# %% ../nbs/01_tokenization.ipynb #a9e343b6
 import hashlib, html, json, os, re, signal, string, unicodedata
+from array import array
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from multiprocessing import current_process
 from operator import eq
 from pathlib import Path
 import numpy as np
+from fastcore.basics import patch
 from .corpus import InputError
 
-# %% ../nbs/01_tokenization.ipynb #e97d3b81
+# %% ../nbs/01_tokenization.ipynb #e0d7063d
 RULES_VERSION = 1
-UNK, PAD, BOS, EOS, REP, WREP, UP, MAJ, NL, JOIN = range(10)    # ids of the special tokens
-SPECIALS = 'xxunk xxpad xxbos xxeos xxrep xxwrep xxup xxmaj xxnl xxjoin'.split()    # as shown
-_mark = [chr(0xFDD0+i) for i in range(len(SPECIALS))]    # as held: Unicode noncharacters, which no text may contain
+UNK, PAD, BOS, EOS, REP, WREP, UP, MAJ, NL, JOIN = range(10) # ids of the special tokens
+SPECIALS = 'xxunk xxpad xxbos xxeos xxrep xxwrep xxup xxmaj xxnl xxjoin'.split() # as they are shown
+_mark = [chr(0xFDD0+i) for i in range(len(SPECIALS))] # as they are held: Unicode noncharacters, which no text may contain
 _unk, _pad, _bos, _eos, _rep, _wrep, _up, _maj, _nl, _join = _mark
 
 _reserved = re.compile('[\ufdd0-\ufdef]')
-_invisible = re.compile('[\u00ad\u200b\u2060\ufeff]')    # soft hyphen, zero-width space and joiner, byte-order mark
 _surrogate = re.compile('[\ud800-\udfff]')
+_invisible = re.compile('[\u00ad\u200b\u2060\ufeff]') # soft hyphen, zero-width space and joiner, byte-order mark
 _piled = re.compile(r'[^\w\s!-~]{31,}')
-_entity = re.compile(r'&(?:amp;)+|&#(?:\d{1,7}|[xX][\da-fA-F]{1,6});|&[a-zA-Z][\da-zA-Z]{1,30};'
-                     r'|#(?:3[469]|14[5-8]|15[01]|82[12]\d);|\b(?:quot|nbsp|amp|lt|gt);')    # some files have lost the ampersand
-_br = re.compile(r'<(?:[bB][rR]\s{0,9}/?|/?[pP])>')
+_entity = re.compile(r'&(amp;|#0{0,9}38;|#[xX]0{0,9}26;)+|&#(?:\d{1,7}|[xX][\da-fA-F]{1,6});|&[a-zA-Z][\da-zA-Z]{1,30};'
+                     r'|#(?:3[469]|14[5-8]|15[01]|82[12]\d);|\b(?:quot|nbsp|amp|lt|gt);') # some files have lost the ampersand
+_break = re.compile(r'<(?:[bB][rR]\s{0,9}/?|/?[pP])>')
 _wikitext = re.compile(r'\s@([-,.])@\s')
 
-def _unescape(m):
-    s = m[0]
-    return '&' if s.startswith('&amp;') else html.unescape(s if s[0]=='&' else '&'+s)
-
-def _unpile(m): return m[0][:30] + ''.join(c for c in m[0][30:] if not unicodedata.combining(c))
-
+# %% ../nbs/01_tokenization.ipynb #e8a4b680
 def plain(
-    text, # str
-): # str that UTF-8 can hold, without reserved characters
-    "Take out what no text may contain: lone surrogates (shown as U+FFFD) and the characters kept for special tokens."
-    if not isinstance(text, str): raise InputError(f'a text must be a str, and one is {text!r:.60} ({type(text).__name__}): leave it out or convert it')
+    text:str, # anything
+) -> str: # what UTF-8 can hold, without reserved characters
+    "Replace lone surrogates and drop the characters that are kept for special tokens; `InputError` if it is no str."
+    if not isinstance(text, str): raise InputError(f'a text must be a str, and one is {repr(text)[:60]} ({type(text).__name__}): leave it out or convert it')
     return text if text.isascii() else _reserved.sub('', _surrogate.sub('\ufffd', text))
 
+def _unescape(m): return '&' if m[1] else html.unescape('&'+m[0].lstrip('&'))
+def _unpile(m): return m[0][:30] + ''.join(c for c in m[0][30:] if not unicodedata.combining(c))
+
 def _lines(text):
-    "The lines of a text that has something in them, each a list of what stands between white space."
+    "The lines that hold something, each a list of what stands between white space."
     for _ in range(8):
         old = text = plain(text)
-        if not text.isascii():
-            text = _piled.sub(_unpile, _invisible.sub('', text))
-            text = unicodedata.normalize('NFC', text)
+        if not text.isascii(): text = unicodedata.normalize('NFC', _piled.sub(_unpile, _invisible.sub('', text)))
         if ';' in text: text = _entity.sub(_unescape, text)
-        if '<' in text: text = _br.sub('\n', text)
+        if '<' in text: text = _break.sub('\n', text)
         if '@' in text: text = _wikitext.sub(r'\1', text)
         if text == old: break
-    else: text = re.sub('[;<@]', ' ', unicodedata.normalize('NFC', text))    # escaped eight times over: an attack
+    else: text = re.sub('[;<@]', ' ', unicodedata.normalize('NFC', text)) # escaped eight times over: an attack
     return [words for line in text.splitlines() if (words := line.split())]
 
 def normalise(
-    text, # str
-): # str: NFC, no HTML remnants, one space or one newline between words
-    "Undo what files do to text. This is the step that loses something; all that follows can be undone."
+    text:str, # anything
+) -> str: # NFC, no HTML remnants, one space or one newline between words
+    "Undo what files do to text; the only step that loses something."
     return '\n'.join(map(' '.join, _lines(text)))
 
-# %% ../nbs/01_tokenization.ipynb #17943605
+# %% ../nbs/01_tokenization.ipynb #58f1e40d
 _marks = ('\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed\u0711-\u074a\u0900-\u0963\u0966-\u0dff'
           '\u0e31-\u0e4e\u0eb1-\u0ecd\u0f18-\u0fbc\u102b-\u108f\u1712-\u17d3\u1b00-\u1bff\u1dc0-\u1dff\u200c\u200d\u3099\u309a\ufe20-\ufe2f')
-_letters = rf'[^\W_]{{1,100}}+(?:[{_marks}][^\W_]{{0,100}}+){{0,100}}+'
-_word = rf'{_letters}(?:[.,:/](?<=\d.)(?=\d){_letters})*+'    # film, 1,000.50, 8/10, 10:30, 1990s
-_abbr = r'(?:[A-Za-z]\.){2,8}+'    # U.S., e.g.
-_suffix = r"['’](?:ll|re|ve|[smtd]|LL|RE|VE|[SMTD])"    # it 's, don 't
+_letters = rf'[^\W_]{{1,100}}+(?:[{_marks}][^\W_]{{0,100}}+){{0,100}}+' # bounded: no piece of a hostile text is huge
+_word = rf'{_letters}(?:[.,:/](?<=\d.)(?=\d){_letters})*+' # film, 1,000.50, 8/10, 1990s
+_abbr = r'(?:[A-Za-z]\.){2,8}+' # U.S., e.g.
+_suffix = r"['’](?:ll|re|ve|[smtd]|LL|RE|VE|[SMTD])" # it 's, don 't
 _url = r'(?:https?://|www\.)[^\s<>"\ufdd0-\ufdef]{0,200}[^\s<>"\ufdd0-\ufdef.,:;!?)\]\'’]'
 _face = r"[:;]['-]?[()\[\]DPp/\\|*](?!\w)|<3"
-_runs = '|'.join(re.escape(c)+'{1,1000}+' for c in '.,"!?-()\':*/;' + ''.join(sorted(set(string.punctuation)-set('.,"!?-()\':*/;'))))
+_runs = '|'.join(re.escape(c)+'{1,1000}+' for c in sorted(string.punctuation, key='_~^`@\\|#+={}[]<>%$&/;*:)(-?!"\',.'.find, reverse=True))
 _emoji = r'[\U0001f1e6-\U0001f1ff]{2}|[^\w\s](?:[\ufe0f\u20e3\U0001f3fb-\U0001f3ff]|\u200d[^\w\s])*+'
 _piece = re.compile(rf' ?(?:{_url}|{_abbr}|{_word}|{_suffix}(?!\w)|{_face}|{_runs}|{_emoji}|[_{_marks}])|\s')
+_scope = re.compile(rf' ?(?:{_abbr}|{_suffix}|{_word}(?:{_join}{_word})*+)') # what a marker before it speaks of
 
-# %% ../nbs/01_tokenization.ipynb #d87c6ca0
-_most = 1000    # longest repeat that one marker counts
-_repeat = re.compile(rf'([^\W\d_])\1{{2,}}(?![{_marks}])')
-_scope = re.compile(rf' ?(?:{_abbr}|{_suffix}|{_word}(?:{_join}{_word})*+)')
-
-def mark(
-    piece, # str, from `split`
-): # list of str: markers and what is left in lower case
-    "Replace capitals and repeated characters by markers, if that can be undone."
-    lead,w = (' ',piece[1:]) if piece[0]==' ' else ('',piece)
-    if len(w) >= 100 or w in ('', 'I', '...'): return [piece]
-    if not _scope.fullmatch(w): # punctuation, symbols, links
-        return [_rep, str(len(w)), lead+w[0]] if len(w) > 2 and w == w[0]*len(w) else [piece]
-    low,out = w.lower(),[]
-    if len(low) != len(w) or low == w: low = w
-    elif len(w) > 1 and low.upper() == w: out = [_up]
-    elif low[:1].upper()+low[1:] == w: out = [_maj]
-    else: low = w # iPhone, McDonald: the capitals are the word
-    at = 0
-    for m in () if re.fullmatch('[IVXLCDM]+', w) else _repeat.finditer(low): # Rocky III is no cry
-        if m.start() > at: out += [lead+low[at:m.start()], _join]
-        out += [_rep, str(len(m[0])), ('' if m.start() else lead)+m[1]]
-        at,lead = m.end(),''
-        if at < len(low): out.append(_join)
-    return out + [lead+low[at:]] if at < len(low) else out
+# %% ../nbs/01_tokenization.ipynb #3fdedc75
+_most = 1000 # longest repeat that one marker counts
 
 def _collapse(pieces):
-    "Count what stands there three times or more."
+    "Words that stand there three times or more become marker, number, word."
     for p,same in groupby(pieces):
         n = len(list(same))
         ok = n > 2 and p[0]==' ' and p[1:2].isalpha() and len(p) <= 100 and _scope.fullmatch(p)
-        while n:
-            k = min(n, _most)
-            yield from [_wrep, str(k), p] if ok and k > 2 else [p]*k
-            n -= k
+        for k in [_most]*(n//_most) + [n%_most]: yield from [_wrep, str(k), p] if ok and k > 2 else [p]*k
 
 def split(
-    text, # str
-    rules=True, # False: leave the text as it is
-): # list of str that join to the text; a word holds the space before it
-    "Words, numbers, punctuation; words that repeat are counted."
+    text:str, # anything
+    rules:bool=True, # False: keep the white space as it is, count nothing
+) -> list: # of str; a piece holds the space before it
+    "Words, numbers, marks; a special token is one reserved character."
     if not rules: return _piece.findall(' '+plain(text)) if text else []
-    lines = [_collapse(_piece.findall(' '+' '.join(words))) for words in _lines(text)]
-    return list(chain.from_iterable(chain('\n'*(i>0), line) for i,line in enumerate(lines)))
+    lines = [[*_collapse(_piece.findall(' '+' '.join(words)))] for words in _lines(text)]
+    return [p for i,line in enumerate(lines) for p in (['\n']*(i>0) + line)]
 
-_rep_re = re.compile(rf'{_rep}(\d{{1,4}})( ?[^\s\ufdd0-\ufdef])')
-_caps_re = re.compile(rf'([{_up}{_maj}])({_scope.pattern})')
-_wrep_re = re.compile(rf'{_wrep}(\d{{1,4}})({_scope.pattern})')
+# %% ../nbs/01_tokenization.ipynb #f62d3706
+_repeat = re.compile(rf'([^\W\d_])\1{{2,}}(?![{_marks}])')
+_roman = re.compile('[IVXLCDM]+')
 
-def _capital(m):
-    s = m[2]
-    at = s[0]==' '
-    return s.upper() if m[1]==_up else s[:at]+s[at:at+1].upper()+s[at+1:]
+def mark(
+    piece:str, # from `split`
+) -> list: # of str: markers, and what is left in lower case
+    "Take off capitals and repeats, if that can be undone, and say so in markers."
+    lead,w = (' ', piece[1:]) if piece[0]==' ' else ('', piece)
+    if w in ('', 'I', '...') or len(w) >= 100 or w.islower() and w.isalpha() and not _repeat.search(w): return [piece]
+    if not _scope.fullmatch(w): # marks, symbols, links
+        return [_rep, str(len(w)), lead+w[0]] if len(w) > 2 and w == w[0]*len(w) else [piece]
+    low,out,at = w.lower(),[],0
+    if len(low) != len(w) or low == w: low = w
+    elif len(w) > 1 and low.upper() == w: out = [_up]
+    elif low[:1].upper()+low[1:] == w: out = [_maj]
+    else: low = w
+    for m in () if _roman.fullmatch(w) else _repeat.finditer(low):
+        if m.start() > at: out += [lead+low[at:m.start()], _join]
+        out += [_rep, str(len(m[0])), ('' if m.start() else lead)+m[1]]
+        if m.end() < len(low): out.append(_join)
+        lead,at = '',m.end()
+    return out + [lead+low[at:]] if at < len(low) else out
+
+# %% ../nbs/01_tokenization.ipynb #edff2ab2
+_rep_unit = re.compile(rf'{_rep}(\d{{1,4}})( ?[^\s\ufdd0-\ufdef])')
+_caps_unit = re.compile(rf'([{_up}{_maj}])( ?)({_scope.pattern})')
+_wrep_unit = re.compile(rf'{_wrep}(\d{{1,4}})({_scope.pattern})')
 
 def undo(
-    text, # str with markers
-): # str
-    "Take the markers out again by doing what they say."
-    text = _rep_re.sub(lambda m: m[2] + m[2][-1]*(min(int(m[1]), _most)-1), text)
-    text = _wrep_re.sub(lambda m: m[2]*min(int(m[1]), _most), _caps_re.sub(_capital, text))
-    return _reserved.sub('', text)
+    text:str, # with special tokens as they are held
+) -> str: # without them
+    "Do what the markers say: letters first, then capitals, then words."
+    text = _rep_unit.sub(lambda m: m[2] + m[2][-1]*(min(int(m[1]), _most)-1), text)
+    text = _caps_unit.sub(lambda m: m[2] + (m[3].upper() if m[1]==_up else m[3][:1].upper()+m[3][1:]), text)
+    text = _wrep_unit.sub(lambda m: m[2]*min(int(m[1]), _most), text)
+    return _reserved.sub('', text).replace('\n ', '\n')
 
-# %% ../nbs/01_tokenization.ipynb #032f7b09
+# %% ../nbs/01_tokenization.ipynb #96f96245
+_batch_chars, _batch_texts = 2**18, 4096
+_state = None # what a worker works with
+
+def _start(state):
+    global _state
+    signal.signal(signal.SIGINT, signal.SIG_IGN) # an interrupt is the parent's affair
+    _state = state
+
+def _work(f, batch): return f(_state, batch)
+
+# %% ../nbs/01_tokenization.ipynb #fffa2584
+@contextmanager
+def _one_thread():
+    "Keep the threads of `tokenizers` away from forks, unless the user has decided otherwise."
+    key = 'TOKENIZERS_PARALLELISM'
+    ours = key not in os.environ
+    os.environ.setdefault(key, 'false')
+    try: yield
+    finally:
+        if ours: os.environ.pop(key, None)
+
+def _batches(texts):
+    "Lists of texts of about 256 kB; an error of `texts` comes as the last item, after all that was read before it."
+    batch,size,error = [],0,None
+    try:
+        for text in texts:
+            batch.append(text)
+            size += len(text) if isinstance(text, str) else 0
+            if size >= _batch_chars or len(batch) == _batch_texts:
+                yield batch
+                batch,size = [],0
+    except Exception as e: error = e
+    if batch: yield batch
+    if error: yield error
+
+# %% ../nbs/01_tokenization.ipynb #b5e536d7
+def _parallel(f, state, texts, n_workers):
+    "`f(state, batch)` for each batch of `texts`, in order; in processes if there is enough to do."
+    if isinstance(texts, str): raise InputError('several texts are needed and this is one str: put it in a list')
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    n,batches,queue = n_workers or min(cpus, 16),_batches(texts),deque()
+    few = list(islice(batches, 3))
+    batches = chain(few, batches)
+    if n == 1 or len(few) < 3 or current_process().daemon: # a daemon may not have children
+        for b in batches:
+            if isinstance(b, Exception): raise b
+            yield f(state, b)
+        return
+    pool = ProcessPoolExecutor(n, initializer=_start, initargs=(state,))
+    try:
+        for b in batches:
+            if isinstance(b, Exception): break
+            with _one_thread(): queue.append(pool.submit(_work, f, b))
+            if len(queue) > 2*n: yield queue.popleft().result()
+        while queue: yield queue.popleft().result()
+        if isinstance(b, Exception): raise b
+    except BrokenProcessPool:
+        raise InputError("a worker process died: put a script's own code under `if __name__ == '__main__':`, or pass n_workers=1") from None
+    finally: pool.shutdown(wait=True, cancel_futures=True)
+
+# %% ../nbs/01_tokenization.ipynb #938df2cc
 _kinds = ('word', 'bpe', 'unigram')
-_bytes = [*range(33,127), *range(161,173), *range(174,256)]    # GPT-2's alphabet: bytes that print stand for themselves
-_shown = {b: chr(b) for b in _bytes} | {b: chr(256+i) for i,b in enumerate(sorted(set(range(256)) - {*_bytes}))}
-_held = {ord(c): b for b,c in _shown.items()}
-
-def _to_bytes(s): return s.encode().decode('latin-1').translate(_shown)
-
-# %% ../nbs/01_tokenization.ipynb #b23f32aa
-class _Memo(dict):
-    "A dictionary that computes what it lacks, and forgets all when it is full."
-    def __init__(self, f, most=2**18): self.f,self.most = f,most
-    def __missing__(self, k):
-        if len(self) >= self.most: self.clear()
-        v = self.f(k)
-        if len(k) <= 100: self[k] = v
-        return v
-
-_bos_bytes = np.array([BOS], np.int32).tobytes()
-_key = 'ulmfit_nb'    # where the file keeps our settings
+_most_words = 2**22
 
 def _parts(piece, kind, rules):
     "What the model sees of one piece."
@@ -171,277 +209,262 @@ def _parts(piece, kind, rules):
     parts = mark(piece) if rules else [piece]
     return [s for p in parts if (s := p.strip())] if kind=='word' else parts
 
-# %% ../nbs/01_tokenization.ipynb #a07db204
-_close,_open,_glue = set(',.;:!?)]}%…”»'), set('([{$£€#“«'), set('-/_@')
-
-def _spaced(words):
-    "Words and marks put together as people set them; a repeat whose count is unknown counts three."
-    out,glue,count,quoted = [],False,False,False
-    for w in words:
-        if count:
-            count,w = False, w if w.isdecimal() else '3'
-            out.append(w)
-        elif w in _mark and w != _unk:
-            out.append(w)
-            count,glue = w in (_rep, _wrep), w == _join or glue and w != _nl
-            if w == _nl: quoted = False
-        else:
-            glue = glue or w in _glue or w[0] in _close and not _face_re.fullmatch(w) or bool(_suffix_re.fullmatch(w)) or w == '"' and quoted
-            out.append(w if glue else ' '+w)
-            glue = w in _open or w in _glue or w == '"' and not quoted
-            quoted ^= w == '"'
-    return ''.join(out)
-_face_re,_suffix_re = re.compile(_face),re.compile(_suffix)
-
-# %% ../nbs/01_tokenization.ipynb #83497e9a
-_batch_chars,_batch_texts = 2**18,4096
-_most_words = 2**22    # different words held while counting; beyond it those seen once are forgotten
-_state = None    # what a worker works with
-
-def _start(state):
-    global _state
-    signal.signal(signal.SIGINT, signal.SIG_IGN) # an interrupt is the parent's business
-    os.environ.setdefault('TOKENIZERS_PARALLELISM', 'false')
-    _state = state
-
-def _work(f, batch): return f(_state, batch)
-
-@contextmanager
-def _one_thread():
-    "Keep the threads of `tokenizers` out of what forks; a setting of the user's stays."
-    key = 'TOKENIZERS_PARALLELISM'
-    had = key in os.environ
-    os.environ.setdefault(key, 'false')
-    try: yield
-    finally:
-        if not had: os.environ.pop(key, None)
-
-def _batches(texts):
-    "Lists of texts of about 256 kB; what came before an error comes first."
-    batch,size,error = [],0,None
-    texts = iter(texts)
-    while True:
-        try: text = next(texts)
-        except StopIteration: break
-        except Exception as e:
-            error = e
-            break
-        batch.append(text)
-        size += len(text) if isinstance(text, str) else 0
-        if size >= _batch_chars or len(batch) == _batch_texts:
-            yield batch
-            batch,size = [],0
-    if batch: yield batch
-    if error: raise error
-
-def _cpus(): return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-
-def _parallel(f, state, texts, n_workers):
-    "`f(state, batch)` for each batch of texts, in order, in processes if there is enough to do."
-    if isinstance(texts, str): raise InputError('texts must be several texts, not one str: put it in a list')
-    n = n_workers or min(_cpus(), 16)
-    batches,ahead,error = _batches(texts),[],None
-    if n > 1 and not current_process().daemon:
-        for b in batches:
-            ahead.append(b)
-            if len(ahead) == 3: break
-    if len(ahead) < 3:
-        for b in chain(ahead, batches): yield f(state, b)
-        return
-    pool,queue = ProcessPoolExecutor(n, initializer=_start, initargs=(state,)),deque()
-    try:
-        batches = chain(ahead, batches)
-        while True:
-            try: b = next(batches, None)
-            except Exception as e: b,error = None,e
-            if b is None: break
-            with _one_thread(): queue.append(pool.submit(_work, f, b))
-            if len(queue) > 2*n: yield queue.popleft().result()
-        while queue: yield queue.popleft().result()
-        if error: raise error
-    except BrokenProcessPool:
-        raise InputError("a worker process died: put a script's own code under `if __name__ == '__main__':`, or pass n_workers=1") from None
-    finally: pool.shutdown(wait=True, cancel_futures=True)
-
-def _encode_batch(tok, texts):
-    ids = [tok.encode(t) for t in texts]
-    return np.concatenate(ids), np.cumsum([0]+[len(i) for i in ids])
+def _slow(words): return _collapse(_piece.findall(' '+' '.join(words)))
 
 def _count_batch(rules, texts):
+    "How often each stretch between spaces occurs in a batch."
     counts,loose = Counter(),Counter()
     for text in texts:
         if not rules: loose.update(split(text, False))
-        else:
-            for words in _lines(text):
-                if True in map(eq, words, words[1:]): loose.update(_collapse(_piece.findall(' '+' '.join(words))))
-                else: counts.update(words)
-    for w,n in counts.items(): loose[' '+w] += n
-    return loose
+        for words in _lines(text) if rules else ():
+            if True in map(eq, words, words[1:]): loose.update(_slow(words))
+            else: counts.update(words)
+    return loose + Counter({' '+w: n for w,n in counts.items()})
 
-# %% ../nbs/01_tokenization.ipynb #8d0df105
-def count_parts(texts, kind, rules=True, n_workers=None):
-    "How often the model sees each part: a list of (part, count), most frequent first."
-    chunks,parts = Counter(),Counter()
+# %% ../nbs/01_tokenization.ipynb #02e11eb9
+def count_parts(
+    texts:Iterable, # str; read once, not kept
+    kind:str='word', # word, bpe or unigram: the last two keep spaces
+    rules:bool=True, # False: no markers
+    n_workers:int=None, # processes; None: as many as there are processors
+) -> list: # of (part, count), most frequent first
+    "How often the model would see each part."
+    stretches,parts = Counter(),Counter()
     for c in _parallel(_count_batch, rules, texts, n_workers):
-        chunks.update(c)
-        if len(chunks) > _most_words: chunks = Counter({w:n for w,n in chunks.items() if n > 1})
-    for chunk,n in chunks.items():
-        for p in _piece.findall(chunk) if rules else [chunk]:
+        stretches.update(c)
+        if len(stretches) > _most_words: stretches = Counter({w: n for w,n in stretches.items() if n > 1})
+    for w,n in stretches.items():
+        for p in _piece.findall(w) if rules else [w]:
             for s in _parts(p, kind, rules): parts[s] += n
-    for c in _mark: parts.pop(c, None)
-    return sorted(parts.items(), key=lambda x: (-x[1], x[0]))
+    return sorted(((s,n) for s,n in parts.items() if s not in _mark), key=lambda x: (-x[1], x[0]))
 
+# %% ../nbs/01_tokenization.ipynb #12ef536b
+_plain_bytes = [*range(33,127), *range(161,173), *range(174,256)] # GPT-2's alphabet: bytes that print stand for themselves
+_shown = {b: chr(b) for b in _plain_bytes} | {b: chr(256+i) for i,b in enumerate(sorted({*range(256)} - {*_plain_bytes}))}
+_held = {c: b for b,c in _shown.items()}
+
+def _steady(hf, models):
+    "The same unigram vocabulary without what the trainer leaves to chance."
+    vocab = json.loads(hf.to_str())['model']['vocab'][len(_mark):]
+    least = min((s for w,s in vocab if len(w) > 1), default=-20.)
+    vocab = sorted(((w, round(max(s, least), 3)) for w,s in vocab), key=lambda x: (-x[1], x[0]))
+    hf.model = models.Unigram([(c, 0.) for c in _mark] + vocab, unk_id=UNK, byte_fallback=False)
+
+# %% ../nbs/01_tokenization.ipynb #af0ff96f
 def _learn(counts, kind, vocab_size, min_count):
-    "A `tokenizers.Tokenizer` with this vocabulary."
+    "A `tokenizers.Tokenizer` whose vocabulary begins with the special tokens."
     from tokenizers import AddedToken, Tokenizer as HF, decoders, models, pre_tokenizers, processors, trainers
-    bytelevel = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    if kind=='word':
+    if kind == 'word':
         words = _mark + [w for w,n in counts[:vocab_size-len(_mark)] if n >= min_count]
-        hf = HF(models.WordLevel({w:i for i,w in enumerate(words)}, unk_token=_unk))
+        hf = HF(models.WordLevel({w: i for i,w in enumerate(words)}, unk_token=_unk))
         hf.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     else:
-        common = dict(vocab_size=vocab_size, special_tokens=_mark, initial_alphabet=sorted(_shown.values()), show_progress=False)
-        if kind=='bpe': hf,trainer = HF(models.BPE()),trainers.BpeTrainer(min_frequency=min_count, **common)
+        common = dict(vocab_size=vocab_size, special_tokens=_mark, initial_alphabet=sorted(_held), show_progress=False)
+        if kind == 'bpe': hf,trainer = HF(models.BPE()),trainers.BpeTrainer(min_frequency=min_count, **common)
         else: hf,trainer = HF(models.Unigram()),trainers.UnigramTrainer(unk_token=_unk, **common)
-        hf.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.CharDelimiterSplit(_join), bytelevel])
+        byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        hf.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.CharDelimiterSplit(_join), byte_level])
         with _one_thread(): hf.train_from_iterator((f'{s}{_join}'*k for s,n in counts for k in [10_000]*(n//10_000) + [n%10_000]), trainer)
-        hf.pre_tokenizer,hf.decoder = bytelevel,decoders.ByteLevel()
+        if kind == 'unigram': _steady(hf, models)
+        hf.pre_tokenizer,hf.decoder = byte_level,decoders.ByteLevel()
     hf.add_special_tokens([AddedToken(c, special=True, normalized=False) for c in _mark])
     hf.post_processor = processors.TemplateProcessing(single=f'{_bos} $A', special_tokens=[(_bos, BOS)])
     return hf
 
-# %% ../nbs/01_tokenization.ipynb #f9664b73
+# %% ../nbs/01_tokenization.ipynb #59d7414c
+class _Memo(dict):
+    "A dictionary that works out what it lacks, and forgets everything when it is full."
+    def __init__(self, f, most=2**18): self.f,self.most = f,most
+    def __missing__(self, k):
+        if len(self) >= self.most: self.clear()
+        v = self.f(k)
+        if len(k) <= 100: self[k] = v
+        return v
+
+# %% ../nbs/01_tokenization.ipynb #5f804df7
 class Tokenizer:
-    "Text to token ids and back; `train` makes one, `load` reads one."
+    "Text to token ids and back. `Tokenizer.train` makes one, `Tokenizer.load` reads one."
     def __init__(self,
         hf, # `tokenizers.Tokenizer` that holds the vocabulary
         config:dict, # kind, rules, rules_version
     ):
-        self.hf,self.config,self.model = hf,config,hf.model
         ids = hf.get_vocab()
+        self.hf,self.config,self.model,self._ids = hf,config,hf.model,ids
         self.vocab_size,self.unk_id,self.pad_id,self.bos_id = len(ids),UNK,PAD,BOS
-        self.words = sorted(ids, key=ids.get) # as held: specials are single reserved characters
-        if [ids[w] for w in self.words] != [*range(len(ids))] or self.words[:len(_mark)] != _mark:
+        words = sorted(ids, key=ids.get) # as held
+        if [ids[w] for w in words] != [*range(len(ids))] or words[:len(_mark)] != _mark:
             raise InputError('the vocabulary does not begin with the special tokens, or its ids have gaps: train the tokenizer again')
-        self._word,self._ids = config['kind']=='word',ids
-        self._raw = [w.encode() if self._word or i < len(_mark) else bytes(map(_held.__getitem__, map(ord, w))) for i,w in enumerate(self.words)]
-        self._vocab = None
+        self._word,self._words,self._vocab = config['kind']=='word',words,None
+        self._raw = [w.encode() if self._word or w in _mark else bytes(_held[c] for c in w) for w in words]
         self._pieces = _Memo(self._piece_ids)
-        self._chunks = _Memo(lambda s: b''.join(map(self._pieces.__getitem__, _piece.findall(' '+s))))
+        self._stretches = _Memo(lambda s: b''.join(map(self._pieces.__getitem__, _piece.findall(' '+s))))
 
     def _part_ids(self, s):
-        if self._word: return [self._ids.get(s, UNK)]
-        return [self._ids[s]] if s in _mark else [t.id for t in self.model.tokenize(_to_bytes(s))]
+        if self._word or s in _mark: return [self._ids.get(s, UNK)]
+        return [t.id for t in self.model.tokenize(s.encode().decode('latin-1').translate(_shown))]
 
     def _piece_ids(self, piece):
-        return np.array([i for s in _parts(piece, self.config['kind'], self.config['rules']) for i in self._part_ids(s)], np.int32).tobytes()
+        return array('i', [i for s in _parts(piece, self.config['kind'], self.config['rules']) for i in self._part_ids(s)]).tobytes()
 
-    def encode(self,
-        text:str,
-    ) -> np.ndarray: # (n,) int32, begins with `bos_id`
-        "Token ids of one text."
-        out = [_bos_bytes]
-        if not self.config['rules']: out += map(self._pieces.__getitem__, split(text, False))
-        else:
-            for i,words in enumerate(_lines(text)):
-                if i: out.append(self._pieces['\n'])
-                if True in map(eq, words, words[1:]): out += map(self._pieces.__getitem__, _collapse(_piece.findall(' '+' '.join(words))))
-                else: out += map(self._chunks.__getitem__, words)
-        return np.frombuffer(bytearray().join(out), np.int32)
-    def encode_iter(self,
-        texts:Iterable, # str
-        n_workers:int=None, # processes; None: the CPUs there are, 1: this process alone
-    ) -> Iterator: # of (n,) int32 arrays, in the order of `texts`
-        "Token ids of many texts in parallel: reads a little ahead, holds nothing else."
-        if n_workers == 1 and not isinstance(texts, str): yield from map(self.encode, texts)
-        else:
-            for flat,ends in _parallel(_encode_batch, self, texts, n_workers):
-                for a,b in zip(ends, ends[1:]): yield flat[a:b]
-
-    def tokens(self, text:str) -> list: # of str
-        "The tokens of one text as they are shown."
-        return [self.vocab[i] for i in self.encode(text)]
-
-    def decode(self,
-        ids, # iterable of int
-    ) -> str:
-        "The text of `ids`: as `normalise` left it for subwords, with spaces set by rule for words."
-        ids = [i for i in map(int, ids) if i not in (PAD, BOS, EOS)]
-        if ids and not 0 <= min(ids) <= max(ids) < self.vocab_size:
-            raise InputError(f'ids must lie between 0 and {self.vocab_size-1}, and these reach from {min(ids)} to {max(ids)}: they belong to another tokenizer')
-        if self._word: text = _spaced(self.words[i] for i in ids)
-        else: text = b''.join(self._raw[i] for i in ids).decode('utf-8', 'replace')
-        text = text.replace(_nl, '\n').replace(_unk, SPECIALS[UNK])
-        text = undo(text).replace('\n ', '\n') if self.config['rules'] else _reserved.sub('', text)
-        return text[text[:1]==' ':]
-
-    def _to_str(self):
-        d = json.loads(self.hf.to_str())
-        d['post_processor'][_key] = self.config # a place where `tokenizers` passes over what it does not know
-        return json.dumps(d, ensure_ascii=False)
-
-    @classmethod
-    def _from_str(cls, s, name='this tokenizer'):
-        from tokenizers import Tokenizer as HF
-        try: config = json.loads(s)['post_processor'][_key]
-        except ValueError: raise InputError(f'{name} is not JSON, or it is cut short: copy it again') from None
-        except (KeyError, TypeError): raise InputError(f'{name} was not written by ulmfit_nb: train a tokenizer and save it') from None
-        if config.get('rules_version', 0) > RULES_VERSION: raise InputError(f'{name} needs version {config["rules_version"]} of the text rules and this is version {RULES_VERSION}: upgrade ulmfit_nb')
-        if config.get('kind') not in _kinds or config.get('rules') not in (True, False): raise InputError(f'{name} has settings that this version does not know ({config}): upgrade ulmfit_nb')
-        try: hf = HF.from_str(s)
-        except Exception as e: raise InputError(f'{name} does not hold a tokenizer ({e}): copy it again') from None
-        return cls(hf, config)
-
-    def save(self,
-        path, # tokenizer.json, or a directory to put it in
-    ) -> Path: # the file
-        "Write one self-contained file, whole or not at all."
-        path = Path(path)
-        if path.suffix != '.json': path = path/'tokenizer.json'
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tmp = path.with_name(f'.{path.name}.{os.getpid()}')
-        try:
-            tmp.write_text(self._to_str(), encoding='utf-8')
-            os.replace(tmp, path)
-        finally: tmp.unlink(missing_ok=True)
-        return path
-
-    @classmethod
-    def load(cls,
-        path, # tokenizer.json, or the directory that holds it
-    ) -> 'Tokenizer':
-        "Read what `save` wrote; `InputError` if it is missing, damaged or too new."
-        path = Path(path)
-        if path.is_dir(): path = path/'tokenizer.json'
-        try: return cls._from_str(path.read_text(encoding='utf-8'), str(path))
-        except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror}): check the path') from None
-        except UnicodeDecodeError: raise InputError(f'{path} is not UTF-8 text: copy it again') from None
-
-    @property
-    def fingerprint(self) -> str: # sha256
-        "The same for the same settings and vocabulary."
-        return hashlib.sha256(json.dumps([self.config, json.loads(self.hf.to_str())['model']], sort_keys=True).encode()).hexdigest()
-
-    def __reduce__(self): return Tokenizer._from_str, (self._to_str(),)
-    def __eq__(self, other): return isinstance(other, Tokenizer) and self.fingerprint == other.fingerprint
-    __hash__ = object.__hash__
     def __len__(self): return self.vocab_size
     def __repr__(self): return f"Tokenizer(kind={self.config['kind']!r}, vocab_size={self.vocab_size}, rules={self.config['rules']})"
 
-    @classmethod
-    def train(cls,
-        texts:Iterable, # str; read once, not kept
-        kind:str='word', # word, bpe (pieces of words, no unknowns) or unigram (the same by likelihood)
-        vocab_size:int=60000, # at most, with the special tokens (Howard & Ruder's scripts: 30,000 or 60,000)
-        min_count:int=3, # rarer words (bpe: rarer pairs) get no id of their own
-        rules:bool=True, # False: no markers, text as it is
-        n_workers:int=None, # processes that count words
-    ) -> 'Tokenizer':
-        "Learn a vocabulary. The same texts give the same tokenizer."
-        least = len(SPECIALS) + (1 if kind=='word' else 256)
-        if kind not in _kinds: raise InputError(f'kind must be one of {", ".join(_kinds)}, not {kind!r}')
-        if vocab_size < least: raise InputError(f'vocab_size must be at least {least} for kind {kind!r}, and it is {vocab_size}')
-        config = dict(kind=kind, rules=bool(rules), rules_version=RULES_VERSION)
-        counts = count_parts(texts, kind, rules, n_workers)
-        if not counts: raise InputError('there is no text to learn a vocabulary from: give at least one text with a word in it')
-        return cls(_learn(counts, kind, vocab_size, min_count), config)
+# %% ../nbs/01_tokenization.ipynb #6ac86541
+@patch
+def encode(self:Tokenizer, text:str) -> np.ndarray: # (n,) int32, begins with `bos_id`
+    "Token ids of one text."
+    out = [array('i', [BOS]).tobytes()]
+    if not self.config['rules']: out += map(self._pieces.__getitem__, split(text, False))
+    for i,words in enumerate(_lines(text) if self.config['rules'] else ()):
+        if i: out.append(self._pieces['\n'])
+        if True in map(eq, words, words[1:]): out += map(self._pieces.__getitem__, _slow(words))
+        else: out += map(self._stretches.__getitem__, words)
+    return np.frombuffer(bytearray().join(out), np.int32)
+
+# %% ../nbs/01_tokenization.ipynb #7b466a61
+@patch(as_prop=True)
+def vocab(self:Tokenizer) -> list: # of str, one per id, no two alike
+    "Every token as it is shown: `xxmaj`, `film`; in subwords ▁ stands for a space, \\x.. for a byte alone."
+    if self._vocab is None:
+        shown = self._words if self._word else [b.decode('utf-8', 'backslashreplace') for b in self._raw]
+        if not self._word: shown = [w if '▁' in s else s.replace(' ', '▁') for w,s in zip(self._words, shown)]
+        self._vocab = SPECIALS + ['\\'+s if s in SPECIALS else s for s in shown[len(SPECIALS):]]
+    return self._vocab
+
+@patch
+def tokens(self:Tokenizer, text:str) -> list: # of str
+    "The tokens of one text as they are shown."
+    return [self.vocab[i] for i in self.encode(text)]
+
+# %% ../nbs/01_tokenization.ipynb #2cc5a34b
+@patch(cls_method=True)
+def train(cls:Tokenizer,
+    texts:Iterable, # str; read once, not kept
+    kind:str='word', # word; bpe or unigram: pieces of words, nothing is unknown
+    vocab_size:int=60000, # at most, with the special tokens (the 2018 scripts: 30,000 or 60,000)
+    min_count:int=3, # rarer words (bpe: rarer pairs) get no id; unigram does not ask (the 2018 scripts: 1 to 3)
+    rules:bool=True, # False: no markers, white space stays
+    n_workers:int=None, # processes that count; None: as many as there are processors
+) -> Tokenizer:
+    "Learn a vocabulary; the same texts give the same one. `InputError` if there is no text."
+    if kind not in _kinds: raise InputError(f'kind must be one of {", ".join(_kinds)}, and it is {kind!r}')
+    least = len(SPECIALS) + (1 if kind == 'word' else 256)
+    if vocab_size < least: raise InputError(f'vocab_size must be at least {least} for kind {kind!r}, and it is {vocab_size}')
+    counts = count_parts(texts, kind, rules, n_workers)
+    if not counts: raise InputError('there is no text to learn a vocabulary from: give at least one text with a word in it')
+    return cls(_learn(counts, kind, vocab_size, min_count), dict(kind=kind, rules=bool(rules), rules_version=RULES_VERSION))
+
+# %% ../nbs/01_tokenization.ipynb #4398c143
+_close, _open, _glue = set(',.;:!?)]}%…”»'), set('([{$£€#“«'), set('-/_@')
+_face_only, _suffix_only = re.compile(_face), re.compile(_suffix)
+
+def _spaced(words):
+    "Words and marks set as people set them; a repeat whose number is unknown counts three."
+    out,glue,number,quoted = [],False,False,False
+    for w in words:
+        if number: out,number = out + [w if w.isdecimal() else '3'],False
+        elif w in _mark and w != _unk:
+            out.append(w)
+            number,glue = w in (_rep, _wrep),w == _join or glue and w != _nl
+            if w == _nl: quoted = False
+        else:
+            shut = w == '"' and quoted
+            glue = glue or shut or w in _glue or w[0] in _close and not _face_only.fullmatch(w) or bool(_suffix_only.fullmatch(w))
+            out.append(w if glue else ' '+w)
+            glue,quoted = w in _open or w in _glue or w == '"' and not quoted,quoted ^ (w == '"')
+    return ''.join(out)
+
+# %% ../nbs/01_tokenization.ipynb #7a12290a
+@patch
+def decode(self:Tokenizer,
+    ids:Iterable, # int
+) -> str:
+    "The text of `ids`: for subwords as `normalise` left it, for words with spaces set by rule."
+    ids = [i for i in map(int, ids) if i not in (PAD, BOS, EOS)]
+    if ids and not 0 <= min(ids) <= max(ids) < self.vocab_size:
+        raise InputError(f'ids must lie between 0 and {self.vocab_size-1}, and these reach from {min(ids)} to {max(ids)}: they belong to another tokenizer')
+    text = _spaced(self._words[i] for i in ids) if self._word else b''.join(self._raw[i] for i in ids).decode('utf-8', 'replace')
+    text = text.replace(_nl, '\n').replace(_unk, SPECIALS[UNK])
+    text = undo(text) if self.config['rules'] else _reserved.sub('', text)
+    return text[text[:1]==' ':]
+
+# %% ../nbs/01_tokenization.ipynb #293986db
+def _encode_batch(tok, texts):
+    ids = [tok.encode(t) for t in texts]
+    return np.concatenate(ids), np.cumsum([0]+[len(i) for i in ids])
+
+@patch
+def encode_iter(self:Tokenizer,
+    texts:Iterable, # str; read a little ahead, not kept
+    n_workers:int=None, # processes; None: as many as there are processors, 1: none but this one
+) -> Iterator: # of (n,) int32 arrays, in the order of `texts`
+    "Token ids of many texts, in parallel."
+    if n_workers == 1 and not isinstance(texts, str): yield from map(self.encode, texts)
+    else:
+        for flat,ends in _parallel(_encode_batch, self, texts, n_workers):
+            for a,b in zip(ends, ends[1:]): yield flat[a:b]
+
+# %% ../nbs/01_tokenization.ipynb #e9c867f6
+_key = 'ulmfit_nb'
+
+@patch
+def to_json(self:Tokenizer) -> str: # what `save` writes
+    "Vocabulary and settings as one `tokenizer.json`."
+    d = json.loads(self.hf.to_str())
+    d['post_processor'][_key] = self.config # `tokenizers` passes over what it does not know, here
+    return json.dumps(d, ensure_ascii=False)
+
+@patch(cls_method=True)
+def from_json(cls:Tokenizer,
+    s:str, # from `to_json`
+    name:str='the tokenizer', # for messages
+) -> Tokenizer:
+    "What `to_json` wrote; `InputError` if it is damaged or too new."
+    from tokenizers import Tokenizer as HF
+    try: config = json.loads(s)['post_processor'][_key]
+    except (ValueError, RecursionError): raise InputError(f'{name} is not JSON, or it is cut short: copy it again') from None
+    except (KeyError, TypeError): raise InputError(f'{name} was not written by ulmfit_nb: train a tokenizer and save it') from None
+    try: kind,rules,version = config['kind'],config['rules'],int(config['rules_version'])
+    except (KeyError, TypeError, ValueError): raise InputError(f'{name} does not say how it splits text: copy it again') from None
+    if version > RULES_VERSION: raise InputError(f'{name} needs version {version} of the text rules and this is version {RULES_VERSION}: upgrade ulmfit_nb')
+    if kind not in _kinds or rules not in (True, False): raise InputError(f'{name} has a kind or rules that this version does not know ({config}): upgrade ulmfit_nb')
+    try: return cls(HF.from_str(s), config)
+    except InputError: raise
+    except Exception as e: raise InputError(f'{name} does not hold a vocabulary ({e}): copy it again') from None
+
+# %% ../nbs/01_tokenization.ipynb #acbd2bfe
+@patch
+def __reduce__(self:Tokenizer): return Tokenizer.from_json, (self.to_json(),)
+
+@patch(as_prop=True)
+def fingerprint(self:Tokenizer) -> str: # sha256, 64 hex digits
+    "The same for the same settings and vocabulary."
+    model = json.loads(self.hf.to_str())['model']
+    return hashlib.sha256(json.dumps([self.config, model['vocab'], model.get('merges')], sort_keys=True).encode()).hexdigest()
+
+# %% ../nbs/01_tokenization.ipynb #852d8f0b
+@patch
+def save(self:Tokenizer,
+    path, # a name that ends in .json, or a directory for `tokenizer.json`
+) -> Path: # the file
+    "Write one self-contained file, whole or not at all."
+    path = Path(path)
+    if path.suffix != '.json': path = path/'tokenizer.json'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tmp = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        tmp.write_text(self.to_json(), encoding='utf-8')
+        os.replace(tmp, path)
+    finally: tmp.unlink(missing_ok=True)
+    return path
+
+@patch(cls_method=True)
+def load(cls:Tokenizer,
+    path, # what `save` returned, or its directory
+) -> Tokenizer:
+    "What `save` wrote, exactly; `InputError` if it is missing, damaged or too new."
+    path = Path(path)
+    if path.is_dir(): path = path/'tokenizer.json'
+    try: return cls.from_json(path.read_text(encoding='utf-8'), str(path))
+    except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror}): check the path') from None
+    except UnicodeDecodeError: raise InputError(f'{path} is not UTF-8: copy it again') from None

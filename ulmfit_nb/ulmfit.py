@@ -104,7 +104,7 @@ class ULMFiT(ClassifierMixin, BaseEstimator):
     def _say(self, text):
         if self.progress: print(text, flush=True)
 
-# %% ../nbs/09_ulmfit.ipynb #805aa3e7
+# %% ../nbs/09_ulmfit.ipynb #935d94e9
 @patch
 def fit(self:ULMFiT,
     X, # texts
@@ -115,7 +115,7 @@ def fit(self:ULMFiT,
 ):
     "Stages 2 and 3: fine-tune the language model on all texts, then the classifier on the labelled ones."
     texts = check_texts(X)
-    if not any(t.strip() for t in texts): raise InputError('every text is empty: there is nothing to learn from')
+    if texts and not any(t.strip() for t in texts): raise InputError('every text is empty: there is nothing to learn from')
     classes,ys = check_labels(y, len(texts))
     directions = self._directions()
     seed = self.random_state if self.random_state is not None else int(np.random.default_rng().integers(2**31))
@@ -181,7 +181,7 @@ def _stage3(self:ULMFiT, lm, docs, ys, n_classes, direction, seed, path, resume)
     self.history_[f'classifier {direction}'] = t.history
     return t.model.eval()
 
-# %% ../nbs/09_ulmfit.ipynb #ef812868
+# %% ../nbs/09_ulmfit.ipynb #ea198cdf
 @patch
 def predict_proba(self:ULMFiT,
     X, # texts
@@ -202,7 +202,8 @@ def predict(self:ULMFiT,
     **kw, # precision, bs: see `predict_proba`
 ) -> np.ndarray: # (n,) labels as they were given to `fit`
     "The likeliest label of each text."
-    return self.classes_[self.predict_proba(X, **kw).argmax(1)]
+    p = self.predict_proba(X, **kw)
+    return self.classes_[p.argmax(1)]
 
 # %% ../nbs/09_ulmfit.ipynb #f140c26f
 SETTINGS = ('direction', 'max_len', 'bptt', 'drop_mult')

@@ -1,0 +1,266 @@
+"The `ulmfit` command and the estimator: the whole way on small text, and one sentence for each mistake."
+import csv, io, json, os, subprocess, sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+WORDS = dict(good='great lovely wonderful superb fine charming brilliant moving'.split(), bad='awful dull boring terrible poor clumsy weak tedious'.split())
+
+def review(rng, label):
+    "A made-up review of a made-up film."
+    things = 'plot cast music ending dialogue camera story'.split()
+    return ' '.join(f'The {rng.choice(things)} was {rng.choice(WORDS[label])}.' for _ in range(rng.integers(1, 5)))
+
+def table(path, n=60, seed=0, text='text', label='label'):
+    rng = np.random.default_rng(seed)
+    with open(path, 'w', newline='', encoding='utf-8') as f:
+        w = csv.writer(f)
+        w.writerow(['id', text, label])
+        for i in range(n):
+            l = ('good', 'bad')[i % 2]
+            w.writerow([i, review(rng, l), l])
+    return path
+
+CODE = 'from ulmfit_nb.cli import main; main()'
+
+def process(*args, stdin=None, code=CODE):
+    "Run the command as a process of its own."
+    return subprocess.run([sys.executable, '-c', code, *map(str, args)], input=stdin, capture_output=True, env=os.environ | dict(OMP_NUM_THREADS='1'))
+
+def ulmfit(*args, stdin=None):
+    "Run the command in this process, which is quicker; what comes back looks like the other's."
+    from ulmfit_nb.cli import main
+    out, err, code = io.TextIOWrapper(io.BytesIO(), 'utf-8'), io.TextIOWrapper(io.BytesIO(), 'utf-8'), 0
+    saved = sys.stdin, sys.stdout, sys.stderr
+    sys.stdin, sys.stdout, sys.stderr = io.TextIOWrapper(io.BytesIO(stdin or b'')), out, err
+    try: main([str(a) for a in args])
+    except SystemExit as e: code = e.code
+    finally: sys.stdin, sys.stdout, sys.stderr = saved
+    for f in (out, err): f.flush()
+    return subprocess.CompletedProcess(args, code, out.buffer.getvalue(), err.buffer.getvalue())
+
+def refused(p, *words):
+    "One sentence on standard error, exit status 2, nothing on standard output."
+    err = p.stderr.decode()
+    assert p.returncode == 2, err
+    assert err.startswith('ulmfit: ') and err.count('\n') == 1, err
+    for w in words: assert w in err, err
+    assert p.stdout == b''
+
+@pytest.fixture(autouse=True, scope='module')
+def one_thread():
+    "Models this small lose time to threads."
+    import torch
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n)
+
+TRAIN = '--size micro --epochs 12 --lm-epochs 2 --bs 8 --seed 1'.split()
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory):
+    d = tmp_path_factory.mktemp('cli')
+    p = ulmfit('train', table(d/'train.csv', 80), '--out', d/'model', *TRAIN)
+    assert p.returncode == 0, p.stderr.decode()
+    return d/'model'
+
+# ---- the whole way ----------------------------------------------------------------------------------------------
+
+def test_train_leaves_a_model_directory(model):
+    assert sorted(f.name for f in model.iterdir()) == ['README.md', 'config.json', 'history.csv', 'model.safetensors', 'tokenizer.json']
+    cfg = json.loads((model/'config.json').read_text())
+    assert cfg['labels'] == ['bad', 'good'] and cfg['rules']['rules'] and cfg['meta']['columns'] == dict(text='text', label='label')
+    rows = list(csv.DictReader(open(model/'history.csv')))
+    assert {r['stage'] for r in rows} == {'lm forward', 'classifier forward'}
+
+def test_predict_file_and_standard_input(model, tmp_path):
+    new = table(tmp_path/'new.csv', 20, seed=5)
+    p = ulmfit('predict', model, new)
+    rows = list(csv.DictReader(io.StringIO(p.stdout.decode())))
+    assert list(rows[0]) == ['id', 'text', 'label', 'prediction', 'confidence'] and len(rows) == 20
+    assert sum(r['prediction'] == r['label'] for r in rows) >= 18 # words of either label never meet: a model that learned is right
+    assert all(.5 <= float(r['confidence']) <= 1 for r in rows)
+    lines = '\n'.join(r['text'] for r in rows) + '\n'
+    q = list(csv.DictReader(io.StringIO(process('predict', model, stdin=lines.encode()).stdout.decode())))
+    assert [r['prediction'] for r in q] == [r['prediction'] for r in rows]
+
+def test_evaluate_stands_beside_the_baseline(model, tmp_path):
+    p = ulmfit('evaluate', model, table(tmp_path/'test.csv', 40, seed=7), '--json')
+    res = json.loads(p.stdout)
+    assert res['n'] == 40 and np.sum(res['confusion']) == 40 and res['accuracy'] == np.trace(res['confusion'])/40
+    assert res['baseline_accuracy'] > .9
+    text = ulmfit('evaluate', model, tmp_path/'test.csv').stdout.decode()
+    assert 'TF-IDF + LR' in text and 'confusion' in text
+
+def test_pretrain_stops_in_time_resumes_and_generates(tmp_path):
+    rng = np.random.default_rng(0)
+    f = tmp_path/'docs.txt'
+    f.write_text('\n'.join(review(rng, 'good') for _ in range(300)))
+    args = ['pretrain', f, '--out', tmp_path/'bb', '--size', 'micro', '--epochs', '2', '--bs', '8', '--min-count', '1']
+    p = ulmfit(*args, '--minutes', '0')
+    assert p.returncode == 0 and b'--resume' in p.stdout, p.stderr.decode()
+    assert not (tmp_path/'bb'/'config.json').exists()
+    refused(ulmfit(*args), 'not empty', '--resume')
+    refused(ulmfit(*args, '--lr', '.1', '--resume'), 'other settings')
+    p = ulmfit(*args, '--resume')
+    assert p.returncode == 0, p.stderr.decode()
+    whole = ulmfit(*args[:3], tmp_path/'whole', *args[4:])
+    assert whole.returncode == 0
+    assert (tmp_path/'bb'/'model.safetensors').read_bytes() == (tmp_path/'whole'/'model.safetensors').read_bytes()
+    p = ulmfit('generate', tmp_path/'bb', 'The plot', '-n', '8', '--seed', '3')
+    assert p.stdout.decode().startswith('The plot') and p.stdout == ulmfit('generate', tmp_path/'bb', 'The plot', '-n', '8', '--seed', '3').stdout
+    p = ulmfit('train', table(tmp_path/'t.csv'), '--backbone', tmp_path/'bb', '--unlabelled', f, '--out', tmp_path/'m', '--epochs', '2', '--lm-epochs', '1')
+    assert p.returncode == 0 and 'known to the backbone' in p.stdout.decode(), p.stderr.decode()
+
+def test_killed_training_resumes_to_the_same_model(model, tmp_path):
+    data = table(tmp_path/'train.csv', 80)
+    args = ['train', data, '--out', tmp_path/'m', *TRAIN]
+    dying = f"""
+import ulmfit_nb.training as t
+save, n = t.Trainer.save, [0]
+def dying(self):
+    save(self); n[0] += 1
+    if n[0] == 5: import os; os._exit(9)
+t.Trainer.save = dying
+{CODE}"""
+    assert process(*args, code=dying).returncode == 9
+    refused(ulmfit('predict', tmp_path/'m', data), 'holds no config.json')
+    p = ulmfit(*args, '--resume')
+    assert p.returncode == 0, p.stderr.decode()
+    assert (tmp_path/'m'/'model.safetensors').read_bytes() == (model/'model.safetensors').read_bytes()
+    assert not (tmp_path/'m'/'run').exists()
+
+def test_data_lists_without_network():
+    out = ulmfit('data').stdout.decode()
+    assert 'imdb' in out and 'never fetched' in out
+
+# ---- mistakes ---------------------------------------------------------------------------------------------------
+
+def bad_table(path, name):
+    rows = dict(empty='', header_only='text,label\n', no_column='review,label\na,b\n', nan_label='text,label\ngood,1\nbad,\n', one_class='text,label\ngood,1\nbad,1\n')[name]
+    path.write_text(rows)
+    return path
+
+@pytest.mark.parametrize('name,words', [('empty', ['empty']), ('header_only', ['no rows']), ('no_column', ["'text'", 'review']), ('nan_label', ['label', '2']), ('one_class', ["'1'"])])
+def test_bad_tables(name, words, tmp_path):
+    refused(ulmfit('train', bad_table(tmp_path/'bad.csv', name), '--out', tmp_path/'m'), *words)
+    assert not (tmp_path/'m').exists()
+
+def test_bytes_that_are_not_utf8(tmp_path, model):
+    (tmp_path/'bad.csv').write_bytes('text,label\ncaf\xe9,1\nb,2\n'.encode('latin-1'))
+    refused(ulmfit('train', tmp_path/'bad.csv', '--out', tmp_path/'m'), 'UTF-8')
+    assert not (tmp_path/'m').exists()
+    p = ulmfit('predict', model, stdin=b'caf\xe9\n')
+    assert p.returncode == 2 and b'UTF-8' in p.stderr
+
+def test_missing_file_and_missing_model(tmp_path, model):
+    refused(ulmfit('train', tmp_path/'none.csv', '--out', tmp_path/'m'), 'none.csv')
+    refused(process('predict', tmp_path/'none', stdin=b'a'), 'none', 'not a directory')
+    refused(ulmfit('predict', model, tmp_path/'none.csv'), 'none.csv')
+
+def test_out_is_not_overwritten(tmp_path, model):
+    data = table(tmp_path/'t.csv')
+    (tmp_path/'m').mkdir(); (tmp_path/'m'/'precious').write_text('x')
+    refused(ulmfit('train', data, '--out', tmp_path/'m'), 'not empty', '--overwrite')
+    refused(ulmfit('train', data, '--out', tmp_path/'m', '--resume'), 'no unfinished run')
+    refused(ulmfit('train', data, '--out', data), 'is a file')
+    assert (tmp_path/'m'/'precious').read_text() == 'x' and len(list((tmp_path/'m').iterdir())) == 1
+
+def test_label_unseen_in_training(tmp_path, model):
+    (tmp_path/'t.csv').write_text('text,label\nfine,good\nso so,middling\n')
+    refused(ulmfit('evaluate', model, tmp_path/'t.csv'), 'middling', 'not trained')
+
+def copy_of(model, path):
+    import shutil
+    shutil.copytree(model, path)
+    return path
+
+@pytest.mark.parametrize('name', ['config.json', 'tokenizer.json', 'model.safetensors'])
+def test_model_directory_with_a_missing_or_truncated_file(name, model, tmp_path):
+    m = copy_of(model, tmp_path/'m')
+    raw = (m/name).read_bytes()
+    (m/name).write_bytes(raw[:len(raw)//2])
+    refused(ulmfit('predict', m, stdin=b'a'), name)
+    (m/name).unlink()
+    refused(ulmfit('predict', m, stdin=b'a'), name)
+
+def test_tokenizer_of_another_model(model, tmp_path):
+    from ulmfit_nb.tokenization import Tokenizer
+    m = copy_of(model, tmp_path/'m')
+    tok = Tokenizer.load(model)
+    Tokenizer.train([' '.join(reversed(tok.vocab))], vocab_size=tok.vocab_size, min_count=1).save(m/'tokenizer.json')
+    refused(ulmfit('predict', m, stdin=b'a'), 'tokenizer')
+    refused(ulmfit('train', table(tmp_path/'t.csv'), '--backbone', model, '--out', tmp_path/'x'), 'classifier, not a language model')
+
+def test_odd_texts_get_a_prediction(model, tmp_path):
+    f = tmp_path/'odd.csv'
+    with open(f, 'w', newline='', encoding='utf-8') as h:
+        w = csv.writer(h); w.writerow(['text'])
+        for t in ('', '   ', 'zzz qqq', '日本語', '🙂', 'xxbos xxmaj', 'a '*5000, 'line\nbreak, "quoted"'): w.writerow([t])
+    rows = list(csv.DictReader(io.StringIO(ulmfit('predict', model, f).stdout.decode())))
+    assert len(rows) == 8 and {r['prediction'] for r in rows} <= {'good', 'bad'}
+
+# ---- the estimator ----------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def texts():
+    rng = np.random.default_rng(3)
+    y = [i % 2 for i in range(40)]
+    return [review(rng, ('bad', 'good')[l]) for l in y], y
+
+FAST = dict(size='micro', epochs=3, lm_epochs=1, bs=8, random_state=0, progress=False, device='cpu')
+
+def test_both_directions_save_load_predict(texts, tmp_path):
+    from ulmfit_nb import ULMFiT
+    X, y = texts
+    clf = ULMFiT(direction='both', **FAST).fit(X, y)
+    p = clf.predict_proba(X)
+    assert p.dtype == np.float32 and p.shape == (40, 2) and np.allclose(p.sum(1), 1, atol=1e-6)
+    clf.save(tmp_path/'m')
+    again = ULMFiT.load(tmp_path/'m')
+    assert np.array_equal(again.predict_proba(X), p) and again.predict(X).dtype == clf.predict(X).dtype
+    assert np.abs(clf.predict_proba(X, bs=1) - p).max() < 1e-5
+    from safetensors import safe_open
+    with safe_open(tmp_path/'m'/'model.safetensors', 'pt') as f: assert {k[:4] for k in f.keys()} == {'fwd.', 'bwd.'}
+
+@pytest.mark.parametrize('labels', [[0, 1], ['no', 'yes'], [False, True], [1.5, 2.5]])
+def test_labels_come_back_as_they_were_given(labels, texts, tmp_path):
+    from ulmfit_nb import ULMFiT
+    X, y = texts
+    clf = ULMFiT(**FAST | dict(epochs=1)).fit(X, [labels[i] for i in y])
+    clf.save(tmp_path/'m')
+    for c in (clf, ULMFiT.load(tmp_path/'m')): assert set(c.predict(X).tolist()) <= set(labels) and type(c.predict(X).tolist()[0]) is type(labels[0])
+
+def test_one_seed_two_equal_runs(texts):
+    from ulmfit_nb import ULMFiT
+    X, y = texts
+    a, b = (ULMFiT(**FAST).fit(X, y).predict_proba(X) for _ in range(2))
+    assert np.array_equal(a, b)
+
+def test_scikit_learn_takes_it(texts):
+    import pandas as pd
+    from sklearn.base import clone
+    from sklearn.model_selection import cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+    from ulmfit_nb import ULMFiT
+    X, y = texts
+    clf = ULMFiT(**FAST)
+    assert clone(clf).get_params() == clf.get_params()
+    s = cross_val_score(make_pipeline(FunctionTransformer(lambda X: [t.lower() for t in X]), clf), X, y, cv=2, error_score='raise')
+    assert s.shape == (2,)
+    assert len(clone(clf).fit(pd.Series(X), pd.Series(y)).predict(pd.DataFrame(dict(text=X)))) == 40
+
+@pytest.mark.parametrize('X,y,words', [
+    ('one text', [0], 'one string'), (['a', None], [0, 1], 'row 1'), (['a', 'b'], [0], '1 labels'), (['a', 'b'], [0, float('nan')], 'row 1 has no label'),
+    (['a', 'b'], [0, 0], 'two at least'), (['a', 'b'], [0, 'x'], 'several types'), ([], [], 'no rows'), (['', ' '], [0, 1], 'empty')])
+def test_what_fit_refuses(X, y, words):
+    from ulmfit_nb import InputError, ULMFiT
+    with pytest.raises(InputError, match=words): ULMFiT(**FAST).fit(X, y)
+
+def test_predict_before_fit():
+    from sklearn.exceptions import NotFittedError
+    from ulmfit_nb import ULMFiT
+    with pytest.raises(NotFittedError): ULMFiT().predict(['a'])

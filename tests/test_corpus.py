@@ -1,0 +1,361 @@
+"Chapters 00 and 00b under hostile input: broken files, killed builds, a wrong download, leaking splits."
+import gzip, hashlib, itertools, json, lzma, os, re, signal, subprocess, sys, threading, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import numpy as np
+import pytest
+from ulmfit_nb import corpus
+from ulmfit_nb.corpus import DATASETS, Corpus, DataSet, InputError, data_dir, get_data, list_data, read_labelled, read_rows, read_texts
+from ulmfit_nb.docs_corpus import STDLIB, Doc, _words, clean_docs, dedup, docs_corpus, docs_task, docstrings, masker, near_duplicates, prose
+
+TEXTS = ['A fine film.\nI would "see" it again, twice.', 'Dull – très long.', 'One\u2028line, 二', '']
+LABELS = ['good', 'bad', 'good', 'bad']
+
+def refuses(f, *parts):
+    "`f` raises `InputError` with one sentence that holds all of `parts`."
+    with pytest.raises(InputError) as e: f()
+    msg = str(e.value)
+    assert '\n' not in msg and msg.endswith('.'), msg
+    for p in parts: assert str(p) in msg, (p, msg)
+
+# ---------------------------------------------------------------- reading
+
+def csv_text(delimiter=','):
+    import csv, io
+    f = io.StringIO()
+    w = csv.writer(f, delimiter=delimiter)
+    w.writerow(['id', 'text', 'label'])
+    w.writerows([i, *o] for i, o in enumerate(zip(TEXTS, LABELS)))
+    return f.getvalue()
+
+def jsonl_text(): return ''.join(json.dumps(dict(text=t, label=l)) + '\n\n' for t, l in zip(TEXTS, LABELS))
+
+@pytest.mark.parametrize('pack', ['', '.gz', '.xz'])
+@pytest.mark.parametrize('kind', ['.csv', '.tsv', '.jsonl'])
+@pytest.mark.parametrize('bom', [b'', b'\xef\xbb\xbf'])
+def test_tables_round_trip(tmp_path, kind, pack, bom):
+    body = bom + {'.csv': csv_text, '.tsv': lambda: csv_text('\t'), '.jsonl': jsonl_text}[kind]().encode()
+    path = tmp_path/f't{kind}{pack}'
+    path.write_bytes({'': bytes, '.gz': gzip.compress, '.xz': lzma.compress}[pack](body))
+    assert read_labelled(path) == (TEXTS, LABELS)
+    assert list(read_texts(str(path))) == TEXTS
+    assert list(read_texts([path, path])) == TEXTS*2
+
+def test_parquet_and_frames(tmp_path):
+    pd, pq = pytest.importorskip('pandas'), pytest.importorskip('pyarrow.parquet')
+    df = pd.DataFrame(dict(text=TEXTS, label=[1, 0, 1, 0], more=[.5]*4))
+    df.to_parquet(tmp_path/'t.parquet', row_group_size=2)
+    for source in (df, tmp_path/'t.parquet', df.to_dict('records')):
+        texts, labels = read_labelled(source)
+        assert (texts, labels) == (TEXTS, [1, 0, 1, 0]) and not isinstance(labels[0], str)
+    assert list(read_texts(df['text'])) == TEXTS
+    assert list(read_rows(df))[0]['more'] == .5
+    refuses(lambda: list(read_texts(tmp_path/'t.parquet', text='body')), "'body'", "'text', 'label', 'more'")
+    refuses(lambda: list(read_texts(df, text='body')), "'body'", "'more'")
+    for gap in (None, float('nan'), pd.NA, pd.NaT, ' '):
+        refuses(lambda: read_labelled(pd.DataFrame(dict(text=['a', 'b'], label=pd.Series(['x', gap], dtype=object)))), 'row 2')
+    (tmp_path/'cut.parquet').write_bytes((tmp_path/'t.parquet').read_bytes()[:-9])
+    refuses(lambda: list(read_rows(tmp_path/'cut.parquet')), 'cut.parquet')
+    (tmp_path/'none.parquet').write_bytes(b'')
+    refuses(lambda: list(read_rows(tmp_path/'none.parquet')), 'none.parquet')
+
+def test_parquet_without_pyarrow(tmp_path):
+    (tmp_path/'t.parquet').write_bytes(b'PAR1')
+    code = f"import sys; sys.modules['pyarrow'] = None\nfrom ulmfit_nb.corpus import *\ntry: list(read_rows({str(tmp_path/'t.parquet')!r}))\nexcept InputError as e: print(e)"
+    assert "pip install 'ulmfit_nb[data]'" in subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout
+
+def test_import_is_light():
+    code = "import sys, ulmfit_nb.corpus; print([m for m in ('torch', 'pandas', 'pyarrow', 'sklearn', 'huggingface_hub', 'tokenizers') if m in sys.modules])"
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'
+
+def test_plain_text(tmp_path):
+    (tmp_path/'t.txt').write_bytes(b'\xef\xbb\xbfone\r\n\n  two \n\x0cthree\x1cstill\xe2\x80\xa8three')
+    assert list(read_texts(tmp_path/'t.txt', text='review')) == ['one', 'two', 'three\x1cstill\u2028three']
+    assert list(read_texts(iter(['a', 'b']))) == list(read_texts(np.array(['a', 'b']))) == ['a', 'b']
+
+def test_folder(tmp_path):
+    for c in ('b', 'a', '.hidden'):
+        for i in (10, 9):
+            (tmp_path/c/'deep').mkdir(parents=True, exist_ok=True)
+            (tmp_path/c/'deep'/f'{i}.txt').write_text(f'{c}\n{i}')
+    (tmp_path/'a'/'notes.md').write_text('not a document')
+    (tmp_path/'a'/'z.txt.gz').write_bytes(gzip.compress(b'packed'))
+    assert read_labelled(tmp_path) == (['packed', 'a\n10', 'a\n9', 'b\n10', 'b\n9'], list('aaabb'))
+    (tmp_path/'stray.txt').write_text('no class')
+    refuses(lambda: read_labelled(tmp_path), 'stray.txt')
+    (tmp_path/'empty').mkdir()
+    refuses(lambda: list(read_texts(tmp_path/'empty')), 'empty')
+
+def test_streams(tmp_path):
+    "The first row arrives although a later one is broken, and a long field passes."
+    long = 'word ' * 100_000
+    (tmp_path/'t.csv').write_text(f'text,label\n"{long}",1\nb,2,3\n')
+    rows = read_rows(tmp_path/'t.csv')
+    assert next(rows)['text'] == long
+    refuses(lambda: next(rows), 'line 3', '3 fields', '2 columns')
+    assert next(read_texts('x' for _ in itertools.count())) == 'x'
+
+@pytest.mark.parametrize('name, body, parts', [
+    ('t.csv', b'', []), ('t.csv', b'text,label\n', []), ('t.txt', b'\n \n', []), ('t.jsonl', b'', []),
+    ('t.csv', b'text,label\n"a\nb,1\n', ['line 3']), ('t.csv', b'text,text\na,b\n', ['same name']),
+    ('t.csv', b'body,label\na,1\n', ["'text'", "'body', 'label'"]), ('t.csv', b'text\na\xff\n', ['line 2', 'byte 6']),
+    ('t.csv', 'text\na\n'.encode('utf-16'), ['line 1']), ('t.jsonl', b'{"text": "a"}\n{"text": "b"\n', ['line 2']),
+    ('t.jsonl', b'["a"]\n', ['line 1', 'object']), ('t.jsonl', b'[' * 100_000, ['line 1']), ('t.jsonl', b'{"text": 5}\n', ['row 1', '5']),
+    ('t.jsonl', b'{"text": "a"}\n{"label": "b"}\n', ["'text'", "'label'"]), ('t.txt.xz', lzma.compress(b'a\n'*9999)[:-20], ['t.txt.xz']),
+    ('t.txt.gz', gzip.compress(os.urandom(9999))[:-20], ['t.txt.gz']), ('t.txt.gz', b'no gzip', ['t.txt.gz']), ('t.txt.xz', b'', ['t.txt.xz']),
+    ('t.docx', b'a', ['.csv']), ('t.parquet.gz', b'a', ['.parquet']), ('t', b'a', ['suffix'])])
+def test_broken_files(tmp_path, name, body, parts):
+    (tmp_path/name).write_bytes(body)
+    refuses(lambda: list(read_texts(tmp_path/name)), tmp_path/name, *parts)
+
+def test_broken_sources(tmp_path):
+    for path in (tmp_path/'gone.csv', 'I loved it', 'x'*10_000, 'nul\0'): refuses(lambda: list(read_texts(path)), 'no file')
+    for source in (5, None, b'bytes', {'text': 'a'}): refuses(lambda: list(read_texts(source)), type(source).__name__)
+    refuses(lambda: list(read_texts([])), 'empty')
+    refuses(lambda: list(read_texts(['a', None])), 'row 2')
+    refuses(lambda: list(read_texts([b'a'])), 'row 1')
+
+@pytest.mark.parametrize('labels, part', [(['a', 'a'], "'a'"), (['a', 1], 'mix'), ([[1], [2]], 'one class'), (['a', ''], 'row 2'),
+                                          ([1, None], 'row 2'), ([1., float('nan')], 'row 2')])
+def test_broken_labels(labels, part):
+    refuses(lambda: read_labelled([dict(text='t', label=l) for l in labels]), part)
+
+def test_labels_kept():
+    assert read_labelled([dict(t='x', l=True), dict(t='y', l=False)], text='t', label='l')[1] == [True, False]
+    assert read_labelled([dict(text='x', label='a')], min_classes=1)[1] == ['a']
+    refuses(lambda: read_labelled(['a', 'b']), "'label'")
+
+# ---------------------------------------------------------------- Corpus
+
+DOCS = [[2, 5, 7], [2], [], [2, 65_535]]
+
+def test_corpus_round_trip(tmp_path):
+    for vocab_size, dtype in ((65_536, 'uint16'), (65_537, 'uint32')):
+        c = Corpus.write(tmp_path/f'{vocab_size}', iter(DOCS), vocab_size, meta={'tokenizer': 'ä'})
+        for o in (c, Corpus(str(c.path)), Corpus.from_docs(DOCS, vocab_size, {'tokenizer': 'ä'})):
+            assert [d.tolist() for d in o] == DOCS and o[-1].tolist() == DOCS[-1]
+            assert (len(o), o.n_tokens, o.ids.dtype, o.offsets.dtype, o.vocab_size, o.meta) == (4, 6, dtype, np.int64, vocab_size, {'tokenizer': 'ä'})
+            assert o.lengths.tolist() == [3, 1, 0, 2]
+            assert [d.tolist() for d in o.select([3, 0])] == [DOCS[3], DOCS[0]] == [d.tolist() for d in o.select(np.array([1, 0, 0, 1], bool))][::-1]
+            with pytest.raises(IndexError): o[4]
+        with pytest.raises(ValueError): c.ids[0] = 1                 # read-only
+    assert len(Corpus.write(tmp_path/'hollow', [[]], 9)) == 1
+
+@pytest.mark.parametrize('doc', [[9], [-1], [[1]], ['a'], [1.5], [2**40]])
+def test_corpus_refuses_ids(tmp_path, doc):
+    refuses(lambda: Corpus.write(tmp_path/'c', [[1], doc], 9), 'Document 1')
+    assert list(tmp_path.iterdir()) == []
+
+def test_corpus_target(tmp_path):
+    refuses(lambda: Corpus.write(tmp_path/'c', [], 9), 'No documents')
+    Corpus.write(tmp_path/'c', [[1]], 9)
+    refuses(lambda: Corpus.write(tmp_path/'c', [[2]], 9), 'overwrite=True')
+    with pytest.raises(ZeroDivisionError): Corpus.write(tmp_path/'c', ([1//0] for _ in range(1)), 9, overwrite=True)
+    assert Corpus(tmp_path/'c').ids.tolist() == [1]                  # the old one survives a failed build
+    assert Corpus.write(tmp_path/'c', [[2]], 9, overwrite=True).ids.tolist() == [2]
+    (tmp_path/'c'/'thesis.doc').write_text('precious')
+    refuses(lambda: Corpus.write(tmp_path/'c', [[2]], 9, overwrite=True), 'other files')
+    (tmp_path/'f').write_text('a file')
+    for overwrite in (False, True): refuses(lambda: Corpus.write(tmp_path/'f', [[2]], 9, overwrite=overwrite), tmp_path/'f')
+    (tmp_path/'e').mkdir()
+    assert len(Corpus.write(tmp_path/'e', [[2]], 9)) == 1            # an empty directory is fine
+    assert {o.name for o in tmp_path.iterdir()} == {'c', 'f', 'e'}
+
+@pytest.mark.parametrize('name, damage', [
+    ('ids.bin', lambda b: b[:-1]), ('ids.bin', lambda b: b + b'\0'), ('ids.bin', None), ('offsets.npy', lambda b: b[:-8]), ('offsets.npy', None),
+    ('offsets.npy', lambda b: b[:-16] + b[-8:] + b[-16:-8]), ('offsets.npy', lambda b: b''), ('corpus.json', lambda b: b[:9]), ('corpus.json', None),
+    ('corpus.json', lambda b: b.replace(b'"format": 1', b'"format": 99')), ('corpus.json', lambda b: b'[]'), ('corpus.json', lambda b: b.replace(b'<u2', b'<z9'))])
+def test_corpus_damage(tmp_path, name, damage):
+    path = Corpus.write(tmp_path/'c', DOCS, 65_536).path/name
+    if damage is None: path.unlink()
+    else: path.write_bytes(damage(path.read_bytes()))
+    refuses(lambda: Corpus(tmp_path/'c'), tmp_path/'c')
+
+@pytest.mark.parametrize('sig', ['SIGKILL', 'SIGINT'])
+@pytest.mark.parametrize('overwrite', [False, True])
+def test_corpus_killed(tmp_path, sig, overwrite):
+    if not hasattr(signal, sig): pytest.skip('no such signal here')
+    if overwrite: Corpus.write(tmp_path/'c', [[7]], 9)
+    code = f"from ulmfit_nb.corpus import Corpus\nimport itertools\nCorpus.write({str(tmp_path/'c')!r}, ([1]*99 for _ in itertools.count()), 9, overwrite={overwrite})"
+    p = subprocess.Popen([sys.executable, '-c', code], stderr=subprocess.DEVNULL)
+    while not any(o.stat().st_size for o in tmp_path.glob('c.partial-*/ids.bin')):
+        assert p.poll() is None
+        time.sleep(.02)
+    p.send_signal(getattr(signal, sig)); p.wait()
+    if overwrite: assert Corpus(tmp_path/'c').ids.tolist() == [7]
+    else: refuses(lambda: Corpus(tmp_path/'c'), 'no corpus')
+    rest = list(tmp_path.glob('c.partial-*'))
+    assert len(rest) == (sig == 'SIGKILL')
+    for o in rest: refuses(lambda: Corpus(o), o)
+
+# ---------------------------------------------------------------- known data sets
+
+REV = 'a'*40
+
+class Hub(BaseHTTPRequestHandler):
+    "Answers `/datasets/<repo>/resolve/<revision>/<path>` as the hub does."
+    def answer(self, send):
+        self.server.asked.append((self.command, self.path))
+        m = re.fullmatch(r'/datasets/(.+?)/resolve/([^/]+)/(.+)', self.path.split('?')[0])
+        body = self.server.files.get(m and m.groups())
+        self.send_response(200 if body is not None else 404)
+        if body is None: self.send_header('X-Error-Code', 'EntryNotFound')
+        else:
+            self.send_header('X-Repo-Commit', m[2])
+            self.send_header('ETag', f'"{hashlib.sha256(body).hexdigest()}"')
+        self.send_header('Content-Length', str(len(body or b'')))
+        self.end_headers()
+        if send and body: self.wfile.write(body)
+    def do_GET(self): self.answer(True)
+    def do_HEAD(self): self.answer(False)
+    def log_message(self, *args): pass
+
+@pytest.fixture
+def hub(monkeypatch):
+    for k in ('HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY', 'http_proxy', 'https_proxy', 'all_proxy'): monkeypatch.delenv(k, raising=False)
+    server = ThreadingHTTPServer(('127.0.0.1', 0), Hub)
+    server.files, server.asked, server.url = {}, [], f'http://127.0.0.1:{server.server_port}'
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown(); server.server_close()
+
+def add(monkeypatch, hub, name, parts, sha=None, revision=REV):
+    "A data set of one split whose files lie on the local hub."
+    files = [(f'data/{i}.jsonl', (sha or hashlib.sha256(b).hexdigest())) for i, b in enumerate(parts)]
+    for (path, _), body in zip(files, parts): hub.files['some/set', revision or REV, path] = body
+    monkeypatch.setitem(DATASETS, name, DataSet('some/set', revision, {'train': files}, 'a test'))
+
+PARTS = [b'{"text": "a", "label": 0}\n', b'{"text": "b", "label": 1}\n']
+
+def test_get_data(hub, monkeypatch, tmp_path):
+    add(monkeypatch, hub, 'toy', PARTS)
+    files = get_data('toy', cache_dir=tmp_path, endpoint=hub.url)
+    assert read_labelled(files) == (['a', 'b'], [0, 1])
+    assert {c for c, _ in hub.asked} == {'HEAD', 'GET'} and all(f'/resolve/{REV}/' in p for _, p in hub.asked)
+    hub.asked.clear()
+    assert get_data('toy', cache_dir=tmp_path, endpoint=hub.url) == files and not hub.asked       # from the cache
+    monkeypatch.setenv('ULMFIT_CACHE', str(tmp_path))
+    assert get_data('toy', endpoint=hub.url) == files
+
+def test_get_data_wrong_hash(hub, monkeypatch, tmp_path):
+    add(monkeypatch, hub, 'toy', PARTS, sha='0'*64)
+    refuses(lambda: get_data('toy', cache_dir=tmp_path, endpoint=hub.url), 'SHA-256', 'removed')
+    assert not [o for o in tmp_path.rglob('*') if o.is_file() and o.read_bytes() in PARTS]
+    hub.asked.clear()
+    refuses(lambda: get_data('toy', cache_dir=tmp_path, endpoint=hub.url), 'SHA-256')
+    assert any(c == 'GET' for c, _ in hub.asked)                                                 # fetched again, not trusted
+
+def test_get_data_faults(hub, monkeypatch, tmp_path):
+    add(monkeypatch, hub, 'toy', PARTS)
+    add(monkeypatch, hub, 'loose', PARTS, revision=None)
+    def get(*args, **kw): return lambda: get_data(*args, cache_dir=tmp_path, endpoint=hub.url, **kw)
+    refuses(get('nope'), "'nope'", 'imdb')
+    refuses(get('toy', 'dev'), "'dev'", 'train')
+    refuses(get('loose'), 'revision=')
+    refuses(get('toy', revision='main'), '40 hex')
+    assert not hub.asked
+    assert len(get('loose', revision=REV)()) == 2
+    refuses(get('toy', revision='b'*40), 'some/set/data/0.jsonl')
+    hub.files.clear()
+    refuses(lambda: get_data('toy', cache_dir=tmp_path/'new', endpoint=hub.url), 'some/set/data/0.jsonl')
+
+def test_registry():
+    assert set(DATASETS) == {'imdb', 'wikitext-2', 'wikitext-103', 'ag-news', 'dbpedia', 'yelp-2', 'yelp-5', 'trec-6'}
+    for d in DATASETS.values():
+        assert re.fullmatch('[0-9a-f]{40}', d.revision) and not d.fetched and d.repo.count('/') == 1
+        for path, sha in itertools.chain(*d.files.values()): assert path.endswith('.parquet') and (sha is None or re.fullmatch('[0-9a-f]{64}', sha))
+    assert [len(DATASETS[k].classes) for k in ('imdb', 'ag-news', 'dbpedia', 'yelp-2', 'yelp-5', 'trec-6')] == [2, 4, 14, 2, 5, 6]
+    assert [o['name'] for o in list_data()] == list(DATASETS)
+
+def test_data_dir(monkeypatch, tmp_path):
+    monkeypatch.delenv('ULMFIT_DATA', raising=False)
+    assert data_dir() is None
+    monkeypatch.setenv('ULMFIT_DATA', str(tmp_path))
+    assert data_dir() == tmp_path
+
+def test_local_data():
+    "Real files, where the user has them."
+    if not (d := data_dir()) or not (d/'trec6').exists(): pytest.skip('ULMFIT_DATA is not set')
+    texts, labels = read_labelled(d/'trec6'/'train.jsonl.xz')
+    assert len(texts) == 5452 and len(set(labels)) == 6
+
+# ---------------------------------------------------------------- the documentation corpus
+
+SUBSET = ('networkx', 'numpy')
+
+@pytest.fixture(scope='module')
+def small(): return dedup(clean_docs(SUBSET))
+
+def test_docstrings():
+    source = '#!/bin/python\n# a comment\n"""Module."""\nx = """no\ndocstring"""\nclass A:\n    r\'\'\'Raw \\d.\'\'\'\n    def f(self,\n          x): # yes\n        """A "quoted"\n\n        line."""\n'
+    assert docstrings(source) == ['Module.', 'Raw \\d.', 'A "quoted"\n\nline.']
+    assert docstrings('') == docstrings('def f():\n    """open') == []
+
+def test_prose():
+    assert prose('Title\n=====\n\nSum of a.\n\nArgs:\n    x (int): the *first* one\n        goes on.\n    y: second\n\n.. math::\n\n    a + b\n\n.. note:: Kept.\n\n>>> f(1)\n1\n\nEnd.') \
+        == 'Sum of a.\nthe *first* one goes on.\nsecond\nKept.\nEnd.'
+
+@pytest.mark.parametrize('text, masked', [
+    ('Uses np.dot and NumPy.', 'Uses name and name.'), ('the `axis` of :class:`~a.B` and ``x=1``', 'the name of name and name'),
+    ('snake_case, CamelCase and x2', 'name and name'), ('See here.\na_b, c_d', 'See here.'), ('A scikit-learn’s pytorch', 'A name'), ('Torchvision or torch', 'name or name'),
+    ('i.e. a plain sentence, 3.5 times (e.g. well-known).', 'i.e. a plain sentence, 3.5 times (e.g. well-known).'),
+    ('the gadgets of a gadget', 'the name of a name'), ('call foo(x) or run --fast', 'call name or run name'), ('nptest enp symptom', 'nptest enp symptom')])
+def test_mask(text, masked): assert masker({'gadget'})(text) == masked
+
+def jaccard(a, b): return len(a & b)/len(a | b)
+def triples(text): return frozenset(zip(*(_words(text)[i:] for i in range(3))))
+
+def test_near_duplicates():
+    rng = np.random.default_rng(0)
+    words = np.array([f'w{chr(97+i)}{chr(97+j)}' for i in range(26) for j in range(26)])
+    base = [' '.join(rng.choice(words, 60)) for _ in range(200)]
+    near = [re.sub(r'^\w+ \w+', 'other start', t) for t in base]
+    cluster, like = near_duplicates(base + near)
+    assert (cluster[:200] == np.arange(200)).all() and (cluster[200:] == np.arange(200)).all()
+    assert abs(like[200:].mean() - np.mean([jaccard(triples(a), triples(b)) for a, b in zip(base, near)])) < .02
+    assert len(near_duplicates(['one', 'two words', 'one'])[0]) == 3
+
+def test_docs_clean(small):
+    assert len(small) > 1000 and {d.package for d in small} == set(SUBSET)
+    leak = re.compile(r'(?i)\b(np|numpy|nx|networkx|scipy)\b|>>>|\b\w+_\w+\b')
+    assert [d.text for d in small if leak.search(d.text)] == []
+    assert min(sum(w != 'name' for w in _words(d.text)) for d in small) >= 8
+    assert len({' '.join(_words(d.text)) for d in small}) == len(small)
+
+def test_docs_no_leak(small):
+    "No text of the test or validation side has an exact near duplicate on another side, by counting every pair."
+    t = docs_task(docs=small, n_test=150, n_valid=50)
+    from sklearn.feature_extraction.text import CountVectorizer
+    vec = CountVectorizer(analyzer=triples, binary=True).fit([d.text for d in small])
+    sides = [vec.transform(o) for o in (t.test_texts, t.valid_texts, t.texts + t.unlabelled)]
+    def worst(a, b):
+        common = (a @ b.T).toarray()
+        return (common / np.maximum(1, a.sum(1) + b.sum(1).T - common)).max()
+    assert max(worst(sides[i], sides[j]) for i, j in ((0, 1), (0, 2), (1, 2))) < .7
+    copies = [Doc(d.text, d.package, i) for i, d in enumerate(small)] + [Doc(d.text, d.package, len(small)+i) for i, d in enumerate(small)]
+    t = docs_task(docs=copies, n_test=150, n_valid=50)                  # the same check sees it where the clusters are wrong
+    assert worst(vec.transform(t.test_texts), vec.transform(t.texts + t.unlabelled)) == 1
+
+def test_docs_task(small):
+    general = [Doc(f'general text {i}', STDLIB, 10**6+i) for i in range(5)]
+    kw = dict(docs=small + general, n_test=20, n_valid=10, n_labels=5)
+    t = docs_task(**kw)
+    assert t.classes == sorted(SUBSET) and len(t.general) == 5
+    for labels, n in ((t.test_labels, 20), (t.valid_labels, 10), (t.labels, 5)): assert sorted(labels) == sorted(SUBSET*n)
+    assert len(t.unlabelled) == len(small) - 2*35
+    assert vars(t) == vars(docs_task(**kw)) != vars(docs_task(**kw, seed=1))
+    refuses(lambda: docs_task(docs=small, n_test=10**5), 'too few')
+    refuses(lambda: docs_task(docs=[d for d in small if d.package == 'numpy']), 'two')
+
+def test_docs_cached(tmp_path, small):
+    "Deterministic, cached in one file, built again where that is damaged."
+    code = f"import sys, hashlib\nfrom ulmfit_nb.docs_corpus import *\nd = docs_corpus({str(tmp_path)!r}, ('networkx',))\nprint(hashlib.sha256(repr(d).encode()).hexdigest(), 'networkx' in sys.modules)"
+    def run(seed): return subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, env=os.environ | {'PYTHONHASHSEED': seed}).stdout
+    first = run('1')
+    assert first.endswith('False\n')
+    file, = tmp_path.iterdir()
+    body = gzip.decompress(file.read_bytes())
+    assert run('1') == first
+    file.write_bytes(file.read_bytes()[:-100])
+    assert run('2') == first and gzip.decompress(file.read_bytes()) == body
+    assert docs_corpus(tmp_path, ('networkx', 'no_such_package')) == docs_corpus(tmp_path, ('networkx',))

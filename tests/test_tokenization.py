@@ -1,0 +1,241 @@
+"Tokenizer: hostile text, round trips, equal fast paths, workers that fail or are left, files that are damaged."
+import json, lzma, multiprocessing, os, pickle, random, subprocess, sys, time
+from itertools import count, islice
+from pathlib import Path
+import numpy as np, pytest
+import ulmfit_nb.tokenization as T
+from ulmfit_nb.corpus import InputError
+from ulmfit_nb.tokenization import BOS, MAJ, NL, SPECIALS, UNK, Tokenizer, mark, normalise, plain, split, undo
+
+KINDS = 'word', 'bpe', 'unigram'
+WORDS = 'the film was good bad very a plot actors and of it story long boring scene music loved hated ending'.split()
+
+def sentences(n, seed=0):
+    r = random.Random(seed)
+    def word(): return r.choice([str.lower, str.lower, str.lower, str.title, str.upper])(r.choice(WORDS))
+    return [' '.join(word() for _ in range(r.randint(1, 30))) + r.choice(['.', '!!!!', ' :)', '<br /><br />Sooooo good', ' 8/10']) for _ in range(n)]
+
+@pytest.fixture(scope='module')
+def toks(): return {k: Tokenizer.train(sentences(600), kind=k, vocab_size=400, n_workers=1) for k in KINDS}
+
+ATOMS = ['a','A','b','B','aaa','AAA','oooo','I','III','.','..','...','!!!','!',"'s","'S","'T",'’t','don',"'",' ',' ',' ',' ','\n','1','1.2','12',':',':)','D',';',
+    '<3','http://','www.','WWW.','U.S.','a.b.','A.','a.','İ','ß','SS','ς','Σ','\u0301','\u0316','é','🙂','🇻🇳','\u200d','👨','\ufe0f','_','&','amp;','&lt;','br','<br>',
+    '/>','#39;','\ufdd4','\ufdd7','\ufdd9','\ud800','\x00','@','-',' @-@ ','very ',' very',' Very',' VERY','x'*100,'X'*99,'Y'*101,'ab'*60,'क्','ि','กำ','中文','\u037e',
+    'ǅ','ﬁ','²','٣','3','/','"','(',')','xxmaj','xxrep 3 a','\xa0','\t','\x85','\u2028','▁','\ue000']
+
+def hostile(n, seed=0):
+    r = random.Random(seed)
+    for _ in range(n): yield ''.join(r.choices(ATOMS, k=r.randint(1, 12)))*r.choice([1, 1, 1, 1, 3])
+
+HUGE = dict(word='a'*10**6, distinct=''.join(chr(97+i*i%26) for i in range(10**6)), words='a '*500_000, shouts='Very '*200_000, spaces=' '*10**6, lines='\n'*10**6,
+    marks='!'*10**6, dots='1.'*500_000, initials='A.'*100_000, faces=':-'*50_000, quotes="'"*10**6, suffixes="'s"*50_000, link='http://'+'.'*10**6, links='http://'*50_000,
+    tags='<br '*50_000, tag='<br'+' '*10**6, entities='&'+'amp;'*250_000, nested='&'+'#38;'*250_000, open='&'*10**6, wiki=' @-@'*50_000, number='&#'+'9'*10**6+';',
+    piled='a'+'\u0301\u0316'*100_000, devanagari='क्'*100_000, emoji='👨\u200d'*100_000, modifiers='👍'+'🏽'*100_000, nul='\x00'*10**5, surrogates='\ud800'*10**5,
+    reserved='\ufdd4'*10**5, rtl='مرحبا '*50_000, flags='🇻'*100_000, digits='1'*10**6, mixed='aA'*100_000)
+
+def test_rules_can_be_undone():
+    for t in hostile(6000):
+        n = normalise(t)
+        assert normalise(n) == n, t
+        assert undo(''.join(s for p in split(t) for s in mark(p)))[1:] == n, t
+        assert ''.join(split(t, False)) == (' '+plain(t) if t else '')
+
+@pytest.mark.parametrize('kind', ['bpe', 'unigram'])
+@pytest.mark.parametrize('rules', [True, False])
+def test_subwords_round_trip(toks, kind, rules):
+    tok = toks[kind] if rules else Tokenizer.train(sentences(100), kind=kind, vocab_size=300, rules=False, n_workers=1)
+    for t in hostile(1500, seed=1):
+        ids = tok.encode(t)
+        assert tok.decode(ids) == (normalise(t) if rules else plain(t))
+        assert not np.isin(ids, UNK).any()
+        if rules: assert tok.encode(tok.decode(ids)).tolist() == ids.tolist()
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_fast_path_equals_tokenizers(toks, kind):
+    tok = toks[kind]
+    for t in [*hostile(1500, seed=2), *sentences(100, seed=2)]:
+        parts = [s for p in split(t) for s in T._parts(p, kind, True)]
+        assert tok.hf.encode(parts, is_pretokenized=True).ids == tok.encode(t).tolist(), t
+
+@pytest.mark.parametrize('name', HUGE)
+def test_a_megabyte_of_malice(toks, name):
+    text = HUGE[name]
+    start = time.process_time()
+    ids = toks['bpe'].encode(text)
+    assert toks['bpe'].decode(ids) == normalise(text)
+    toks['word'].decode(toks['word'].encode(text))
+    assert time.process_time()-start < 30     # linear takes a second or two, quadratic an hour
+
+def test_special_tokens_cannot_be_typed(toks):
+    text = ' '.join(SPECIALS) + ' ' + ' '.join(T._mark) + ''.join(map(chr, range(0xFDD0, 0xFDF0))) + ' &#xFDD4; &#64980;'
+    for tok in toks.values(): assert not set(tok.encode(text)[1:].tolist()) & {*range(1, len(SPECIALS))}
+    for tok in toks.values(): assert BOS not in tok.encode('xxbos')[1:]
+    spoof = Tokenizer.train(['xxmaj xxmaj film']*5, n_workers=1)
+    assert len(set(spoof.vocab)) == spoof.vocab_size and r'\xxmaj' in spoof.vocab
+    assert MAJ not in spoof.encode('xxmaj film') and spoof.decode(spoof.encode('xxmaj film')) == 'xxmaj film'
+
+def test_fastai_bugs(toks):
+    text = 'wow !!! that that that was was was'
+    assert toks['bpe'].decode(toks['bpe'].encode(text)) == text
+    tok = Tokenizer.train([text]*5 + ['said "it was soooo GOOD" (by far), don\'t you -- well-known 3 4'], min_count=1, n_workers=1)
+    assert tok.decode(tok.encode(text)) == 'wow!!! that that that was was was'
+    quoted = 'said "it was soooo GOOD" (by far), don\'t you'
+    assert tok.decode(tok.encode(quoted)) == quoted
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_any_ids_decode(toks, kind):
+    tok,r = toks[kind],random.Random(0)
+    for _ in range(500):
+        s = tok.decode(r.choices([*range(12)]*5 + [*range(tok.vocab_size)], k=20))
+        assert not T._reserved.search(s)
+    assert tok.decode([]) == '' and tok.decode(np.array([BOS, 1, 1])) == ''
+    for bad in ([-1], [tok.vocab_size]): pytest.raises(InputError, tok.decode, bad)
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_shapes_and_empty_text(toks, kind):
+    tok = toks[kind]
+    for t in '', ' ', '\n\t ', '\ufdd0': assert tok.encode(t).tolist() == [BOS]
+    ids = tok.encode('The film.\nGood')
+    assert ids.dtype == np.int32 and ids[0] == BOS == tok.bos_id and tok.pad_id == 1 and tok.unk_id == 0 and NL in ids
+    ids[0] = 5                                            # the caller's own, writable
+    assert tok.encode('The film.\nGood')[0] == BOS and len(tok.vocab) == len(set(tok.vocab)) == len(tok)
+    for bad in None, 3.5, b'x': pytest.raises(InputError, tok.encode, bad)
+
+def test_words_of_other_languages():
+    for s in 'Tiếng Việt', 'हिन्दी', 'مَرْحَبًا', 'Straße naïve', 'Übung', 'ελληνικά', 'עִבְרִית': assert [p.strip() for p in split(normalise(s))] == normalise(s).split()
+    tok = Tokenizer.train(['Tiếng Việt rất hay']*3, n_workers=1)
+    assert tok.decode(tok.encode('tiếng Việt')) == 'tiếng Việt' and UNK not in tok.encode('Tiê\u0301ng việt')
+
+def test_vocabulary_limits():
+    texts = ['common common common rare']*2 + ['twice twice']
+    def vocab(**kw): return Tokenizer.train(texts, n_workers=1, **kw).vocab[len(SPECIALS):]
+    assert vocab(min_count=3) == [] and sorted(vocab(min_count=2)) == ['3', 'common', 'rare', 'twice']     # three in a row count once
+    assert len(vocab(min_count=1, vocab_size=12)) == 2
+    pairs = dict(kind='bpe', vocab_size=2000, n_workers=1)
+    assert Tokenizer.train(texts, min_count=50, **pairs).vocab_size == len(SPECIALS)+256 < Tokenizer.train(texts, min_count=1, **pairs).vocab_size
+
+@pytest.mark.parametrize('args', [([],), ([' ', '\n'],), ('one str',), ([None],), (['a'], 'char'), (['a'], 'bpe', 100), (['a'], 'word', 5)])
+def test_train_refuses_in_one_sentence(args):
+    with pytest.raises(InputError) as e: Tokenizer.train(*args)
+    assert '\n' not in str(e.value)
+
+def fingerprints(seed):
+    code = f'''import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_tokenization import *
+for k in KINDS: print(Tokenizer.train(sentences(300), kind=k, vocab_size=400, n_workers=1).fingerprint)'''
+    return subprocess.run([sys.executable, '-c', code], env=os.environ | {'PYTHONHASHSEED': seed}, capture_output=True, text=True, check=True).stdout.split()
+
+def test_training_is_deterministic():
+    here = [Tokenizer.train(reversed(sentences(300)), kind=k, vocab_size=400, n_workers=1).fingerprint for k in KINDS]
+    assert fingerprints('1') == here == fingerprints('2')
+
+# Many texts
+
+@pytest.fixture
+def small_batches(monkeypatch): monkeypatch.setattr(T, '_batch_chars', 2000)
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')
+@pytest.mark.parametrize('kind', KINDS)
+def test_parallel_in_order(toks, kind, small_batches):
+    texts = sentences(300, seed=3) + ['', ' ']
+    for n in 1, 2, 3, None:
+        out = list(toks[kind].encode_iter(iter(texts), n_workers=n))
+        assert len(out) == len(texts) and all((a==toks[kind].encode(t)).all() for a,t in zip(out, texts))
+    assert list(toks[kind].encode_iter([])) == []
+    assert Tokenizer.train(texts, vocab_size=400, kind=kind, n_workers=2).fingerprint == Tokenizer.train(texts, vocab_size=400, kind=kind, n_workers=1).fingerprint
+
+def test_streams_and_stops_early(toks, small_batches):
+    read = count()
+    def endless():
+        while True:
+            next(read)
+            yield 'the film was good '*20
+    it = toks['word'].encode_iter(endless(), n_workers=2)
+    assert len(list(islice(it, 500))) == 500
+    it.close()
+    assert next(read) < 1000                               # read only a little ahead
+    assert not multiprocessing.active_children()
+    for n in 1, 2: next(toks['word'].encode_iter(endless(), n_workers=n))     # dropped without closing
+
+@pytest.mark.parametrize('n', [1, 2])
+def test_errors_arrive_after_what_came_before(toks, small_batches, n):
+    def faulty():
+        yield from sentences(100)
+        raise OSError('disk gone')
+    got = []
+    with pytest.raises(OSError, match='disk gone'): got.extend(toks['bpe'].encode_iter(faulty(), n_workers=n))
+    assert len(got) == 100
+    with pytest.raises(InputError, match='must be a str'): list(toks['bpe'].encode_iter(sentences(100)+[None]+sentences(100), n_workers=n))
+    with pytest.raises(InputError, match='put it in a list'): list(toks['bpe'].encode_iter('one text', n_workers=n))
+
+def die(tok, texts): os._exit(1)
+
+def test_a_dead_worker_is_reported(toks, small_batches):
+    with pytest.raises(InputError, match='worker process died'): list(T._parallel(die, toks['word'], sentences(300), 2))
+
+def test_spawned_workers(toks, small_batches, monkeypatch):
+    pool,spawn = T.ProcessPoolExecutor,multiprocessing.get_context('spawn')
+    monkeypatch.setattr(T, 'ProcessPoolExecutor', lambda *a, **kw: pool(*a, mp_context=spawn, **kw))
+    texts = sentences(100)
+    assert all((a==toks['bpe'].encode(t)).all() for a,t in zip(toks['bpe'].encode_iter(texts, n_workers=2), texts))
+
+def test_environment_is_left_alone(toks, small_batches, monkeypatch, capfd):
+    monkeypatch.delenv('TOKENIZERS_PARALLELISM', raising=False)
+    toks['bpe'].hf.encode_batch(['a film']*100)            # its threads have run: a fork would make it complain
+    list(toks['bpe'].encode_iter(sentences(100), n_workers=2))
+    assert 'TOKENIZERS_PARALLELISM' not in os.environ and 'fork' not in capfd.readouterr().err
+    monkeypatch.setenv('TOKENIZERS_PARALLELISM', 'true')
+    list(toks['bpe'].encode_iter(sentences(100), n_workers=2))
+    assert os.environ['TOKENIZERS_PARALLELISM'] == 'true'
+
+# Files
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_save_and_load_are_exact(toks, kind, tmp_path):
+    from tokenizers import Tokenizer as HF
+    tok = toks[kind]
+    for path in tmp_path, tmp_path/'new'/'dir', tmp_path/'other.json':
+        again = Tokenizer.load(tok.save(path))
+        assert (again.fingerprint, again.config, again.vocab) == (tok.fingerprint, tok.config, tok.vocab)
+        assert again.to_json() == tok.to_json()
+    unpickled = pickle.loads(pickle.dumps(tok))
+    for t in hostile(300, seed=4): assert again.encode(t).tolist() == unpickled.encode(t).tolist() == tok.encode(t).tolist()
+    assert HF.from_file(str(tmp_path/'tokenizer.json')).encode('film').ids[0] == BOS      # readable without this package
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['new', 'other.json', 'tokenizer.json']
+
+def test_damaged_files(toks, tmp_path):
+    s,path = toks['bpe'].to_json(),tmp_path/'tokenizer.json'
+    def broken(**kw): return json.dumps(json.loads(s) | kw)
+    post = json.loads(s)['post_processor']
+    def settings(**kw): return broken(post_processor=post | {'ulmfit_nb': post['ulmfit_nb'] | kw})
+    bad = [s[:len(s)//2], '', '[]', '{}', 'null', broken(post_processor=None), broken(model=None), broken(model={'type': 'WordLevel', 'vocab': {'a': 0}, 'unk_token': 'a'}),
+        settings(rules_version=T.RULES_VERSION+1), settings(rules_version='new'), settings(kind='char'), settings(kind=[]), settings(rules='yes'), '['*10**5, '\x00'*100]
+    for b in bad:
+        path.write_text(b)
+        with pytest.raises(InputError) as e: Tokenizer.load(path)
+        assert '\n' not in str(e.value) and str(path) in str(e.value) or 'special tokens' in str(e.value)
+    path.write_bytes(b'\xff\xfe')
+    pytest.raises(InputError, Tokenizer.load, path)
+    pytest.raises(InputError, Tokenizer.load, tmp_path/'nowhere')
+
+def test_a_failed_save_leaves_the_old_file(toks, tmp_path, monkeypatch):
+    path = toks['word'].save(tmp_path)
+    before = path.read_bytes()
+    def full(*a): raise OSError('disk full')
+    monkeypatch.setattr(os, 'replace', full)
+    with pytest.raises(OSError): toks['bpe'].save(tmp_path)
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ['tokenizer.json']
+
+def test_importing_is_light():
+    code = "import sys, ulmfit_nb.tokenization; print([m for m in ('torch', 'pandas', 'sklearn', 'tokenizers') if m in sys.modules])"
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
+
+@pytest.mark.skipif('ULMFIT_DATA' not in os.environ, reason='ULMFIT_DATA is not set')
+def test_real_reviews():
+    path = Path(os.environ['ULMFIT_DATA'])/'imdb'/'train.jsonl.xz'
+    if not path.exists(): pytest.skip('no IMDb there')
+    with lzma.open(path, 'rt', encoding='utf-8') as f: texts = [json.loads(line)['text'] for line in islice(f, 0, 25000, 25)]
+    tok = Tokenizer.train(texts, kind='bpe', vocab_size=4000)
+    for t,ids in zip(texts, tok.encode_iter(texts)): assert tok.decode(ids) == normalise(t)
+    word = Tokenizer.train(texts)
+    assert np.mean(np.concatenate(list(word.encode_iter(texts))) == UNK) < .05
