@@ -6,27 +6,30 @@
 __all__ = ['RECIPES', 'split_even', 'sortish_batches', 'sorted_batches', 'pad_docs', 'ClasBatches', 'ClasOutput',
            'TextClassifier', 'predict_logits', 'clas_metrics', 'recipe_phases', 'finetune_classifier']
 
-# %% ../nbs/08_classifier.ipynb #984b94b7
+# %% ../nbs/08_classifier.ipynb #06d1ede0
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from fastcore.basics import patch
 from torch import Tensor, nn
 
-from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, Dropouts, LanguageModel, detach
-from .corpus import InputError
+from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, Dropouts
+from .corpus import Corpus, InputError
 from .language_model import reverse_doc
 from .training import Batch, Phase, TrainConfig, Trainer
 
-# %% ../nbs/08_classifier.ipynb #5c3cfa99
+# %% ../nbs/08_classifier.ipynb #77e0aa4c
 def split_even(
     order, # indices of documents
-    bs:int, # documents in a batch, at most
+    bs:int, # documents in a batch; one more where bs is 2 and one would be left over
 ) -> list: # arrays of indices; none holds a single document unless there is only one
     "Cut into batches; batch norm cannot train on a batch of one, so the last two share where one would be left over."
     res = [order[i:i+bs] for i in range(0, len(order), bs)]
-    if len(res) > 1 and len(res[-1]) == 1: res[-2:] = np.array_split(np.concatenate(res[-2:]), 2)
+    if len(res) > 1 and len(res[-1]) == 1:
+        last = np.concatenate(res[-2:])
+        res[-2:] = np.array_split(last, min(2, len(last)//2))
     return res
 
 def sortish_batches(
@@ -50,17 +53,19 @@ def sorted_batches(
     order = np.argsort(-np.asarray(lengths), kind='stable')
     return [order[i:i+bs] for i in range(0, len(order), bs)]
 
-# %% ../nbs/08_classifier.ipynb #0a13d2f8
+# %% ../nbs/08_classifier.ipynb #4d552bd3
 def pad_docs(
-    docs:list, # arrays of ids
+    docs:list, # arrays of ids, none of them empty
     pad_id:int=1, # fills up the rows
 ): # ids (bs, longest), lengths (bs,)
-    "Documents as one tensor, padded behind: what stands behind a text cannot change how it is read."
+    "Documents as one tensor, padded behind: what stands behind a text cannot change how it is read. Raises `InputError`."
     lengths = torch.tensor([len(d) for d in docs])
+    if not lengths.min(): raise InputError('a document holds no ids: give it one at least, such as the BOS that `Tokenizer.encode` begins with')
     ids = torch.full((len(docs), int(lengths.max())), pad_id)
     for row,d in zip(ids, docs): row[:len(d)] = torch.from_numpy(np.asarray(d, np.int64))
     return ids, lengths
 
+# %% ../nbs/08_classifier.ipynb #46baa314
 class ClasBatches:
     "Labelled documents in sortish batches."
     stateful = False
@@ -76,7 +81,7 @@ class ClasBatches:
         if len(docs) != len(labels): raise InputError(f'{len(docs)} documents and {len(labels)} labels: give one label a document')
         if len(docs) < 2: raise InputError(f'{len(docs)} labelled documents are too few to train on: give two at least')
         self.docs,self.labels,self.bs,self.seed,self.backward,self.pad_id = docs,np.asarray(labels, np.int64),bs,seed,backward,pad_id
-        self.lens = np.array([len(d) for d in docs])
+        self.lens = np.array(docs.lengths if isinstance(docs, Corpus) else [len(d) for d in docs])
 
     @property
     def key(self) -> str:
@@ -87,14 +92,19 @@ class ClasBatches:
 
     def n_batches(self, epoch:int) -> int: return len(split_even(np.arange(len(self.lens)), self.bs))
 
-    def batches(self, epoch:int=0, skip:int=0):
-        "The batches of an epoch: ids (bs, longest), lengths (bs,), labels (bs,)."
-        for idx in sortish_batches(self.lens, self.bs, np.random.default_rng([self.seed, epoch]))[skip:]:
-            docs = [self.docs[i] for i in idx]
-            ids,lengths = pad_docs([reverse_doc(d) for d in docs] if self.backward else docs, self.pad_id)
-            yield Batch(dict(ids=ids, lengths=lengths, labels=torch.from_numpy(self.labels[idx])), len(idx))
+# %% ../nbs/08_classifier.ipynb #a4187e21
+@patch
+def batches(self:ClasBatches,
+    epoch:int=0, # which order
+    skip:int=0, # batches to leave out at the beginning
+): # `Batch`es of ids (bs, longest), lengths (bs,), labels (bs,)
+    "The batches of an epoch."
+    for idx in sortish_batches(self.lens, self.bs, np.random.default_rng([self.seed, epoch]))[skip:]:
+        docs = [self.docs[i] for i in idx]
+        ids,lengths = pad_docs([reverse_doc(d) for d in docs] if self.backward else docs, self.pad_id)
+        yield Batch(dict(ids=ids, lengths=lengths, labels=torch.from_numpy(self.labels[idx])), len(idx))
 
-# %% ../nbs/08_classifier.ipynb #1987bb6a
+# %% ../nbs/08_classifier.ipynb #69498b95
 class ClasOutput(NamedTuple):
     "What `TextClassifier` returns when it is given labels."
     loss:Tensor   # cross entropy, mean over documents
@@ -124,56 +134,64 @@ class TextClassifier(nn.Module):
         "Embedding, each LSTM layer, head."
         return [*self.backbone.layer_groups(), self.head]
 
-    def states(self,
-        ids:Tensor, # (bs, seq_len), padded behind, rows by falling length
-        lengths:Tensor, # (bs,) falling
-    ): # for each chunk: its outputs (rows, bptt, emb_sz) and where it begins
-        "Read chunk after chunk. Rows that have ended drop out; chunks before every pooling window are read without a graph."
-        first = int((lengths - self.max_len).clamp(min=0).min())
-        masks,state = self.backbone.sample_masks(len(ids)),None
-        for a in range(0, int(lengths[0]), self.bptt):
-            rows = int((lengths > a).sum())
-            chunk = ids[:rows, a:a+self.bptt]
-            if state is not None: state = [tuple(t[:rows] for t in s) for s in state]
-            in_window = a+self.bptt > first
-            with torch.set_grad_enabled(torch.is_grad_enabled() and in_window):
-                layers,_,state = self.backbone(chunk, state, masks and masks.rows(rows))
-            if in_window: yield layers[-1], a
-            else: state = detach(state)
+# %% ../nbs/08_classifier.ipynb #2119ce6c
+@patch
+def states(self:TextClassifier,
+    ids:Tensor, # (bs, seq_len), padded behind, rows by falling length
+    lengths:Tensor, # (bs,) falling
+): # for each chunk inside a window: its outputs (rows, bptt, emb_sz) and where it begins
+    "Read chunk after chunk. Rows that have ended drop out; a row's graph begins with the chunk in which its window begins."
+    lens = lengths.tolist()
+    begin = [max(0, n-self.max_len) for n in lens]
+    masks,state = self.backbone.sample_masks(len(ids)),None
+    for a in range(0, lens[0], self.bptt):
+        rows,early = sum(n > a for n in lens),sum(b >= a+self.bptt for b in begin) # the first `early` rows: before their windows
+        if state is not None: state = [tuple(t[:rows] for t in s) for s in state]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and early < rows):
+            layers,_,state = self.backbone(ids[:rows, a:a+self.bptt], state, masks and masks.rows(rows))
+        if early: state = [tuple(torch.cat([t[:early].detach(), t[early:]]) for t in s) for s in state]
+        if early < rows: yield layers[-1], a
 
-    def pool(self,
-        ids:Tensor, # (bs, seq_len), padded behind
-        lengths:Tensor, # (bs,)
-    ) -> Tensor: # (bs, 3*emb_sz), float32
-        "Concat pooling (equation 4): the last state, the largest and the mean of the states in the window."
-        order = lengths.argsort(descending=True, stable=True)
-        ids,lengths = ids[order],lengths[order]
-        begin = (lengths - self.max_len).clamp(min=0)
-        n,e = len(ids),self.backbone.emb_sz
-        last = total = ids.new_zeros((n, e), dtype=torch.float32)
-        top = torch.full_like(last, -torch.inf)
-        for x,a in self.states(ids, lengths):
-            x,r,t = x.float(),len(x),a + torch.arange(x.shape[1], device=x.device)
-            keep = ((t < lengths[:r,None]) & (t >= begin[:r,None])).unsqueeze(-1)
-            ends = (t == lengths[:r,None]-1).unsqueeze(-1)
-            total = torch.cat([total[:r] + (x*keep).sum(1), total[r:]])
-            last = torch.cat([last[:r] + (x*ends).sum(1), last[r:]])
-            top = torch.cat([torch.maximum(top[:r], x.masked_fill(~keep, -torch.inf).amax(1)), top[r:]])
-        mean = total/torch.minimum(lengths, lengths.new_tensor(self.max_len)).unsqueeze(-1)
-        return torch.cat([last, top, mean], 1)[order.argsort()]
+# %% ../nbs/08_classifier.ipynb #82fc8d17
+@patch
+def pool(self:TextClassifier,
+    ids:Tensor, # (bs, seq_len), padded behind
+    lengths:Tensor, # (bs,)
+) -> Tensor: # (bs, 3*emb_sz), float32
+    "Concat pooling (equation 4): the last state, the largest and the mean of the states in the window."
+    order = lengths.argsort(descending=True, stable=True)
+    lengths = lengths[order]
+    lens,begin,done = lengths.tolist(),(lengths-self.max_len).clamp(min=0),[]
+    total,top = 0.,torch.tensor(-torch.inf, device=ids.device)
+    for x,a in self.states(ids[order], lengths):
+        x,rows,b = x.float(),len(x),a+x.shape[1]
+        if lens[rows-1] >= b and lens[0]-self.max_len <= a: s,m = x.sum(1),x.amax(1) # every state counts
+        else:
+            t = torch.arange(a, b, device=x.device)
+            keep = ((t < lengths[:rows,None]) & (t >= begin[:rows,None])).unsqueeze(-1)
+            s,m = (x*keep).sum(1),x.masked_fill(~keep, -torch.inf).amax(1)
+        total,top,go = total+s,torch.maximum(top, m),sum(n > b for n in lens) # the first `go` rows go on
+        if go < rows:
+            n = lengths[go:rows]
+            last = x[go:][torch.arange(rows-go, device=x.device), n-1-a]
+            done.append(torch.cat([last, top[go:], total[go:]/n.clamp(max=self.max_len).unsqueeze(-1)], 1))
+            total,top = total[:go],top[:go]
+    return torch.cat(done[::-1])[order.argsort()]
 
-    def forward(self,
-        ids:Tensor, # (bs, seq_len), padded behind
-        lengths:Tensor, # (bs,) tokens of each document
-        labels:Tensor|None=None, # (bs,) class indices
-    ): # logits (bs, n_classes); with labels a `ClasOutput`
-        pooled = self.pool(ids, lengths)
-        with torch.autocast(pooled.device.type, enabled=False): logits = self.head(pooled)
-        if labels is None: return logits
-        loss = F.cross_entropy(logits, labels)
-        return ClasOutput(loss, loss.detach(), len(labels), logits.detach())
+# %% ../nbs/08_classifier.ipynb #69f1c398
+@patch
+def forward(self:TextClassifier,
+    ids:Tensor, # (bs, seq_len), padded behind
+    lengths:Tensor, # (bs,) tokens of each document
+    labels:Tensor|None=None, # (bs,) class indices
+): # logits (bs, n_classes); with labels a `ClasOutput`
+    pooled = self.pool(ids, lengths)
+    with torch.autocast(pooled.device.type, enabled=False): logits = self.head(pooled)
+    if labels is None: return logits
+    loss = F.cross_entropy(logits, labels)
+    return ClasOutput(loss, loss.detach(), len(labels), logits.detach())
 
-# %% ../nbs/08_classifier.ipynb #9285a0bf
+# %% ../nbs/08_classifier.ipynb #51daf1b2
 @torch.inference_mode()
 def predict_logits(
     model:TextClassifier, # put in evaluation mode while it predicts
@@ -183,17 +201,23 @@ def predict_logits(
     bf16:bool=False, # products in bfloat16
 ) -> Tensor: # (n, n_classes) float32, in the order of `docs`
     "Scores of each document, longest first in the making."
-    was,p = model.training,next(model.parameters())
-    model.eval()
-    res = torch.zeros(len(docs), model.head[-1].out_features)
-    for idx in sorted_batches([len(d) for d in docs], bs):
-        part = [docs[i] for i in idx]
-        ids,lengths = pad_docs([reverse_doc(d) for d in part] if backward else part, model.backbone.pad_id)
-        with torch.autocast(p.device.type, torch.bfloat16, enabled=bf16):
-            res[torch.from_numpy(idx)] = model(ids.to(p.device), lengths.to(p.device)).float().cpu()
-    model.train(was)
+    was,p,res = model.training,next(model.parameters()),torch.zeros(len(docs), model.head[-1].out_features)
+    rnn = torch.backends.cudnn.rnn
+    precision = rnn.fp32_precision
+    try:
+        model.eval()
+        rnn.fp32_precision = 'ieee' # cuDNN's LSTM would round float32 to TF32
+        for idx in sorted_batches([len(d) for d in docs], bs):
+            part = [reverse_doc(docs[i]) if backward else docs[i] for i in idx]
+            ids,lengths = pad_docs(part, model.backbone.pad_id)
+            with torch.autocast(p.device.type, torch.bfloat16, enabled=bf16):
+                res[torch.from_numpy(idx)] = model(ids.to(p.device), lengths.to(p.device)).float().cpu()
+    finally:
+        model.train(was)
+        rnn.fp32_precision = precision
     return res
 
+# %% ../nbs/08_classifier.ipynb #9c03bcd3
 def clas_metrics(
     model:TextClassifier, # the model
     docs:list, # arrays of ids
@@ -204,19 +228,19 @@ def clas_metrics(
     logits,y = predict_logits(model, docs, backward=backward),torch.as_tensor(np.asarray(labels))
     return dict(valid_loss=F.cross_entropy(logits, y).item(), accuracy=(logits.argmax(1) == y).float().mean().item())
 
-# %% ../nbs/08_classifier.ipynb #b2707ad1
+# %% ../nbs/08_classifier.ipynb #35296e34
 RECIPES = ('freez', 'full', 'last', 'chain-thaw', 'from-scratch')
 
 def recipe_phases(
-    name:str='freez', # one of `RECIPES`
+    name:str='freez', # one of `RECIPES`; `from-scratch` expects a fresh backbone
     n_groups:int=5, # layer groups, the head's included
-    epochs:int=4, # passes in all
+    epochs:int=4, # passes in all; `chain-thaw` takes n_groups+1 at least
     lr:float=.01, # largest rate of the head
     div:float=2.6, # rate of a group over that of the group below
     schedule:str='stlr', # of each phase
     schedule_args:dict|None=None, # its settings
 ) -> list[Phase]:
-    "What is trained when. `freez` is gradual unfreezing: an epoch for each new group, the rest of the epochs for all."
+    "What is trained when. `freez` is gradual unfreezing: an epoch for each new group, the rest of the epochs for all. Raises `InputError`."
     if name not in RECIPES: raise InputError(f'unknown recipe {name!r}: choose one of {", ".join(RECIPES)}')
     if epochs < 1: raise InputError(f'epochs={epochs} trains nothing: give 1 or more')
     args = schedule_args or {}
@@ -228,6 +252,7 @@ def recipe_phases(
     steps = min(epochs-1, n_groups-1)
     return [phase(1, k) for k in range(1, steps+1)] + [phase(epochs-steps)]
 
+# %% ../nbs/08_classifier.ipynb #4eca9e3f
 def finetune_classifier(
     model:TextClassifier, # with a fine-tuned backbone
     docs:list, # training documents as ids

@@ -14,46 +14,48 @@ from .language_model import train_lm
 from .tokenization import Tokenizer
 from .training import Phase, TrainConfig, Trainer
 
-# %% ../nbs/07_fine_tuning.ipynb #91b71cae
+# %% ../nbs/07_fine_tuning.ipynb #ea01f156
 @torch.no_grad()
 def transfer_vocab(
     model:LanguageModel, # knows the old vocabulary
     old:Tokenizer, # its tokenizer
     new:Tokenizer, # the target's tokenizer
 ): # the model for the new vocabulary, and the share of its rows that were known
-    "Move a backbone to a new vocabulary: known rows are kept, new rows become the mean of all (Howard & Ruder's scripts)."
-    if old.config['kind'] != new.config['kind']: raise InputError(f'a {old.config["kind"]} vocabulary does not carry over to a {new.config["kind"]} one: train the new tokenizer with kind={old.config["kind"]!r}')
+    "Move a backbone to a new vocabulary: known rows are kept, new rows become the mean of all (Howard & Ruder's scripts). Raises `InputError`."
+    kinds,b = (old.config['kind'], new.config['kind']),model.backbone
+    if kinds[0] != kinds[1]: raise InputError(f'a {kinds[0]} vocabulary does not carry over to a {kinds[1]} one: train the new tokenizer with kind={kinds[0]!r}')
+    if b.vocab_size != old.vocab_size: raise InputError(f'the model has {b.vocab_size} rows and its tokenizer {old.vocab_size} ids: they do not belong together')
     at = {w: i for i,w in enumerate(old.vocab)}
-    src = torch.tensor([at.get(w, -1) for w in new.vocab])
-    b = model.backbone
-    res = LanguageModel(AWDLSTM(new.vocab_size, b.size, b.drops, new.pad_id), model.alpha, model.beta)
+    src = torch.tensor([at.get(w, -1) for w in new.vocab], device=model.bias.device)
+    res = LanguageModel(AWDLSTM(new.vocab_size, b.size, b.drops, new.pad_id), model.alpha, model.beta).to(src.device)
     res.backbone.rnns.load_state_dict(b.rnns.state_dict())
     w,known = b.encoder.weight,src >= 0
     for dst,rows in ((res.backbone.encoder.weight, w), (res.bias, model.bias)):
         dst[known] = rows[src[known]]
         dst[~known] = rows.mean(0)
     res.backbone.encoder.weight[new.pad_id] = 0.
-    return res.to(w.device), known.float().mean().item()
+    return res.train(model.training), known.float().mean().item()
 
-# %% ../nbs/07_fine_tuning.ipynb #72ddd43a
-LM_MULTS = {2: (1/3, 1, 1/2), 3: (1/6, 1/3, 1, 1/2)} # rates of the LSTM layers and of embedding + decoder in the authors' scripts
+# %% ../nbs/07_fine_tuning.ipynb #2f3514e0
+LM_MULTS = {2: (1/3, 1, 1/2), 3: (1/6, 1/3, 1, 1/2)} # rates of the LSTM layers and of embedding + decoder in the authors' scripts; for two layers their upper ones
 
+# %% ../nbs/07_fine_tuning.ipynb #d6ea0b10
 def finetune_lm(
     model:LanguageModel, # a pretrained one: it is trained in place
     corpus:Corpus, # the target's texts, labelled or not, as ids
     valid:Corpus|None=None, # held-out texts
     epochs:float=1., # passes
-    lr:float=4e-3, # largest rate
-    drop_mult:float=.7, # times the language model's dropouts
+    lr:float=4e-3, # largest rate (the authors' scripts)
+    drop_mult:float=.7, # times the language model's dropouts (the authors' scripts)
     div=None, # rates by group; `None` takes the authors' multipliers, else 2.6
-    cut_frac:float=.1, # share of the steps in which the rate rises
-    ratio:float=32., # largest over smallest rate
+    cut_frac:float=.1, # share of the steps in which the rate rises (Howard & Ruder, equation 3)
+    ratio:float=32., # largest over smallest rate (the same)
     schedule:str='stlr', # slanted triangular
     cfg:TrainConfig|None=None, # replaces the loop's settings
     seed:int=0, # of dropout and order
     **kw, # bs, bptt, backward, path, resume, minutes, progress: see `train_lm`
 ) -> Trainer: # `.model` is the fine-tuned model
-    "Stage 2 (Howard & Ruder 2018, section 3.2): discriminative rates and slanted triangular ones, all layers at once."
+    "Stage 2 (Howard & Ruder 2018, section 3.2): discriminative rates and slanted triangular ones, all layers at once. Raises `InputError`."
     model.backbone.drops = LM_DROPOUTS*drop_mult
     if div is None: div = LM_MULTS.get(len(model.backbone.rnns), 2.6)
     args = dict(cut_frac=cut_frac, ratio=ratio) if schedule == 'stlr' else {}

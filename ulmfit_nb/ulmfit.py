@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SETTINGS', 'check_texts', 'check_labels', 'ULMFiT', 'model_card']
 
-# %% ../nbs/09_ulmfit.ipynb #c039fce1
+# %% ../nbs/09_ulmfit.ipynb #f45019cc
 import math, tempfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,15 +16,15 @@ from fastcore.basics import patch, store_attr
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, LanguageModel
-from .classifier import TextClassifier, finetune_classifier, predict_logits
+from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, LanguageModel, Size
+from .classifier import TextClassifier, finetune_classifier, predict_logits, recipe_phases
 from .corpus import Corpus, InputError
 from .fine_tuning import finetune_lm, transfer_vocab
 from .language_model import DIRECTIONS, load_backbone, load_model, load_tensors, pretrain, save_model
 from .tokenization import Tokenizer
 from .training import TrainConfig
 
-# %% ../nbs/09_ulmfit.ipynb #51a70944
+# %% ../nbs/09_ulmfit.ipynb #7056b362
 def check_texts(
     X, # list, Series, array or one column of texts
     what:str='texts', # name for the message
@@ -39,6 +39,7 @@ def check_texts(
         if not isinstance(t, str): raise InputError(f'{what}: row {i} holds {t!r} and not a text: drop the row or put an empty string')
     return X
 
+# %% ../nbs/09_ulmfit.ipynb #d46bf1f1
 def check_labels(
     y, # one label a text
     n:int, # number of texts
@@ -55,7 +56,7 @@ def check_labels(
     at = {c: i for i,c in enumerate(classes)}
     return np.array(classes), np.array([at[v] for v in y])
 
-# %% ../nbs/09_ulmfit.ipynb #b38e7423
+# %% ../nbs/09_ulmfit.ipynb #7dd6a715
 class ULMFiT(ClassifierMixin, BaseEstimator):
     "Text classifier by universal language model fine-tuning (Howard & Ruder 2018), as a scikit-learn estimator."
     def __init__(self,
@@ -84,25 +85,38 @@ class ULMFiT(ClassifierMixin, BaseEstimator):
     ):
         store_attr()
 
-    @classmethod
-    def from_pretrained(cls,
-        backbone, # directory
-        **kw, # as the constructor's
-    ):
-        "An estimator that starts from a pretrained backbone."
-        return cls(backbone=backbone, **kw)
+# %% ../nbs/09_ulmfit.ipynb #ec4faa09
+@patch(cls_method=True)
+def from_pretrained(cls:ULMFiT,
+    backbone, # directory of a pretrained backbone
+    **kw, # as the constructor's
+):
+    "An estimator that starts from a pretrained backbone."
+    return cls(backbone=backbone, **kw)
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string,tags.input_tags.two_d_array,tags.input_tags.one_d_array = True,False,True
-        return tags
+@patch
+def __sklearn_tags__(self:ULMFiT):
+    tags = super(ULMFiT, self).__sklearn_tags__()
+    tags.input_tags.string,tags.input_tags.two_d_array,tags.input_tags.one_d_array = True,False,True
+    return tags
 
-    def _directions(self):
-        if self.direction not in ('forward', 'backward', 'both'): raise InputError(f'unknown direction {self.direction!r}: choose forward, backward or both')
-        return list(DIRECTIONS) if self.direction == 'both' else [self.direction]
+@patch
+def check(self:ULMFiT):
+    "Refuse settings that cannot work before anything is read or written."
+    self._directions()
+    recipe_phases(self.recipe)
+    Size.of(self.size)
+    if self.backbone is not None: load_backbone(self.backbone, self._directions()[0])
+    return self
 
-    def _say(self, text):
-        if self.progress: print(text, flush=True)
+@patch
+def _directions(self:ULMFiT):
+    if self.direction not in ('forward', 'backward', 'both'): raise InputError(f'unknown direction {self.direction!r}: choose forward, backward or both')
+    return list(DIRECTIONS) if self.direction == 'both' else [self.direction]
+
+@patch
+def _say(self:ULMFiT, text):
+    if self.progress: print(text, flush=True)
 
 # %% ../nbs/09_ulmfit.ipynb #935d94e9
 @patch
@@ -133,7 +147,7 @@ def fit(self:ULMFiT,
     self.tokenizer_,self.models_,self.classes_ = tok,models,classes
     return self
 
-# %% ../nbs/09_ulmfit.ipynb #500b234b
+# %% ../nbs/09_ulmfit.ipynb #54806e2e
 @patch
 def _start(self:ULMFiT, texts, extra, direction, seed):
     "The language model to begin with: pretrained and moved to these texts' words, or fresh."
@@ -148,6 +162,7 @@ def _start(self:ULMFiT, texts, extra, direction, seed):
     lm,known = transfer_vocab(lm, old, tok)
     return lm, tok, known
 
+# %% ../nbs/09_ulmfit.ipynb #d8d35815
 @patch
 def _stage2(self:ULMFiT, lm, tok, corpus, known, direction, seed, path, resume):
     "The language model reads the target's texts."
@@ -166,6 +181,7 @@ def _stage2(self:ULMFiT, lm, tok, corpus, known, direction, seed, path, resume):
     self.history_[f'lm {direction}'] = t.history
     return t.model
 
+# %% ../nbs/09_ulmfit.ipynb #b79c8ad2
 @patch
 def _stage3(self:ULMFiT, lm, docs, ys, n_classes, direction, seed, path, resume):
     "The classifier learns the labels, its layers unfrozen from the top."
@@ -181,7 +197,7 @@ def _stage3(self:ULMFiT, lm, docs, ys, n_classes, direction, seed, path, resume)
     self.history_[f'classifier {direction}'] = t.history
     return t.model.eval()
 
-# %% ../nbs/09_ulmfit.ipynb #ea198cdf
+# %% ../nbs/09_ulmfit.ipynb #21e38957
 @patch
 def predict_proba(self:ULMFiT,
     X, # texts
@@ -196,6 +212,7 @@ def predict_proba(self:ULMFiT,
     probs = [predict_logits(m, docs, bs, d=='backward', precision=='bf16').softmax(1) for d,m in self.models_.items()]
     return torch.stack(probs).mean(0).numpy()
 
+# %% ../nbs/09_ulmfit.ipynb #3f4acf5e
 @patch
 def predict(self:ULMFiT,
     X, # texts
@@ -204,6 +221,61 @@ def predict(self:ULMFiT,
     "The likeliest label of each text."
     p = self.predict_proba(X, **kw)
     return self.classes_[p.argmax(1)]
+
+# %% ../nbs/09_ulmfit.ipynb #2173eac6
+SETTINGS = ('direction', 'max_len', 'bptt', 'drop_mult')
+
+@patch
+def save(self:ULMFiT,
+    path, # directory; files of an earlier model there are replaced
+    **meta, # goes into config.json: names of columns, of files
+):
+    "Write a model directory: config.json, tokenizer.json, model.safetensors, history.csv, README.md."
+    check_is_fitted(self, 'models_')
+    m = next(iter(self.models_.values()))
+    tensors = {DIRECTIONS[d]+k: v for d,m in self.models_.items() for k,v in m.state_dict().items()}
+    config = dict(kind='classifier', directions=list(self.models_), model=m.backbone.config, n_hidden=m.head[2].out_features, labels=self.classes_.tolist(),
+        rules=self.tokenizer_.config, settings={k: getattr(self, k) for k in SETTINGS}, meta=meta)
+    rows = [dict(stage=k, **r) for k,h in self.history_.items() for r in h]
+    save_model(path, tensors, self.tokenizer_, config, rows, model_card(config, rows))
+
+# %% ../nbs/09_ulmfit.ipynb #4c2c003c
+def model_card(config:dict, history:list[dict]) -> str:
+    "The README.md of a classifier."
+    c = config['model']
+    facts = '\n'.join(f'| {k} | {v} |' for k,v in config['meta'].items())
+    return f"""# Text classifier
+
+ULMFiT ({' and '.join(config['directions'])}): AWD-LSTM of embedding {c['emb_sz']}, hidden {c['n_hid']}, {c['n_layers']} layers, vocabulary {c['vocab_size']:,}.
+Labels: {', '.join(map(str, config['labels']))}. Trained with ulmfit_nb; how the losses fell is in history.csv.
+
+    from ulmfit_nb import ULMFiT
+    ULMFiT.load("this directory").predict(["a text"])
+
+| | |
+|---|---|
+{facts}
+"""
+
+@patch(cls_method=True)
+def load(cls:ULMFiT,
+    path, # a directory that `save` wrote
+    device:str|None=None, # cpu or cuda
+):
+    "Read a model directory. Nothing in it is executed."
+    config,tok,tensors = load_model(path, 'classifier')
+    try:
+        c,s = config['model'],config['settings']
+        self = cls(**s, device=device)
+        self.classes_,self.tokenizer_,self.models_,self.history_,self.meta_ = np.array(config['labels']),tok,{},{},config['meta']
+        directions,n_hidden = config['directions'],config['n_hidden']
+        size = (c['emb_sz'], c['n_hid'], c['n_layers'])
+    except (KeyError, TypeError) as e: raise InputError(f'{path}/config.json lacks {e}: save or copy the model again') from e
+    for d in directions:
+        m = TextClassifier(AWDLSTM(c['vocab_size'], size, LM_DROPOUTS, c['pad_id']), len(self.classes_), CLAS_DROPOUTS*s['drop_mult'], s['bptt'], s['max_len'], n_hidden)
+        load_tensors(m, tensors, DIRECTIONS[d], path)
+        self.models_[d] = m.to(device or ('cuda' if torch.cuda.is_available() else 'cpu')).eval()
+    return self
 
 # %% ../nbs/09_ulmfit.ipynb #f140c26f
 SETTINGS = ('direction', 'max_len', 'bptt', 'drop_mult')
