@@ -20,7 +20,7 @@ from .corpus import Corpus, InputError
 from .language_model import reverse_doc
 from .training import Batch, Phase, TrainConfig, Trainer
 
-# %% ../nbs/08_classifier.ipynb #77e0aa4c
+# %% ../nbs/08_classifier.ipynb #9085e340
 def split_even(
     order, # indices of documents
     bs:int, # documents in a batch; one more where bs is 2 and one would be left over
@@ -45,6 +45,7 @@ def sortish_batches(
     rest = [i for i in rng.permutation(len(batches)) if i != first]
     return [batches[i] for i in (first, *rest)]
 
+# %% ../nbs/08_classifier.ipynb #9923105d
 def sorted_batches(
     lengths, # tokens of each document
     bs:int, # documents in a batch
