@@ -239,7 +239,7 @@ def generate(
             new,ids = [i],ids + [i]
     return tok.decode(ids)
 
-# %% ../nbs/06_language_model.ipynb #55610b86
+# %% ../nbs/06_language_model.ipynb #41f5507f
 DIRECTIONS = dict(forward='fwd.', backward='bwd.')
 FORMAT = 1
 
@@ -249,6 +249,7 @@ def _put_in_place(tmp, path):
     (path/'config.json').unlink(missing_ok=True) # from here until it is back there is no model, never a mixed one
     for f in sorted(tmp.iterdir(), key=lambda f: f.name == 'config.json'): os.replace(f, path/f.name)
 
+# %% ../nbs/06_language_model.ipynb #5370e94c
 def save_model(
     path, # the directory
     tensors:dict, # name → tensor
