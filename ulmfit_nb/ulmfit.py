@@ -56,7 +56,7 @@ def check_labels(
     at = {c: i for i,c in enumerate(classes)}
     return np.array(classes), np.array([at[v] for v in y])
 
-# %% ../nbs/09_ulmfit.ipynb #7dd6a715
+# %% ../nbs/09_ulmfit.ipynb #e017369a
 class ULMFiT(ClassifierMixin, BaseEstimator):
     "Text classifier by universal language model fine-tuning (Howard & Ruder 2018), as a scikit-learn estimator."
     def __init__(self,
@@ -76,6 +76,7 @@ class ULMFiT(ClassifierMixin, BaseEstimator):
         drop_mult:float=.5, # times the classifier's dropouts
         lm_drop_mult:float=.7, # times the language model's dropouts
         recipe:str='freez', # unfreezing: see `recipe_phases`
+        div:float=2.6, # the classifier's rate of a layer over that of the layer below: see `group_rates`
         max_len:int=1400, # tokens of a text that are pooled
         bptt:int=70, # tokens of a chunk
         precision:str='auto', # of training; see `TrainConfig`
@@ -181,7 +182,7 @@ def _stage2(self:ULMFiT, lm, tok, corpus, known, direction, seed, path, resume):
     self.history_[f'lm {direction}'] = t.history
     return t.model
 
-# %% ../nbs/09_ulmfit.ipynb #b79c8ad2
+# %% ../nbs/09_ulmfit.ipynb #8a6e6de7
 @patch
 def _stage3(self:ULMFiT, lm, docs, ys, n_classes, direction, seed, path, resume):
     "The classifier learns the labels, its layers unfrozen from the top."
@@ -192,7 +193,7 @@ def _stage3(self:ULMFiT, lm, docs, ys, n_classes, direction, seed, path, resume)
     model = TextClassifier(lm.backbone, n_classes, CLAS_DROPOUTS*self.drop_mult, self.bptt, self.max_len)
     self._say(f'Stage 3, {direction}: classifier on {len(docs):,} labelled texts, {n_classes} classes, {epochs} epochs, recipe {recipe}')
     cfg = TrainConfig(clip=25., precision=self.precision, device=self.device, seed=seed)
-    t = finetune_classifier(model, docs, ys, recipe=recipe, epochs=epochs, lr=self.lr, bs=self.bs, cfg=cfg,
+    t = finetune_classifier(model, docs, ys, recipe=recipe, epochs=epochs, lr=self.lr, div=self.div, bs=self.bs, cfg=cfg,
         backward=direction=='backward', seed=seed, path=path, resume=resume, progress=self.progress)
     self.history_[f'classifier {direction}'] = t.history
     return t.model.eval()

@@ -1,0 +1,19 @@
+"Run `ulmfit demo` with several seeds and write its accuracies to results/docs-demo/."
+import argparse, json, subprocess, sys, tempfile
+from pathlib import Path
+
+from ulmfit_nb.results import record_result
+
+p = argparse.ArgumentParser(description=__doc__)
+p.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2]); p.add_argument('--results', default='results')
+a = p.parse_args()
+for seed in a.seeds:
+    with tempfile.TemporaryDirectory() as d:
+        subprocess.run([sys.executable, '-c', 'from ulmfit_nb.cli import main; main()', 'demo', '--out', d+'/demo', '--seed', str(seed)], check=True)
+        demo = json.loads(Path(d, 'demo', 'demo.json').read_text())
+        model = json.loads(Path(d, 'demo', 'model', 'config.json').read_text())
+    acc, n = demo['accuracy'], 7*200
+    for variant, name in (('ulmfit', 'ULMFiT'), ('scratch', 'LSTM from scratch')):
+        print(record_result(a.results, experiment='docs-demo', dataset='documentation of seven packages', split='test', n=n, protocol='inductive', direction='forward',
+            backbone='trained in the demo' if variant == 'ulmfit' else None, variant=variant, labels=7*demo['labels'], unlabelled=demo['unlabelled'] if variant == 'ulmfit' else 0,
+            seed=seed, accuracy=acc[name], baseline_accuracy=acc['TF-IDF + logistic regression'], epochs=10, minutes=demo['seconds']/60, model=model['model'], command='ulmfit demo'))
