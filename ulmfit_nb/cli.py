@@ -8,8 +8,8 @@ __all__ = ['COMMANDS', 'DIRECTION', 'KIND', 'DEVICE', 'TRAINING', 'DEMO_TEXTS', 
            'print_scores', 'cmd_evaluate', 'limited', 'prepare', 'cmd_pretrain', 'cmd_generate', 'cmd_data',
            'demo_backbone', 'demo_models', 'cmd_demo']
 
-# %% ../nbs/14_cli.ipynb #d37c8a58
-import argparse, csv, json, os, shutil, sys, time
+# %% ../nbs/14_cli.ipynb #fde4a199
+import argparse, csv, json, os, random, shutil, sys, time
 from itertools import islice
 from pathlib import Path
 
@@ -283,7 +283,7 @@ def demo_backbone(task, a, out:Path):
     t = pretrain(train, valid, 'tiny', DEMO['lm_drop_mult'], a.pretrain_epochs, DEMO['lm_lr'], a.seed, TrainConfig(seed=a.seed), bs=DEMO['lm_bs'])
     save_backbone(out, dict(forward=t.model), tok, t.history, data='docstrings of the Python standard library', tokens=train.n_tokens)
 
-# %% ../nbs/14_cli.ipynb #2bb025e4
+# %% ../nbs/14_cli.ipynb #553728ea
 def demo_models(task, a, out:Path, say) -> dict: # name → fitted classifier
     "The demo's classifiers: ULMFiT, the same network from random weights, and the baseline."
     from ulmfit_nb.results import baseline
@@ -291,7 +291,7 @@ def demo_models(task, a, out:Path, say) -> dict: # name → fitted classifier
     say('Stage 1: a language model learns general English from the docstrings of the standard library')
     demo_backbone(task, a, out/'backbone')
     say("Stages 2 and 3: it reads the packages' unlabelled docstrings, then a classifier learns from the labelled ones")
-    more = task.unlabelled[::max(1, len(task.unlabelled)//a.unlabelled)]
+    more = random.Random(a.seed).sample(task.unlabelled, min(a.unlabelled, len(task.unlabelled)))
     ulmfit = ULMFiT(out/'backbone', lm_epochs=1, lr=.02, div=1., random_state=a.seed, **DEMO).fit(task.texts, task.labels, more)
     ulmfit.save(out/'model', columns=dict(text='text', label='label'), n_labelled=len(task.texts), n_unlabelled=len(more), seed=a.seed)
     say('For comparison: the same network from random weights, and TF-IDF with logistic regression')
