@@ -1,5 +1,6 @@
 "The house: modules in step with notebooks, clean chapters, a wheel that holds what it says, an import that costs little."
 import ast, json, os, re, shutil, subprocess, sys, tomllib, zipfile
+from collections import Counter
 from configparser import ConfigParser
 from email import message_from_string
 from importlib.metadata import PackageNotFoundError, version
@@ -412,3 +413,21 @@ def test_pre_commit(small):
     refused(mod, 'return 1', 'return 2', 'corpus.py differ')
     refused(nb, '"execution_count": null', '"execution_count": 3', '00_corpus.ipynb differ')
     nb.write_text(nb.read_text().replace('return 1', 'return 2')); sh('nbdev-export', cwd=small); git('add', '.'); git('commit', '-qm', 'in step')
+
+# ---- nothing stands twice ---------------------------------------------------------------------------------------
+
+def defined(source):
+    "Names that a module defines at its top level; a patched method counts with its class."
+    for o in ast.parse(source).body:
+        if isinstance(o, ast.ClassDef): yield o.name
+        elif isinstance(o, ast.FunctionDef):
+            patched = any('patch' in ast.unparse(d) for d in o.decorator_list) and o.args.args and o.args.args[0].annotation
+            yield f'{ast.unparse(o.args.args[0].annotation)}.{o.name}' if patched else o.name
+
+def twice(source): return sorted(n for n, k in Counter(defined(source)).items() if k > 1)
+
+@pytest.mark.parametrize('module', sorted(p.stem for p in (root/lib).glob('[a-z]*.py')))
+def test_no_name_is_defined_twice(module): assert not twice((root/lib/f'{module}.py').read_text(encoding='utf-8'))
+
+def test_a_name_defined_twice_is_found():
+    assert twice('@patch\ndef save(self:A): pass\n@patch\ndef save(self:A): pass\n@patch\ndef save(self:B): pass\ndef f(): pass') == ['A.save']

@@ -201,6 +201,14 @@ def test_last_batch_of_one_trains():
     assert sum(sizes) == 33 and min(sizes) >= 2 and len(sizes) == src.n_batches(0)
     finetune_classifier(TextClassifier(lm().backbone, 2), src.docs, src.labels, epochs=1, bs=32, cfg=CPU, progress=False)
 
+def test_no_batch_of_one_and_no_empty_document():
+    from ulmfit_nb.classifier import split_even
+    for n in range(2, 12):
+        for bs in range(2, 6):
+            parts = split_even(np.arange(n), bs)
+            assert min(map(len, parts)) >= 2 and np.array_equal(np.concatenate(parts), np.arange(n))
+    with pytest.raises(InputError): pad_docs([np.array([2, 5]), np.array([], np.int32)])
+
 # ---- faults -----------------------------------------------------------------------------------------------------
 
 def test_non_finite_loss_stops_and_keeps_the_last_checkpoint(tmp_path):

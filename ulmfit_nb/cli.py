@@ -62,7 +62,7 @@ def fail(message, status:int) -> int:
     print(f'ulmfit: {message}', file=sys.stderr)
     return status
 
-# %% ../nbs/14_cli.ipynb #f2a4d92c
+# %% ../nbs/14_cli.ipynb #e8f144c3
 def free_dir(
     path, # directory to be written
     resume:bool=False, # may hold an unfinished run
@@ -72,7 +72,8 @@ def free_dir(
     path = Path(path)
     if path.exists() and not path.is_dir(): raise InputError(f'{path} is a file: name a directory for --out')
     if path.is_dir() and any(path.iterdir()) and not (resume or overwrite):
-        raise InputError(f'{path} is not empty: choose another --out, go on with --resume or replace it with --overwrite')
+        more = 'go on with --resume, ' if (path/'run'/'settings.json').exists() else ''
+        raise InputError(f'{path} is not empty: choose another --out, {more}or replace it with --overwrite')
     return path
 
 # %% ../nbs/14_cli.ipynb #87dbbbeb
@@ -254,13 +255,13 @@ def cmd_generate(a):
     model,tok = load_backbone(a.backbone)
     print(generate(model, tok, a.prompt, a.n, a.temperature, a.top_k, a.top_p, a.seed))
 
-# %% ../nbs/14_cli.ipynb #2bdeb3c6
+# %% ../nbs/14_cli.ipynb #67b37480
 @command(opt('action', nargs='?', default='list', choices=['list', 'get'], help='list them, or get one'), opt('name', nargs='?', help='of the data set'),
     opt('--split', nargs='+', default=['train', 'test'], help='its parts'))
 def cmd_data(a):
     "List the known data sets, or fetch one: the only command that uses the network."
     if a.action == 'list':
-        for d in list_data(): print(f'{d["name"]:14} {d["about"]}' + ('' if d['fetched'] else ' [never fetched by us]'))
+        for d in list_data(): print(f'{d["name"]:14} {d["about"]}' + ('' if d['fetched'] else ' [not fetched by the authors yet: columns and hashes unverified]'))
     elif not a.name: raise InputError('name a data set: `ulmfit data list` shows them')
     else:
         for s in a.split: print(*get_data(a.name, s), sep='\n')

@@ -278,40 +278,7 @@ def load(cls:ULMFiT,
         self.models_[d] = m.to(device or ('cuda' if torch.cuda.is_available() else 'cpu')).eval()
     return self
 
-# %% ../nbs/09_ulmfit.ipynb #f140c26f
-SETTINGS = ('direction', 'max_len', 'bptt', 'drop_mult')
-
-@patch
-def save(self:ULMFiT,
-    path, # directory; files of an earlier model there are replaced
-    **meta, # goes into config.json: names of columns, of files
-):
-    "Write a model directory: config.json, tokenizer.json, model.safetensors, history.csv, README.md."
-    check_is_fitted(self, 'models_')
-    m = next(iter(self.models_.values()))
-    tensors = {DIRECTIONS[d]+k: v for d,m in self.models_.items() for k,v in m.state_dict().items()}
-    config = dict(kind='classifier', directions=list(self.models_), model=m.backbone.config, n_hidden=m.head[2].out_features, labels=self.classes_.tolist(),
-        rules=self.tokenizer_.config, settings={k: getattr(self, k) for k in SETTINGS}, meta=meta)
-    rows = [dict(stage=k, **r) for k,h in self.history_.items() for r in h]
-    save_model(path, tensors, self.tokenizer_, config, rows, model_card(config, rows))
-
-def model_card(config:dict, history:list[dict]) -> str:
-    "The README.md of a classifier."
-    c = config['model']
-    facts = '\n'.join(f'| {k} | {v} |' for k,v in config['meta'].items())
-    return f"""# Text classifier
-
-ULMFiT ({' and '.join(config['directions'])}): AWD-LSTM of embedding {c['emb_sz']}, hidden {c['n_hid']}, {c['n_layers']} layers, vocabulary {c['vocab_size']:,}.
-Labels: {', '.join(map(str, config['labels']))}. Trained with ulmfit_nb; how the losses fell is in history.csv.
-
-    from ulmfit_nb import ULMFiT
-    ULMFiT.load("this directory").predict(["a text"])
-
-| | |
-|---|---|
-{facts}
-"""
-
+# %% ../nbs/09_ulmfit.ipynb #15f1cc59
 @patch(cls_method=True)
 def load(cls:ULMFiT,
     path, # a directory that `save` wrote
