@@ -277,24 +277,3 @@ def load(cls:ULMFiT,
         load_tensors(m, tensors, DIRECTIONS[d], path)
         self.models_[d] = m.to(device or ('cuda' if torch.cuda.is_available() else 'cpu')).eval()
     return self
-
-# %% ../nbs/09_ulmfit.ipynb #15f1cc59
-@patch(cls_method=True)
-def load(cls:ULMFiT,
-    path, # a directory that `save` wrote
-    device:str|None=None, # cpu or cuda
-):
-    "Read a model directory. Nothing in it is executed."
-    config,tok,tensors = load_model(path, 'classifier')
-    try:
-        c,s = config['model'],config['settings']
-        self = cls(**s, device=device)
-        self.classes_,self.tokenizer_,self.models_,self.history_,self.meta_ = np.array(config['labels']),tok,{},{},config['meta']
-        directions,n_hidden = config['directions'],config['n_hidden']
-        size = (c['emb_sz'], c['n_hid'], c['n_layers'])
-    except (KeyError, TypeError) as e: raise InputError(f'{path}/config.json lacks {e}: save or copy the model again') from e
-    for d in directions:
-        m = TextClassifier(AWDLSTM(c['vocab_size'], size, LM_DROPOUTS, c['pad_id']), len(self.classes_), CLAS_DROPOUTS*s['drop_mult'], s['bptt'], s['max_len'], n_hidden)
-        load_tensors(m, tensors, DIRECTIONS[d], path)
-        self.models_[d] = m.to(device or ('cuda' if torch.cuda.is_available() else 'cpu')).eval()
-    return self
