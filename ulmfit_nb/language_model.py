@@ -259,13 +259,13 @@ def save_model(
     card:str='', # text of README.md
 ):
     "Write a model directory whole or not at all: config.json, tokenizer.json, model.safetensors, history.csv, README.md. Raises `InputError`."
-    from safetensors.torch import save_file
+    from safetensors.torch import save
     path = Path(path).resolve()
     if path.exists() and not path.is_dir(): raise InputError(f'{path} is a file: name a directory to save to')
     tmp = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}')
     tmp.mkdir(parents=True)
     try:
-        save_file({k: v.detach().cpu().contiguous() for k,v in tensors.items()}, tmp/'model.safetensors', metadata=dict(format='pt'))
+        (tmp/'model.safetensors').write_bytes(save({k: v.detach().cpu().contiguous() for k,v in tensors.items()}, metadata=dict(format='pt')))
         tokenizer.save(tmp/'tokenizer.json')
         config = dict(format=FORMAT, tokenizer=tokenizer.fingerprint, **config)
         (tmp/'config.json').write_text(json.dumps(config, indent=1, ensure_ascii=False)+'\n', encoding='utf-8')
