@@ -134,7 +134,7 @@ t.Trainer.save = dying
 
 def test_data_lists_without_network():
     out = ulmfit('data').stdout.decode()
-    assert 'imdb' in out and 'never fetched' in out
+    assert 'imdb' in out and 'not fetched by the authors yet' in out
 
 # ---- mistakes ---------------------------------------------------------------------------------------------------
 
