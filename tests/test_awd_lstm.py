@@ -10,16 +10,10 @@ from ulmfit_nb.awd_lstm import (AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, NO_DROPOUT,
     compute_dtype, detach, drop_mask, lm_loss)
 from ulmfit_nb.corpus import InputError
 
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 V = 40
 HIGH = Dropouts(.4, .5, .2, .4, .4)
-
-@pytest.fixture(autouse=True, scope='module')
-def one_thread():
-    "Models this small lose time to threads."
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
 
 @pytest.fixture(autouse=True)
 def seed(): torch.manual_seed(0)

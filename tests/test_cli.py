@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 WORDS = dict(good='great lovely wonderful superb fine charming brilliant moving'.split(), bad='awful dull boring terrible poor clumsy weak tedious'.split())
 
 def review(rng, label):
@@ -47,15 +49,6 @@ def refused(p, *words):
     assert err.startswith('ulmfit: ') and err.count('\n') == 1, err
     for w in words: assert w in err, err
     assert p.stdout == b''
-
-@pytest.fixture(autouse=True, scope='module')
-def one_thread():
-    "Models this small lose time to threads."
-    import torch
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
 
 TRAIN = '--size micro --epochs 12 --lm-epochs 2 --bs 8 --seed 1'.split()
 

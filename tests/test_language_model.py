@@ -15,17 +15,11 @@ from ulmfit_nb.language_model import (LMBatches, evaluating, filter_scores, gene
 from ulmfit_nb.tokenization import BOS, PAD, UNK, Tokenizer
 from ulmfit_nb.training import TrainConfig
 
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 CPU = TrainConfig(device='cpu')
 TEXTS = [f'the {a} {b} sees the {c} and {d}.' for a in ('small', 'large', 'old') for b in ('cat', 'dog', 'hen') for c in ('house', 'tree') for d in ('sleeps', 'runs', 'eats')]
 OTHER = [f'a {a} {b} near the {c}, it {d}.' for a in ('blue', 'old', 'red') for b in ('fish', 'dog', 'owl') for c in ('river', 'tree') for d in ('swims', 'runs', 'sleeps')]
-
-@pytest.fixture(autouse=True, scope='module')
-def one_thread():
-    "Models this small lose time to threads."
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
 
 def tokenizer(texts=TEXTS, kind='word', **kw): return Tokenizer.train(texts, kind=kind, **dict(vocab_size=300, min_count=1, n_workers=1) | kw)
 def encoded(tok, texts): return Corpus.from_docs([tok.encode(t) for t in texts], tok.vocab_size)

@@ -13,16 +13,10 @@ from ulmfit_nb.corpus import Corpus, InputError
 from ulmfit_nb.language_model import LMBatches, lm_metrics, train_lm
 from ulmfit_nb.training import NTASGD, NonFiniteLoss, Phase, TrainConfig, Trainer
 
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 CPU = TrainConfig(device='cpu')
 SIZE = (12, 20, 2)
-
-@pytest.fixture(autouse=True, scope='module')
-def one_thread():
-    "Models this small lose time to threads."
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
 
 def corpus(n=40, vocab=50, seed=0, longest=60):
     "Documents of random ids: BOS, then words of which each is likely to follow the one before."
