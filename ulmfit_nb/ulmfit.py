@@ -240,7 +240,7 @@ def save(self:ULMFiT,
     rows = [dict(stage=k, **r) for k,h in self.history_.items() for r in h]
     save_model(path, tensors, self.tokenizer_, config, rows, model_card(config, rows))
 
-# %% ../nbs/09_ulmfit.ipynb #4c2c003c
+# %% ../nbs/09_ulmfit.ipynb #31b127b3
 def model_card(config:dict, history:list[dict]) -> str:
     "The README.md of a classifier."
     c = config['model']
@@ -258,6 +258,7 @@ Labels: {', '.join(map(str, config['labels']))}. Trained with ulmfit_nb; how the
 {facts}
 """
 
+# %% ../nbs/09_ulmfit.ipynb #15f1cc59
 @patch(cls_method=True)
 def load(cls:ULMFiT,
     path, # a directory that `save` wrote
