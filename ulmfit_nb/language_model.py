@@ -20,7 +20,7 @@ from torch import Tensor
 from .awd_lstm import AWDLSTM, LM_DROPOUTS, Dropouts, LanguageModel, Size
 from .corpus import Corpus, InputError
 from .tokenization import Tokenizer
-from .training import Batch, Phase, TrainConfig, Trainer, write_history
+from .training import Batch, Phase, TrainConfig, Trainer, joint_sum, write_history
 
 # %% ../nbs/06_language_model.ipynb #2cbea491
 class LMBatches:
@@ -41,12 +41,18 @@ class LMBatches:
         self.n_targets = corpus.n_tokens-1
         self.bs = min(bs, self.n_targets)
         self.rows = -(-self.n_targets//self.bs) # length of the longest row
+        self.shard(0, 1)
 
     @property
     def key(self) -> str:
         "What makes two sources the same."
         c = self.corpus
         return f'lm {len(c)} {c.n_tokens} {c.meta} {self.bs} {self.bptt} {self.seed} {self.variable} {self.shuffle} {self.backward}'
+
+    def shard(self, rank:int, n:int):
+        "Read only the rows of process `rank` of `n`. Raises `InputError`."
+        if n > self.bs: raise InputError(f'{n} processes cannot share {self.bs} rows: give bs={n} or more, or start fewer processes')
+        self.mine,self.n_procs = slice(self.bs*rank//n, self.bs*(rank+1)//n),n
 
 # %% ../nbs/06_language_model.ipynb #5b0196cf
 def reverse_doc(
@@ -84,16 +90,18 @@ def batches(self:LMBatches,
     "The batches of an epoch. Every token but the first is a target once; -100 fills the last column of the shorter rows."
     order,lens = self._order(epoch),self.lengths(epoch)
     base,extra = divmod(self.n_targets, self.bs)
-    starts = np.arange(self.bs)*base + np.minimum(np.arange(self.bs), extra)
+    row = np.arange(self.bs)
+    starts,ends = row*base + np.minimum(row, extra),base + (row < extra)
     at = sum(lens[:skip])
     for n in lens[skip:]:
-        win = np.empty((self.bs, n+1), np.int64)
-        for b in range(self.bs):
-            short = at+n > base + (b < extra) # this row ends one step before the others
-            self.read(order, starts[b]+at, n+1-short, win[b])
-            if short: win[b,-1] = -100
+        short = at+n > ends # these rows end one step before the others
+        win = np.empty((len(row[self.mine]), n+1), np.int64)
+        for w,b in zip(win, row[self.mine]):
+            self.read(order, starts[b]+at, n+1-short[b], w)
+            if short[b]: w[-1] = -100
         ids,targets = win[:,:-1].copy(),win[:,1:].copy()
-        yield Batch(dict(ids=torch.from_numpy(ids), targets=torch.from_numpy(targets)), int((targets >= 0).sum()), n/self.bptt)
+        m,total = int((targets >= 0).sum()),self.bs*n - int(short.sum())
+        yield Batch(dict(ids=torch.from_numpy(ids), targets=torch.from_numpy(targets)), m, n/self.bptt, m*self.n_procs/total)
         at += n
 
 # %% ../nbs/06_language_model.ipynb #c5223906
@@ -136,6 +144,7 @@ def lm_metrics(
             out = model(**b.to(dev).inputs, state=state)
             state = out.state
             tot += float(out.nll)*int(out.n); n += int(out.n)
+    if batches.n_procs > 1: tot,n = joint_sum(tot, n)
     return dict(valid_loss=tot/n, perplexity=math.exp(min(tot/n, 700)))
 
 # %% ../nbs/06_language_model.ipynb #afab3a0c
@@ -174,6 +183,7 @@ def train_lm(
     held = None if valid is None else LMBatches(valid, bs, bptt, variable=False, shuffle=False, backward=backward)
     source = LMBatches(corpus, bs, bptt, cfg.seed, backward=backward)
     t = Trainer(model, source, phases, cfg, held and (lambda m: lm_metrics(m, held)), path, progress)
+    if held and t.world > 1: held.shard(t.rank, t.world)
     if resume: t.resume()
     t.fit(minutes)
     return t
