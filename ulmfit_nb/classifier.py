@@ -113,14 +113,23 @@ def batches(self:ClasBatches,
         yield Batch(dict(ids=ids, lengths=lengths, labels=torch.from_numpy(self.labels[mine])), n, share=share)
 
 # %% ../nbs/08_classifier.ipynb #e0d9f731
+class _AllSum(torch.autograd.Function):
+    "A tensor summed over all processes; gradients are summed on their way back."
+    @staticmethod
+    def forward(ctx, x):
+        x = x.clone()
+        torch.distributed.all_reduce(x)
+        return x
+    @staticmethod
+    def backward(ctx, g): return _AllSum.forward(ctx, g)
+
 class BatchNorm(nn.BatchNorm1d):
     "Batch norm over the documents of all processes (Ioffe & Szegedy 2015)."
     def forward(self, x): # (bs, n_features)
         if not self.training or world()[1] == 1: return super().forward(x)
-        from torch.distributed.nn.functional import all_reduce # gradients go through it
-        total = all_reduce(torch.cat([x.new_tensor([len(x)]), x.sum(0)]))
-        n,mean = total[0],total[1:]/total[0]
-        var = all_reduce((x-mean).pow(2).sum(0))/n
+        total = _AllSum.apply(torch.cat([x.new_tensor([len(x)]), x.sum(0)]))
+        n,mean = total[0].detach(),total[1:]/total[0].detach()
+        var = _AllSum.apply((x-mean).pow(2).sum(0))/n
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Batch', 'layer_params', 'group_rates', 'Phase', 'TrainConfig', 'NTASGD', 'make_optimizer', 'get_accelerator',
            'use_bf16', 'world', 'joint_sum', 'gather_rows', 'rng_states', 'set_rng_states', 'ProcessLost', 'as_lost',
-           'in_notebook', 'plot_history', 'Progress', 'atomic', 'write_history', 'NonFiniteLoss', 'read_checkpoint',
-           'Trainer']
+           'connect', 'main_first', 'in_notebook', 'plot_history', 'Progress', 'atomic', 'write_history',
+           'NonFiniteLoss', 'read_checkpoint', 'Trainer']
 
 # %% ../nbs/05_training.ipynb #8e4320ab
 import csv, io, json, math, os, sys, time
@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
+from torch.profiler import record_function as label
 
 from .awd_lstm import detach
 from .corpus import InputError
@@ -228,6 +229,24 @@ def as_lost(
     net = isinstance(e, getattr(torch.distributed, 'DistError', ())) or any(w in str(e).lower() for w in ('gloo', 'connection closed', 'connection reset'))
     if net: return ProcessLost('another process of this run has ended: look for its message, then start the same command with --resume to go on from the last checkpoint')
 
+# %% ../nbs/05_training.ipynb #7c6e6e67
+def connect(
+    device:str|None=None, # cpu, cuda; `None` is the best there is
+) -> tuple[int, int]: # rank and number
+    "Join the other processes where `torchrun` or `accelerate launch` has started several."
+    if int(os.environ.get('WORLD_SIZE', 1)) > 1: get_accelerator(device)
+    return world()
+
+@contextmanager
+def main_first(device:str|None=None):
+    "Process 0 goes through a block first, then the others; gives the rank. Raises `ProcessLost` where process 0 fails."
+    rank,n = connect(device)
+    try:
+        if n > 1 and rank: torch.distributed.barrier()
+    except RuntimeError as e: raise as_lost(e) or e from e
+    yield rank
+    if n > 1 and not rank: torch.distributed.barrier()
+
 # %% ../nbs/05_training.ipynb #a3f07162
 def in_notebook() -> bool:
     "Is this a Jupyter kernel?"
@@ -237,7 +256,7 @@ def in_notebook() -> bool:
 def _cell(k, v):
     "A number of the table as text."
     if isinstance(v, int): return f'{v:,}'
-    return f'{v:,.{dict(epoch=2, seconds=1).get(k, 4 if abs(v) < 100 else 1 if abs(v) < 1000 else 0)}f}'
+    return f'{v:,.{dict(epoch=2, seconds=1).get(k, (4 if abs(v) < 100 else 1 if abs(v) < 1000 else 0) if "/s" not in k else 1 if abs(v) < 1000 else 0)}f}'
 
 def plot_history(
     history:list[dict], # rows of a `Trainer`
@@ -389,7 +408,7 @@ def _begin(self:Trainer):
     self.sched = make_schedule(ph.schedule, self.opt, total, **ph.schedule_args)
     self.params = [p for g in self.opt.param_groups for p in g['params']]
     self.wrapped = self.model
-    if self.world > 1: self.wrapped = nn.parallel.DistributedDataParallel(self.model, broadcast_buffers=False)
+    if self.world > 1: self.wrapped = nn.parallel.DistributedDataParallel(self.model)
 
 # %% ../nbs/05_training.ipynb #078bc433
 @patch
@@ -400,16 +419,17 @@ def train_batch(self:Trainer, batch:Batch, last:bool):
     kw = dict(state=self.state) if self.source.stateful else {}
     whole = last or (self.batch+1)%self.cfg.accumulate == 0 # gradients are complete after this batch
     with nullcontext() if whole or self.world == 1 else self.wrapped.no_sync():
-        with torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext():
+        with label('forward'), torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext():
             out = self.wrapped(**batch.inputs, **kw)
-        (out.loss*(batch.share/self.cfg.accumulate)).backward()
+        with label('backward'): (out.loss*(batch.share/self.cfg.accumulate)).backward()
     if self.source.stateful: self.state = detach(out.state)
     self.meter[0] += out.nll.detach()*batch.n; self.meter[1] += batch.n
     if not whole: return out
-    if self.cfg.clip: torch.nn.utils.clip_grad_norm_(self.params, self.cfg.clip)
+    with label('clip'):
+        if self.cfg.clip: torch.nn.utils.clip_grad_norm_(self.params, self.cfg.clip)
     rates = [g['lr'] for g in self.opt.param_groups]
     for g in self.opt.param_groups: g['lr'] *= batch.lr_scale
-    self.opt.step()
+    with label('optimiser'): self.opt.step()
     for g,lr in zip(self.opt.param_groups, rates): g['lr'] = lr
     self.opt.zero_grad()
     self.sched.step()
