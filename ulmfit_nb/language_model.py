@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DIRECTIONS', 'FORMAT', 'LMBatches', 'reverse_doc', 'evaluating', 'lm_metrics', 'perplexity', 'train_lm', 'pretrain',
-           'filter_scores', 'generate', 'save_model', 'backbone_card', 'save_backbone', 'load_model', 'load_tensors',
-           'load_backbone']
+           'filter_scores', 'generate', 'to_8bit', 'from_8bit', 'save_model', 'backbone_card', 'save_backbone',
+           'load_model', 'load_tensors', 'load_backbone']
 
 # %% ../nbs/06_language_model.ipynb #53896997
 import json, math, os, shutil, uuid
@@ -259,6 +259,24 @@ def _put_in_place(tmp, path):
     (path/'config.json').unlink(missing_ok=True) # from here until it is back there is no model, never a mixed one
     for f in sorted(tmp.iterdir(), key=lambda f: f.name == 'config.json'): os.replace(f, path/f.name)
 
+# %% ../nbs/06_language_model.ipynb #836cb30a
+def to_8bit(
+    tensors:dict, # name → tensor
+) -> dict: # matrices as int8 and one scale a row, under name.scale
+    "Weights in a quarter of the space: each row is rounded to 255 steps of its own size."
+    res = {}
+    for k,v in tensors.items():
+        if v.ndim != 2: res[k] = v; continue
+        scale = v.abs().amax(1).clamp(min=1e-12)/127
+        res[k],res[f'{k}.scale'] = (v/scale.unsqueeze(1)).round().to(torch.int8),scale
+    return res
+
+def from_8bit(
+    tensors:dict, # of `to_8bit`, or any other
+) -> dict:
+    "Back to floats."
+    return {k: v.float()*tensors[f'{k}.scale'].unsqueeze(1) if v.dtype == torch.int8 else v for k,v in tensors.items() if not k.endswith('.scale')}
+
 # %% ../nbs/06_language_model.ipynb #5370e94c
 def save_model(
     path, # the directory
@@ -303,6 +321,7 @@ def save_backbone(
     models:dict, # 'forward' and/or 'backward' → `LanguageModel`
     tokenizer:Tokenizer, # theirs
     history:list[dict]=(), # rows of a `Trainer`
+    bits:int=32, # of a stored weight: 8 to travel in a package, see `to_8bit`
     **meta, # goes into config.json: data, tokens seen, …
 ):
     "Write a pretrained language model, in one direction or both. Raises `InputError`."
@@ -310,7 +329,9 @@ def save_backbone(
     configs = [m.backbone.config for m in models.values()]
     if any(c != configs[0] for c in configs): raise InputError('the two directions have different sizes: train them with the same settings')
     if configs[0]['vocab_size'] != tokenizer.vocab_size: raise InputError(f'the model has {configs[0]["vocab_size"]} rows and the tokenizer {tokenizer.vocab_size} ids: save it with its own tokenizer')
+    if bits not in (8, 32): raise InputError(f'weights are stored with 8 or 32 bits, not {bits}')
     tensors = {DIRECTIONS[d]+k: v for d,m in models.items() for k,v in m.state_dict().items()}
+    if bits == 8: tensors = to_8bit(tensors)
     config = dict(kind='language model', directions=list(models), model=configs[0], meta=meta)
     save_model(path, tensors, tokenizer, config, history, backbone_card(config, tokenizer))
 
@@ -334,8 +355,8 @@ def load_model(
     if config['kind'] != kind: raise InputError(f'{path} holds a {config["kind"]}, not a {kind}: name another directory')
     tok = Tokenizer.load(path/'tokenizer.json')
     if tok.fingerprint != config['tokenizer']: raise InputError(f'{path/"tokenizer.json"} is not the tokenizer that this model was trained with: put back the one that was saved beside it')
-    try: tensors = load_file(path/'model.safetensors')
-    except SafetensorError as e: raise InputError(f'{path/"model.safetensors"} is damaged: save or copy the model again') from e
+    try: tensors = from_8bit(load_file(path/'model.safetensors'))
+    except (SafetensorError, KeyError) as e: raise InputError(f'{path/"model.safetensors"} is damaged: save or copy the model again') from e
     return config, tok, tensors
 
 # %% ../nbs/06_language_model.ipynb #b4fff9f5
