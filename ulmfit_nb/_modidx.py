@@ -144,6 +144,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'ulmfit_nb.corpus._rows': ('corpus.html#_rows', 'ulmfit_nb/corpus.py'),
                                   'ulmfit_nb.corpus._sha256': ('corpus.html#_sha256', 'ulmfit_nb/corpus.py'),
                                   'ulmfit_nb.corpus._stream': ('corpus.html#_stream', 'ulmfit_nb/corpus.py'),
+                                  'ulmfit_nb.corpus._sweep': ('corpus.html#_sweep', 'ulmfit_nb/corpus.py'),
                                   'ulmfit_nb.corpus._text': ('corpus.html#_text', 'ulmfit_nb/corpus.py'),
                                   'ulmfit_nb.corpus.cache_home': ('corpus.html#cache_home', 'ulmfit_nb/corpus.py'),
                                   'ulmfit_nb.corpus.data_dir': ('corpus.html#data_dir', 'ulmfit_nb/corpus.py'),

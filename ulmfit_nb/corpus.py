@@ -309,6 +309,15 @@ def _free(path, overwrite):
     if there and not overwrite: raise InputError(f'{path} is not empty: choose another directory or pass overwrite=True.')
     if not there <= set(_files): raise InputError(f'{path} holds other files than a corpus: choose another directory.')
 
+def _sweep(path):
+    "Remove what writers of the same corpus left behind that were killed."
+    if os.name != 'posix': return
+    for o in path.parent.glob(f'{path.name}.partial-*-*'):
+        if not (m := re.search(r'\.partial-(\d+)-[0-9a-f]{8}$', o.name)): continue
+        try: os.kill(int(m[1]), 0)                                     # signal 0 asks whether the process lives
+        except ProcessLookupError: shutil.rmtree(o, ignore_errors=True)
+        except OSError: pass
+
 # %% ../nbs/00_corpus.ipynb #12a9f4e4
 @patch(cls_method=True)
 def write(cls: Corpus,
@@ -321,7 +330,8 @@ def write(cls: Corpus,
     "Write `docs` in one pass and open the result; until the last step nothing stands under `path`. Raises `InputError`."
     path = Path(path)
     _free(path, overwrite)
-    tmp = path.with_name(f'{path.name}.partial-{uuid.uuid4().hex[:8]}')
+    _sweep(path)
+    tmp = path.with_name(f'{path.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}')
     tmp.mkdir(parents=True)
     try:
         info = dict(format=_format, **_stream(tmp, docs, vocab_size), vocab_size=int(vocab_size), meta=dict(meta or {}))
