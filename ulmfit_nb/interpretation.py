@@ -83,7 +83,7 @@ def log_odds(
     logp = torch.stack([l.log_softmax(1) for l in logits]).logsumexp(0) - np.log(len(logits))
     return logp[:, k] - torch.cat([logp[:, :k], logp[:, k+1:]], 1).logsumexp(1)
 
-# %% ../nbs/10_interpretation.ipynb #0f9491b9
+# %% ../nbs/10_interpretation.ipynb #6a26939a
 @contextmanager
 def _as_predicting(models):
     "Evaluation mode and full float32, as in `predict_logits`; afterwards all is as before."
@@ -97,6 +97,7 @@ def _as_predicting(models):
         for m,w in zip(models, was): m.train(w)
         rnn.fp32_precision = precision
 
+# %% ../nbs/10_interpretation.ipynb #b87ac0ee
 def _logits_of(model, ids, x):
     "Logits (n, n_classes) of the vectors x (n, seq_len, emb_sz), which stand in for those of `ids` (1, seq_len)."
     at = 0
@@ -108,7 +109,7 @@ def _logits_of(model, ids, x):
     try: return model(ids.expand(len(x), -1), torch.full((len(x),), ids.shape[1], device=x.device))
     finally: hook.remove()
 
-# %% ../nbs/10_interpretation.ipynb #5e0731af
+# %% ../nbs/10_interpretation.ipynb #4b512893
 class _Reading(NamedTuple):
     "A text as one direction reads it: ids (1, n), their vectors (1, n, emb_sz), and where the path may lead away from the text (1, n, 1)."
     model:TextClassifier
@@ -117,6 +118,7 @@ class _Reading(NamedTuple):
     x:Tensor
     free:Tensor
 
+# %% ../nbs/10_interpretation.ipynb #fe2a11c3
 def _read(clf, ids):
     "The text in each direction; BOS and what stands before the window stay as they are."
     res = []
@@ -162,7 +164,7 @@ def token_scores(
             if abs(scores.sum()-(full-base)) <= tol*max(1., abs(full-base)): break
     return scores,float(full),float(base)
 
-# %% ../nbs/10_interpretation.ipynb #a047e25d
+# %% ../nbs/10_interpretation.ipynb #bdaed97d
 class Word(NamedTuple):
     "A word of the text as it was typed."
     text:str
@@ -170,6 +172,7 @@ class Word(NamedTuple):
     begin:int   # first character
     end:int     # behind the last one
 
+# %% ../nbs/10_interpretation.ipynb #042691e3
 @dataclass(frozen=True)
 class Attribution:
     "Which words decided. In a notebook it shows the text, coloured."
@@ -209,7 +212,7 @@ def to_html(self:Attribution) -> str: # HTML; whatever comes from the text or th
 
 Attribution._repr_html_ = Attribution.to_html
 
-# %% ../nbs/10_interpretation.ipynb #53882dd7
+# %% ../nbs/10_interpretation.ipynb #dad15e88
 METHODS = ('ig', 'grad_x_input', 'occlusion')
 
 def _index(clf, label, probs=None):
@@ -219,6 +222,7 @@ def _index(clf, label, probs=None):
     if label not in classes: raise InputError(f'unknown label {label!r}: choose one of {", ".join(map(repr, classes))}')
     return classes.index(label)
 
+# %% ../nbs/10_interpretation.ipynb #6881b4d2
 def _occlude(clf, text, spans, k):
     "Log-odds that each word is worth, of the text, and of an empty text."
     docs = list(clf.tokenizer_.encode_iter([text, ''] + [f'{text[:b]} {text[e:]}' for b,e,_ in spans], n_workers=1))
@@ -247,7 +251,7 @@ def attribute(
     words = [Word(text[b:e], float(s), b, e) for (b,e,_),s in zip(spans, scores)]
     return Attribution(text, clf.classes_[k].item(), float(probs[k]), words, float(full), float(base), sum(not r for r in reached))
 
-# %% ../nbs/10_interpretation.ipynb #0fde8d25
+# %% ../nbs/10_interpretation.ipynb #79231db3
 def without(
     text:str, # as it was typed
     words:list, # `Word`s of it
@@ -256,6 +260,7 @@ def without(
     for w in sorted(words, key=lambda w: -w.begin): text = text[:w.begin] + ' ' + text[w.end:]
     return text
 
+# %% ../nbs/10_interpretation.ipynb #9f6ff386
 def _deleted(clf, a, counts, n_random, seed):
     "Probabilities of the label (1+n_random, len(counts)) without so many words: the strongest ones, then random ones."
     n,rng = len(a.words),np.random.default_rng(seed)
@@ -296,13 +301,14 @@ def comprehensiveness(
     d,r = np.array([(f[0], f[1:].mean()) for f in falls]).T
     return dict(n=len(d), mean=d.mean(), sd=d.std(ddof=1), random_mean=r.mean(), random_sd=r.std(ddof=1), gain=(d-r).mean(), se=(d-r).std(ddof=1)/len(d)**.5)
 
-# %% ../nbs/10_interpretation.ipynb #e4933917
+# %% ../nbs/10_interpretation.ipynb #b235347e
 def _truth(clf, texts, labels):
     "Probabilities of the texts, and the index of each label."
     texts,labels = check_texts(texts),list(labels)
     if len(texts) != len(labels): raise InputError(f'there are {len(texts)} texts and {len(labels)} labels: give one label a text')
     return clf.predict_proba(texts).astype(float),np.array([_index(clf, l.item() if isinstance(l, np.generic) else l) for l in labels], int)
 
+# %% ../nbs/10_interpretation.ipynb #b2e5ed52
 def confusion(
     clf:ULMFiT, # fitted
     texts, # held out
