@@ -1,0 +1,217 @@
+"Interpretation: places in the text, completeness in every direction, hostile text, long text, faults, the widget driven."
+import random
+from copy import copy
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import confusion_matrix
+
+from ulmfit_nb.corpus import InputError
+from ulmfit_nb.interpretation import (METHODS, Explorer, attribute, comprehensiveness, confusion, deletion_curve, neighbours, plot_confusion,
+    pooled_states, token_scores, without, word_spans, worst_losses)
+from ulmfit_nb.tokenization import Tokenizer
+from ulmfit_nb.ulmfit import ULMFiT
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+words = 'the of a function returns value given list number file name each object set new call when used which text line code data type first last'.split()
+cues = {0: ['heron', 'ferry'], 1: ['bread', 'flour']}
+
+def plant(n, seed, most=25):
+    "Random words with one planted word each: text, label, planted word"
+    rng,rows = random.Random(seed),[]
+    for _ in range(n):
+        ws,y = rng.choices(words, k=rng.randrange(8, most)),rng.randrange(2)
+        cue = rng.choice(cues[y])
+        ws.insert(rng.randrange(len(ws)+1), cue)
+        rows.append((' '.join(ws), y, cue))
+    return rows
+
+@pytest.fixture(scope='module')
+def both(one_thread):
+    "A classifier in two directions, whose deciding words are known"
+    rows = plant(240, 0)
+    clf = ULMFiT(direction='both', size='micro', lm_epochs=0, epochs=5, random_state=0, progress=False, device='cpu')
+    return clf.fit([r[0] for r in rows], [r[1] for r in rows])
+
+def only(clf, *directions):
+    "The same classifier with some of its directions"
+    res = copy(clf)
+    res.models_ = {d: clf.models_[d] for d in directions}
+    return res
+
+sides = pytest.mark.parametrize('directions', [('forward',), ('backward',), ('forward', 'backward')], ids='-'.join)
+
+# ---- places in the text
+hostile = ['', ' ', '\n', 'a', 'film.<br /><br />The end', '&lt;br /&gt; a &amp;lt;br&gt;b', "don't stop!!! very very very VERY Goooood", 'a &nbsp;b&nbsp;c', 'x @-@ y', 'e\u0301te\u0301 a\u200bb \u200b c',
+    '<p>hi</p>', 'a\x85b\u2028c\x1cd', '\ufdd0a\ufdd1 b', '\ufdd0', '\ud800x', '&#10;a&#10;&#10;b', 'very very <br> very very', 'no no no no no&nbsp;no', '<script>alert(1)</script>',
+    '\U0001f1e9\U0001f1ea\U0001f468\u200d\U0001f469 ok', 'https://x.y/z?a=b;c, www.a.b.', '&amp;'*20+'lt;', 'x &lt;br&gt; y z &lt;br&gt; w', '<br>'*3 + 'x', 'x\0y']
+parts = ['a', 'b ', 'very very ', ' ', '\n', '<br>', '&nbsp;', '&amp;', 'lt;', '!', '!!!', 'e\u0301', '\u200b', '\ufdd3', 'A', 'XX', '&#10;', ' @-@ ', '\U0001f600', '1,0', 'ooo', "'t", '<p>', '\u0301', '\xa0']
+
+@pytest.mark.parametrize('kind', ['word', 'bpe', 'unigram'])
+@pytest.mark.parametrize('rules', [True, False])
+def test_spans(kind, rules):
+    tok,rng = Tokenizer.train([r[0] for r in plant(60, 1)], kind=kind, vocab_size=400, min_count=1, rules=rules),random.Random(0)
+    for text in hostile + [''.join(rng.choice(parts) for _ in range(rng.randrange(40))) for _ in range(300)]:
+        spans = word_spans(tok, text)
+        assert sum(n for *_,n in spans) == len(tok.encode(text))-1, text
+        assert all(0 <= b < e <= len(text) for b,e,_ in spans), text
+        assert all(p[1] <= q[0] for p,q in zip(spans, spans[1:])), text
+
+def test_places_are_exact():
+    tok = Tokenizer.train(['a film'], kind='bpe', vocab_size=300, min_count=1)
+    def pieces(t): return [t[b:e] for b,e,_ in word_spans(tok, t)]
+    assert pieces("It  isn't\tGOOD, very very very bad!!!") == ['It', 'isn', "'t", 'GOOD', ',', 'very very very', 'bad', '!!!']
+    assert pieces('one<br />two caf&eacute;s x @-@ y end') == ['one', '<br />', 'two', 'caf&eacute;s', 'x @-@ y', 'end']
+
+# ---- scores
+@sides
+def test_complete(both, directions):
+    clf = only(both, *directions)
+    for text,y,_ in plant(3, 2) + [('one', 0, ''), ('A <br> FERRY!!!', 0, '')]:
+        a = attribute(clf, text, y)
+        p = clf.predict_proba([text])[0].astype(float)[y]
+        assert a.confidence == pytest.approx(p) and a.full == pytest.approx(np.log(p/(1-p)), abs=1e-3)
+        assert abs(a.gap) <= .01*max(1, abs(a.full-a.base)) and a.left_out == 0
+        assert all(text[w.begin:w.end] == w.text for w in a.words)
+
+@sides
+@pytest.mark.parametrize('method', METHODS)
+def test_planted_word_is_found(both, directions, method):
+    clf,rows = only(both, *directions),plant(20, 3)
+    rows = [r for r,p in zip(rows, clf.predict([r[0] for r in rows])) if p == r[1]]
+    hits = [attribute(clf, t, None, method).top(1)[0].text == cue for t,_,cue in rows]
+    assert len(rows) > 16 and np.mean(hits) > .85
+
+@pytest.mark.parametrize('directions,first,last', [(('forward',), 0, 1), (('backward',), 1, 0), (('forward', 'backward'), 1, 1)], ids=str)
+def test_outside_the_window(both, directions, first, last):
+    clf,text = only(both, *directions),' '.join(r[0] for r in plant(8, 4))
+    assert attribute(clf, text).words[0].score and attribute(clf, text).words[-1].score # 70 tokens and more: in full
+    was = [(m.bptt, m.max_len) for m in both.models_.values()]
+    try:
+        for m in both.models_.values(): m.bptt,m.max_len = 10,30
+        a = attribute(clf, text, 0)
+    finally:
+        for m,(b, n) in zip(both.models_.values(), was): m.bptt,m.max_len = b,n
+    assert len(a.words) > 100 and abs(a.gap) <= .01*max(1, abs(a.full-a.base))
+    assert bool(a.words[0].score) == first and bool(a.words[-1].score) == last and a.words[len(a.words)//2].score == 0
+    assert a.left_out == sum(w.score == 0 for w in a.words) and f'{a.left_out} words' in a.note() and a.note() in a.to_html()
+
+def test_leaves_the_model_alone(both):
+    m = both.models_['forward'].train()
+    before = {k: v.clone() for k,v in m.state_dict().items()}
+    with torch.no_grad(): a,b = attribute(both, 'a ferry'),attribute(both, 'a ferry')
+    assert m.training and not both.models_['backward'].training and a == b
+    assert all(torch.equal(v, before[k]) for k,v in m.state_dict().items()) and not m.backbone.encoder._forward_hooks
+    assert all(p.requires_grad for p in m.parameters())
+    m.eval()
+
+def test_loaded_model_says_the_same(both, tmp_path):
+    both.save(tmp_path/'m')
+    again = ULMFiT.load(tmp_path/'m', device='cpu')
+    assert attribute(again, 'take the heron and the flour').words == attribute(both, 'take the heron and the flour').words
+
+def test_faults(both):
+    with pytest.raises(InputError, match='unknown label 7: choose one of 0, 1'): attribute(both, 'a', 7)
+    with pytest.raises(InputError, match='unknown method'): attribute(both, 'a', method='guess')
+    with pytest.raises(InputError, match='not a text'): attribute(both, None)
+    with pytest.raises(InputError, match='unknown label'): confusion(both, ['a'], ['lake'])
+    with pytest.raises(InputError, match='1 texts and 2 labels'): worst_losses(both, ['a'], [0, 1])
+    with pytest.raises(InputError, match='too few'): comprehensiveness(both, ['', 'a'])
+    with pytest.raises(Exception, match='not fitted'): attribute(ULMFiT(), 'a')
+
+# ---- what is shown
+class Seen(HTMLParser):
+    def __init__(self, s):
+        super().__init__()
+        self.tags,self.attrs,self.text = set(),set(),''
+        self.feed(s)
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag); self.attrs |= {k for k,_ in attrs}
+    def handle_data(self, data): self.text += data
+    def handle_comment(self, data): self.tags.add('!--')
+
+evil = ['<script>alert(1)</script>', '"><img src=x onerror=alert(1)>', "' onmouseover='alert(1)", '</div></span><iframe src=javascript:alert(1)>', '<!-- x', '&lt;script&gt;', '<style>*{display:none}</style> heron', 'a\ud800b \0 c']
+@pytest.mark.parametrize('text', evil)
+def test_hostile_text_is_only_text(both, text):
+    seen = Seen(attribute(both, text).to_html())
+    assert seen.tags <= {'div', 'span', 'b'} and seen.attrs <= {'class', 'style', 'title'}
+    assert text.encode('utf-8', 'replace').decode() in seen.text
+    seen.text.encode()
+
+def test_hostile_label(both):
+    clf = copy(both)
+    clf.classes_ = np.array(['<script>', '"><b onclick=x>'])
+    seen = Seen(attribute(clf, 'a ferry').to_html())
+    assert seen.tags <= {'div', 'span', 'b'} and not seen.attrs & {'onclick'}
+
+@pytest.mark.parametrize('text', ['', ' \n', '<br>'])
+def test_no_words(both, text):
+    for method in METHODS:
+        a = attribute(both, text, method=method)
+        assert a.words == [] and a.gap == pytest.approx(0, abs=1e-5) and 'div' in a._repr_html_()
+    assert deletion_curve(both, text)['by_score'].shape == (1,)
+
+# ---- deletion
+def test_without(both):
+    a = attribute(both, 'a  heron, and <br> flour')
+    assert without(a.text, [w for w in a.words if w.text.strip() in ('heron', '<br>', ',')]).split() == ['a', 'and', 'flour']
+
+def test_deletion(both):
+    rows = [t for t,*_ in plant(8, 5)]
+    c = deletion_curve(both, rows[0], n_random=4, points=5)
+    assert c['random'].shape == (4, len(c['deleted'])) and c['deleted'][[0, -1]].tolist() == [0, 1]
+    assert c['by_score'][0] == pytest.approx(attribute(both, rows[0]).confidence, abs=1e-5) and np.ptp(c['random'][:, 0]) < 1e-5
+    r = comprehensiveness(both, rows, n_random=3)
+    assert r['n'] == 8 and r['gain'] > 3*r['se'] and r['gain'] == pytest.approx(r['mean']-r['random_mean'], abs=1e-6)
+    assert comprehensiveness(both, rows, n_random=3) == r
+
+# ---- errors and neighbours
+def test_confusion_and_losses(both):
+    rows = plant(50, 6)
+    texts,y = [r[0] for r in rows],np.array([r[1] for r in rows])
+    y[:5] = 1-y[:5] # wrongly labelled: these are to be found
+    assert (confusion(both, texts, y) == confusion_matrix(y, both.predict(texts), labels=[0, 1])).all()
+    worst = worst_losses(both, texts, y, 5)
+    assert len({r['index'] for r in worst} & {*range(5)}) >= 4 and [r['loss'] for r in worst] == sorted((r['loss'] for r in worst), reverse=True)
+    assert all(r['text'] == texts[r['index']] and r['label'] == y[r['index']] != r['prediction'] for r in worst)
+    assert len(worst_losses(both, texts, y.tolist(), 99)) == 50 and worst_losses(both, [], []) == []
+
+def test_plot_confusion():
+    import matplotlib
+    matplotlib.use('Agg')
+    ax = plot_confusion(np.array([[3, 1], [0, 0]]), ['a', 'b'])
+    assert [t.get_text() for t in ax.texts] == ['3', '1', '0', '0'] and [t.get_text() for t in ax.get_yticklabels()] == ['a', 'b']
+
+def test_neighbours(both):
+    texts = [r[0] for r in plant(40, 7)] + ['', 'a '*200]
+    h = pooled_states(both, texts)
+    assert h.shape == (42, 2*3*64) and np.abs(h - np.concatenate([pooled_states(both, [t]) for t in texts])).max() < 1e-4
+    assert pooled_states(both, []).shape == (0, 2*3*64) and neighbours(both, 'a', []) == []
+    got = neighbours(both, texts[3], texts, 4)
+    assert got == neighbours(both, texts[3], texts, 4, states=h) and got[0]['index'] == 3 and got[0]['similarity'] == pytest.approx(1, abs=1e-5)
+    said = both.predict(texts[:40])
+    same = [said[r['index']] == said[i] for i in range(10) for r in neighbours(both, texts[i], texts[:40], 5, h[:40])[1:]]
+    assert np.mean(same) > .7
+
+# ---- the widget, driven
+def test_explorer(both):
+    e = Explorer(both, 'a ferry')
+    assert e.result.label == 0 and 'ferry' in e.out.value and e.box.children == (e.text, e.label, e.out)
+    e.text.value = 'the flour <script>alert(1)</script>'
+    assert e.result.text == e.text.value and e.result.label == 1 and e.result.top(1)[0].text == 'flour'
+    assert '<script' not in e.out.value and '&lt;' in e.out.value
+    e.label.value = '0'
+    assert e.result.label == 0 and e.result.top(1, against=True)[0].text == 'flour'
+    e.label.index = 0
+    assert e.result.label == 1
+    e.text.value = ''
+    assert e.result.words == []
+    assert 'application/vnd.jupyter.widget-view+json' in e._repr_mimebundle_()
+
+def test_explorer_through_the_front_end(both):
+    "What a browser sends when a field is left"
+    e = Explorer(both, 'a ferry')
+    e.text.set_state({'value': 'the bread'}); e.label.set_state({'index': 1})
+    assert (e.result.text, e.result.label) == ('the bread', 0) and e.out.value == e.result.to_html()
