@@ -212,7 +212,7 @@ def lm_loss(
     with torch.autocast(x.device.type, enabled=False):
         w,b = weight.to(x.dtype),bias.to(x.dtype)
         if fused and hasattr(nn, 'LinearCrossEntropyOptions') and x.dtype == torch.float32:
-            some = nn.LinearCrossEntropyOptions(batch_chunk_size=max(64, (2**22 if x.device.type == 'cpu' else 2**28)//len(w))) # 16 MB of scores at a time, 1 GB on a GPU
+            some = nn.LinearCrossEntropyOptions(batch_chunk_size=max(64, (2**23 if x.device.type == 'cpu' else 2**28)//len(w))) # 32 MB of scores at a time, 1 GB on a GPU
             return F.linear_cross_entropy(x, w, targets, linear_bias=b, reduction='sum', options=some)/n
         return F.cross_entropy(F.linear(x, w, b).float(), targets, reduction='sum')/n
 
