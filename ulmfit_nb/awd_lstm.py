@@ -57,9 +57,10 @@ class WeightDropLSTM(nn.Module):
 
     def extra_repr(self): return f'{self.n_in}, {self.n_out}'
 
-    def add_skip(self):
-        "Add `skip`, a weight a component where input and output have one size, else a matrix; it begins as zeros, which change nothing."
-        if self.skip is None: self.skip = nn.Parameter(self.weight_hh_l0.new_zeros((self.n_out, self.n_in)[:1 + (self.n_in != self.n_out)]))
+    def add_skip(self, start:float=0.):
+        "Add `skip`: a weight a component where input and output have one size, else a matrix; it begins as `start` times the identity."
+        one = torch.ones(self.n_out) if self.n_in == self.n_out else torch.eye(self.n_out, self.n_in)
+        if self.skip is None: self.skip = nn.Parameter(start*one.to(self.weight_hh_l0))
 
 # %% ../nbs/03_awd_lstm.ipynb #6f666e8d
 @patch
@@ -154,7 +155,7 @@ class AWDLSTM(nn.Module):
         size='base', # name of a size, (emb_sz, n_hid, n_layers) or a `Size`
         drops:Dropouts=LM_DROPOUTS, # the five probabilities
         pad_id:int=1, # id whose vector is zero and stays so
-        skip:bool=False, # skip connections past the LSTM layers: see `add_skip`
+        skip:bool=False, # skip connections past the LSTM layers, which begin as the identity
     ):
         super().__init__()
         self.vocab_size,self.size,self.drops,self.pad_id,self.skip = vocab_size,Size.of(size),drops,pad_id,False
@@ -162,7 +163,7 @@ class AWDLSTM(nn.Module):
         self.encoder = nn.Embedding(vocab_size, e, padding_idx=pad_id)
         with torch.no_grad(): self.encoder.weight.uniform_(-.1, .1)[pad_id] = 0.
         self.rnns = nn.ModuleList(WeightDropLSTM(e if i==0 else h, e if i==n-1 else h) for i in range(n))
-        if skip: self.add_skip()
+        if skip: self.add_skip(1.)
 
     @property
     def emb_sz(self) -> int: return self.size.emb_sz
@@ -176,9 +177,11 @@ class AWDLSTM(nn.Module):
         "Embedding first, then a group an LSTM layer: the order in which they are unfrozen, reversed."
         return [self.encoder, *self.rnns]
 
-    def add_skip(self) -> 'AWDLSTM':
-        "Give every LSTM layer a path past it, at zero: the outputs stay what they are until training finds a use for it."
-        for r in self.rnns: r.add_skip()
+    def add_skip(self,
+        start:float=0., # weight of the path at first: at 0 a trained backbone stays what it is, until training finds a use for it
+    ) -> 'AWDLSTM':
+        "Give every LSTM layer a path past it."
+        for r in self.rnns: r.add_skip(start)
         self.skip = True
         return self
 

@@ -137,11 +137,11 @@ def pool_class(
     name:str, # one of `POOLS`
 ):
     "The class behind a name; a name that is not known yet may be one that a later chapter brings. Raises `InputError`."
-    if name not in POOLS:
+    if str(name) not in POOLS:
         from ulmfit_nb import load_plugins
         load_plugins()
-    if name not in POOLS: raise InputError(f'unknown pooling {name!r}: choose one of {", ".join(POOLS)}')
-    return POOLS[name]
+    if str(name) not in POOLS: raise InputError(f'unknown pooling {name!r}: choose one of {", ".join(POOLS)}')
+    return POOLS[str(name)]
 
 # %% ../nbs/08_classifier.ipynb #69498b95
 class ClasOutput(NamedTuple):
