@@ -111,7 +111,7 @@ def cache_probs(
             mem = tuple(o[:, -window:] for o in mem)
     return torch.cat(lm, 1), torch.cat(cache, 2)
 
-# %% ../nbs/11_extensions.ipynb #a6456e95
+# %% ../nbs/11_extensions.ipynb #68d46b73
 @dataclass(frozen=True)
 class Cache:
     "A continuous cache (Grave, Joulin & Usunier 2017): `perplexity(model, corpus, cache=Cache(...))`."
@@ -136,7 +136,8 @@ class Cache:
         batches:LMBatches, # with `variable=False, shuffle=False`
     ) -> dict: # valid_loss (nats a token) and perplexity
         "As `lm_metrics`, with the cache."
-        loss = self.nll(*(p[0] if i else p for i,p in enumerate(cache_probs(model, batches, (self.theta,), self.window, self.forget)))).nanmean().item()
+        lm,cache = cache_probs(model, batches, (self.theta,), self.window, self.forget)
+        loss = self.nll(lm, cache[0]).nanmean().item()
         return dict(valid_loss=loss, perplexity=math.exp(min(loss, 700)))
 
 # %% ../nbs/11_extensions.ipynb #c5defc1c
