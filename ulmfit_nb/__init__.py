@@ -12,8 +12,15 @@ _homes = dict(
     fine_tuning='transfer_vocab finetune_lm',
     classifier='TextClassifier finetune_classifier',
     ulmfit='ULMFiT',
+    extensions='AttentionPool Cache cache_probs tune_cache',
     results='baseline record_result read_results')
 _home = {name: module for module, names in _homes.items() for name in names.split()}
+_plugins = ('extensions',) # modules of later chapters that enter something in a registry of an earlier one, such as `classifier.POOLS`
+
+def load_plugins():
+    "Import those modules: whoever looks a name up in a registry and does not find it asks for this, and looks again."
+    from importlib import import_module
+    for module in _plugins: import_module(f'.{module}', __name__)
 
 def __getattr__(name):
     "Load the module that holds `name` at its first use."

@@ -53,8 +53,14 @@ class WeightDropLSTM(nn.Module):
         shapes = dict(weight_ih_l0=(4*n_out, n_in), weight_hh_l0=(4*n_out, n_out), bias_ih_l0=(4*n_out,), bias_hh_l0=(4*n_out,))
         for name,shape in shapes.items():
             self.register_parameter(name, nn.Parameter(torch.empty(shape).uniform_(-n_out**-.5, n_out**-.5)))
+        self.register_parameter('skip', None) # a path past the layer, for the chapter on extensions
 
     def extra_repr(self): return f'{self.n_in}, {self.n_out}'
+
+    def add_skip(self, start:float=0.):
+        "Add `skip`: a weight a component where input and output have one size, else a matrix; it begins as `start` times the identity."
+        one = torch.ones(self.n_out) if self.n_in == self.n_out else torch.eye(self.n_out, self.n_in)
+        if self.skip is None: self.skip = nn.Parameter(start*one.to(self.weight_hh_l0))
 
 # %% ../nbs/03_awd_lstm.ipynb #6f666e8d
 @patch
@@ -80,7 +86,9 @@ def forward(self:WeightDropLSTM,
     state = [x.new_zeros(x.shape[0], self.n_out)]*2 if state is None else state
     hx = [s.to(dtype).unsqueeze(0).contiguous() for s in state]
     with torch.autocast(x.device.type, enabled=False):
-        out,h,c = torch.lstm(x.to(dtype), hx, self.weights(mask, dtype), True, 1, 0., train, False, True)
+        x = x.to(dtype)
+        out,h,c = torch.lstm(x, hx, self.weights(mask, dtype), True, 1, 0., train, False, True)
+        if self.skip is not None: out = out + (x*self.skip.to(dtype) if self.skip.dim() == 1 else F.linear(x, self.skip.to(dtype)))
     return out, (h[0], c[0])
 
 # %% ../nbs/03_awd_lstm.ipynb #b7704e79
@@ -147,13 +155,15 @@ class AWDLSTM(nn.Module):
         size='base', # name of a size, (emb_sz, n_hid, n_layers) or a `Size`
         drops:Dropouts=LM_DROPOUTS, # the five probabilities
         pad_id:int=1, # id whose vector is zero and stays so
+        skip:bool=False, # skip connections past the LSTM layers, which begin as the identity
     ):
         super().__init__()
-        self.vocab_size,self.size,self.drops,self.pad_id = vocab_size,Size.of(size),drops,pad_id
+        self.vocab_size,self.size,self.drops,self.pad_id,self.skip = vocab_size,Size.of(size),drops,pad_id,False
         e,h,n = self.size.emb_sz,self.size.n_hid,self.size.n_layers
         self.encoder = nn.Embedding(vocab_size, e, padding_idx=pad_id)
         with torch.no_grad(): self.encoder.weight.uniform_(-.1, .1)[pad_id] = 0.
         self.rnns = nn.ModuleList(WeightDropLSTM(e if i==0 else h, e if i==n-1 else h) for i in range(n))
+        if skip: self.add_skip(1.)
 
     @property
     def emb_sz(self) -> int: return self.size.emb_sz
@@ -161,11 +171,19 @@ class AWDLSTM(nn.Module):
     @property
     def config(self) -> dict:
         "What it takes to build the same backbone again, apart from its weights."
-        return dict(vocab_size=self.vocab_size, **asdict(self.size), pad_id=self.pad_id)
+        return dict(vocab_size=self.vocab_size, **asdict(self.size), pad_id=self.pad_id, skip=self.skip)
 
     def layer_groups(self) -> list[nn.Module]:
         "Embedding first, then a group an LSTM layer: the order in which they are unfrozen, reversed."
         return [self.encoder, *self.rnns]
+
+    def add_skip(self,
+        start:float=0., # weight of the path at first: at 0 a trained backbone stays what it is, until training finds a use for it
+    ) -> 'AWDLSTM':
+        "Give every LSTM layer a path past it."
+        for r in self.rnns: r.add_skip(start)
+        self.skip = True
+        return self
 
 # %% ../nbs/03_awd_lstm.ipynb #255c0973
 @patch

@@ -153,9 +153,11 @@ def perplexity(
     corpus:Corpus, # ids of the model's own tokenizer
     bs:int=16, # rows side by side: each begins without context
     backward:bool=False, # read from last to first?
+    cache=None, # a `Cache` of the chapter on extensions: words that came up lately count for more
 ) -> float:
     "Perplexity a token: exp of the mean negative log-likelihood."
-    return lm_metrics(model, LMBatches(corpus, bs, variable=False, shuffle=False, backward=backward))['perplexity']
+    batches = LMBatches(corpus, bs, variable=False, shuffle=False, backward=backward)
+    return (cache.metrics(model, batches) if cache else lm_metrics(model, batches))['perplexity']
 
 # %% ../nbs/06_language_model.ipynb #e78197f0
 def _same_vocab(model, *corpora):
@@ -198,11 +200,12 @@ def pretrain(
     lr:float=4e-3, # largest rate
     seed:int=0, # of weights, dropout, order
     cfg:TrainConfig|None=None, # replaces the loop's settings
+    skip:bool=False, # skip connections: see `AWDLSTM`
     **kw, # bs, bptt, backward, path, resume, minutes, progress: see `train_lm`
 ) -> Trainer: # `.model` is the `LanguageModel`
     "Stage 1 (Howard & Ruder 2018, section 3.1): a language model on general text, all layers at one rate."
     torch.manual_seed(seed)
-    model = LanguageModel(AWDLSTM(corpus.vocab_size, size, LM_DROPOUTS*drop_mult))
+    model = LanguageModel(AWDLSTM(corpus.vocab_size, size, LM_DROPOUTS*drop_mult, skip=skip))
     return train_lm(model, corpus, valid, [Phase(epochs, lr, div=1., schedule='one_cycle')], cfg or TrainConfig(seed=seed), **kw)
 
 # %% ../nbs/06_language_model.ipynb #04c98e06
@@ -382,6 +385,6 @@ def load_backbone(
     try: vocab_size,pad_id,*size = (int(config['model'][k]) for k in ('vocab_size', 'pad_id', 'emb_sz', 'n_hid', 'n_layers'))
     except (KeyError, TypeError, ValueError) as e: raise InputError(f'{Path(path)/"config.json"} does not say how large the model is: save or copy the model again') from e
     if vocab_size != tok.vocab_size: raise InputError(f'{path}: the model has {vocab_size} rows and the tokenizer {tok.vocab_size} ids: they do not belong together')
-    model = LanguageModel(AWDLSTM(vocab_size, size, drops, pad_id))
+    model = LanguageModel(AWDLSTM(vocab_size, size, drops, pad_id, bool(config['model'].get('skip'))))
     load_tensors(model, tensors, DIRECTIONS[direction], path)
     return model, tok

@@ -17,7 +17,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, LanguageModel, Size
-from .classifier import TextClassifier, finetune_classifier, predict_logits, recipe_phases
+from .classifier import TextClassifier, finetune_classifier, pool_class, predict_logits, recipe_phases
 from .corpus import Corpus, InputError
 from .fine_tuning import finetune_lm, transfer_vocab
 from .language_model import DIRECTIONS, load_backbone, load_model, load_tensors, pretrain, save_model
@@ -77,6 +77,8 @@ class ULMFiT(ClassifierMixin, BaseEstimator):
         lm_drop_mult:float=.7, # times the language model's dropouts
         recipe:str='freez', # unfreezing: see `recipe_phases`
         div:float=2.6, # the classifier's rate of a layer over that of the layer below: see `group_rates`
+        pool:str='concat', # how a text's states become one vector: concat, or attention (chapter 11)
+        skip:bool=False, # skip connections past the LSTM layers (chapter 11)
         max_len:int=1400, # tokens of a text that are pooled
         bptt:int=70, # tokens of a chunk
         precision:str='auto', # of training; see `TrainConfig`
@@ -107,6 +109,7 @@ def check(self:ULMFiT):
     self._directions()
     recipe_phases(self.recipe)
     Size.of(self.size)
+    pool_class(self.pool)
     if self.backbone is not None: load_backbone(self.backbone, self._directions()[0])
     return self
 
@@ -157,8 +160,9 @@ def _start(self:ULMFiT, texts, extra, direction, seed):
     if self.backbone is None:
         tok = new_tok(self.kind)
         torch.manual_seed(seed)
-        return LanguageModel(AWDLSTM(tok.vocab_size, self.size)), tok, None
+        return LanguageModel(AWDLSTM(tok.vocab_size, self.size, skip=self.skip)), tok, None
     lm,old = load_backbone(self.backbone, direction)
+    if self.skip: lm.backbone.add_skip()
     if old.config['kind'] != 'word': return lm, old, 1.
     tok = new_tok('word')
     lm,known = transfer_vocab(lm, old, tok)
@@ -191,7 +195,7 @@ def _stage3(self:ULMFiT, lm, docs, ys, n_classes, direction, seed, path, resume)
     epochs = self.epochs if self.epochs is not None else max(4, min(30, math.ceil(300/steps)))
     recipe = 'from-scratch' if self.backbone is None and self.lm_epochs == 0 and self.recipe == 'freez' else self.recipe
     torch.manual_seed(seed)
-    model = TextClassifier(lm.backbone, n_classes, CLAS_DROPOUTS*self.drop_mult, self.bptt, self.max_len)
+    model = TextClassifier(lm.backbone, n_classes, CLAS_DROPOUTS*self.drop_mult, self.bptt, self.max_len, pool=self.pool)
     self._say(f'Stage 3, {direction}: classifier on {len(docs):,} labelled texts, {n_classes} classes, {epochs} epochs, recipe {recipe}')
     cfg = TrainConfig(clip=25., precision=self.precision, device=self.device, seed=seed)
     t = finetune_classifier(model, docs, ys, recipe=recipe, epochs=epochs, lr=self.lr, div=self.div, bs=self.bs, cfg=cfg,
@@ -225,7 +229,7 @@ def predict(self:ULMFiT,
     return self.classes_[p.argmax(1)]
 
 # %% ../nbs/09_ulmfit.ipynb #2173eac6
-SETTINGS = ('direction', 'max_len', 'bptt', 'drop_mult')
+SETTINGS = ('direction', 'max_len', 'bptt', 'drop_mult', 'pool', 'skip')
 
 @patch
 def save(self:ULMFiT,
@@ -272,10 +276,10 @@ def load(cls:ULMFiT,
         self = cls(**s, device=device)
         self.classes_,self.tokenizer_,self.models_,self.history_,self.meta_ = np.array(config['labels']),tok,{},{},config['meta']
         directions,n_hidden = config['directions'],config['n_hidden']
-        size = (c['emb_sz'], c['n_hid'], c['n_layers'])
+        size,pool,skip = (c['emb_sz'], c['n_hid'], c['n_layers']),s.get('pool', 'concat'),bool(c.get('skip')) # models of before had neither
     except (KeyError, TypeError) as e: raise InputError(f'{path}/config.json lacks {e}: save or copy the model again') from e
     for d in directions:
-        m = TextClassifier(AWDLSTM(c['vocab_size'], size, LM_DROPOUTS, c['pad_id']), len(self.classes_), CLAS_DROPOUTS*s['drop_mult'], s['bptt'], s['max_len'], n_hidden)
+        m = TextClassifier(AWDLSTM(c['vocab_size'], size, LM_DROPOUTS, c['pad_id'], skip), len(self.classes_), CLAS_DROPOUTS*s['drop_mult'], s['bptt'], s['max_len'], n_hidden, pool)
         load_tensors(m, tensors, DIRECTIONS[d], path)
         self.models_[d] = m.to(device or ('cuda' if torch.cuda.is_available() else 'cpu')).eval()
     return self
