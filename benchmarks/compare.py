@@ -12,7 +12,7 @@ from statistics import median
 
 HERE = Path(__file__).parent
 ROWS = { # name → (settings, unit)
-    'tokenizing': (dict(mb=5), 'MB/s'), 'train-30k': (dict(vocab=30000, bs=32, steps=2), 'tokens/s'), 'train-60k': (dict(vocab=60000, bs=32, steps=2), 'tokens/s'),
+    'tokenizing': (dict(mb=2), 'MB/s'), 'train-30k': (dict(vocab=30000, bs=32, steps=2), 'tokens/s'), 'train-60k': (dict(vocab=60000, bs=32, steps=2), 'tokens/s'),
     'classifier': (dict(vocab=30000, n=64, bs=16), 'documents/s'), 'predict': (dict(vocab=30000, n=200), 'documents/s'), 'one-text': (dict(vocab=30000, n=5), 'texts/s')}
 GPU = {'train-30k': dict(bs=256, steps=50), 'train-60k': dict(bs=256, steps=50), 'classifier': dict(n=2000, bs=64), 'predict': dict(n=2000), 'one-text': dict(n=20)}
 
@@ -72,7 +72,7 @@ if __name__ == '__main__':
     if a.gpu and not torch.cuda.is_available(): sys.exit('there is no GPU here: leave out --gpu')
     if a.threads: os.environ['OMP_NUM_THREADS'] = str(a.threads); torch.set_num_threads(a.threads)
     from ulmfit_nb.results import commit, hardware
-    xs, source = texts(12)
+    xs, source = texts(4)
     work = Path('runs/compare'); work.mkdir(parents=True, exist_ok=True)
     (work/'texts.json').write_text(json.dumps(xs))
     rate = floor(device)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The recorded IMDb run, through the `ulmfit` command alone; every step resumes where it was interrupted.
 #   ULMFIT_DATA=... OUT=runs/imdb SIZE=tiny TOKENS=8000000 bash benchmarks/imdb_run.sh
-# Needs $ULMFIT_DATA/enwiki/train-0.jsonl.xz and $ULMFIT_DATA/imdb/{train,test,unsup}.jsonl.xz.
+# Needs $ULMFIT_DATA/enwiki/train-0.jsonl.xz (long English Wikipedia articles, a JSON object with "text" a line; any dump in that form will do) and $ULMFIT_DATA/imdb/{train,test,unsup}.jsonl.xz.
 set -euo pipefail
 OUT=${OUT:-runs/imdb} SIZE=${SIZE:-tiny} TOKENS=${TOKENS:-8000000} SEED=${SEED:-0}
 mkdir -p "$OUT"

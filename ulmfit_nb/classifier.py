@@ -263,7 +263,7 @@ def forward(self:TextClassifier,
 def predict_logits(
     model:TextClassifier, # put in evaluation mode while it predicts
     docs:list, # arrays of ids
-    bs:int=64, # documents in a batch: changes speed, not results
+    bs:int=256, # documents in a batch: changes speed, not results
     backward:bool=False, # read from last to first
     bf16:bool=False, # products in bfloat16
 ) -> Tensor: # (n, n_classes) float32, in the order of `docs`

@@ -208,7 +208,7 @@ def _stage3(self:ULMFiT, lm, docs, ys, n_classes, direction, seed, path, resume)
 def predict_proba(self:ULMFiT,
     X, # texts
     precision:str='float32', # or bf16: quicker where the hardware has it, within about 2e-3
-    bs:int=64, # texts at a time: changes speed, not results
+    bs:int=256, # texts at a time: changes speed, not results
 ) -> np.ndarray: # float32 (n, n_classes), columns as in `classes_`
     "Probability of each class for each text; it depends on the text alone."
     check_is_fitted(self, 'models_')
