@@ -11,7 +11,7 @@ _homes = dict(
     language_model='LMBatches pretrain perplexity generate save_backbone load_backbone',
     fine_tuning='transfer_vocab finetune_lm',
     classifier='TextClassifier finetune_classifier',
-    ulmfit='ULMFiT',
+    sharing='ULMFiT import_fastai export_fastai fetch_model push_model',
     results='baseline record_result read_results')
 _home = {name: module for module, names in _homes.items() for name in names.split()}
 
