@@ -1,8 +1,9 @@
 """Import from and export to a real fastai, compared and recorded: ULMFIT_FASTAI_PYTHON=/path/to/python python benchmarks/fastai_parity.py
+(and ULMFIT_FASTAI1_PATH=/folder/of/an/unpacked/fastai-1.0.61 for that version, too)
 
 Writes results/fastai-parity/VERSION/parity.json: versions, the largest differences of log-probabilities, and how far the text rules agree. (One folder deeper than the runs
 that chapter 13 draws: it holds no accuracy.)"""
-import json, os, pickle, subprocess, sys, tempfile
+import json, os, subprocess, sys, tempfile
 from collections import Counter
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -17,19 +18,19 @@ from ulmfit_nb.tokenization import SPECIALS, Tokenizer
 
 root = Path(__file__).resolve().parent.parent
 
-def peer(command, path):
+def peer(command, path, script='fastai_peer.py'):
     "Run fastai's side in its own Python."
     env = {k: v for k,v in os.environ.items() if not k.startswith('PYTHON')} | dict(OMP_NUM_THREADS='1')
-    p = subprocess.run([os.environ['ULMFIT_FASTAI_PYTHON'], '-W', 'ignore', str(root/'benchmarks/fastai_peer.py'), command, str(path)], capture_output=True, text=True, env=env)
+    p = subprocess.run([os.environ['ULMFIT_FASTAI_PYTHON'], '-W', 'ignore', str(root/'benchmarks'/script), command, str(path)], capture_output=True, text=True, env=env)
     if p.returncode: raise RuntimeError(p.stderr[-3000:])
     return json.loads(p.stdout.splitlines()[-1])
 
 @torch.no_grad()
-def compare_import(path, texts):
+def compare_import(path, texts, script='fastai_peer.py'):
     "fastai trains and scores; we import and score the same ids. Largest differences, by file."
     path = Path(path)
     (path/'texts.json').write_text(json.dumps(texts))
-    info = peer('write', path)
+    info = peer('write', path, script)
     scores,itos,res = np.load(path/'scores.npz'),read_itos(path/'itos.pkl'),{}
     to_ours = torch.tensor([match_vocab(itos)[1].index(i) for i in range(len(itos))])
     ids = to_ours[torch.from_numpy(scores['ids'])]
@@ -75,16 +76,22 @@ def compare_text(path, texts):
     return dict(n=len(texts), tokens_fastai=sum(len(a) for a,_ in pairs), tokens_here=sum(len(b) for _,b in pairs), equal_tokens=round(plain[0], 4), equal_renamed=round(renamed[0], 4),
         equal_texts=round(renamed[1], 4), most_frequent_differences=[[k, n] for k,n in renamed[2].most_common(10)])
 
+def record(info, imp, **more):
+    "One JSON a version of fastai."
+    res = dict(experiment='fastai-parity', fastai=info['fastai'], torch=info['torch'], spacy=info['spacy'], torch_here=torch.__version__, size=info['size'], vocab=info['vocab'], log_probabilities=imp['learner']['n'],
+        import_largest_difference=max(imp[k]['logp'] for k in ('learner', 'weights')), encoder_largest_difference=imp['encoder']['states'], **more)
+    out = root/'results/fastai-parity'/info['fastai']/'parity.json'
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(res, indent=1, ensure_ascii=False)+'\n', encoding='utf-8')
+    print(json.dumps(res, indent=1, ensure_ascii=False))
+
 if __name__ == '__main__':
     torch.set_num_threads(1)
     task = docs_task()
+    if os.environ.get('ULMFIT_FASTAI1_PATH'):
+        with tempfile.TemporaryDirectory() as a: record(*compare_import(a, task.valid_texts[:300], 'fastai1_peer.py')[:2])
     with tempfile.TemporaryDirectory() as a, tempfile.TemporaryDirectory() as b, tempfile.TemporaryDirectory() as c:
         info,imp,_ = compare_import(a, task.valid_texts[:300])
         _,exp = compare_export(b, task.valid_texts[:50])
         text = compare_text(c, task.valid_texts)
-    res = dict(experiment='fastai-parity', fastai=info['fastai'], torch=info['torch'], spacy=info['spacy'], torch_here=torch.__version__, size=info['size'], vocab=info['vocab'], log_probabilities=imp['learner']['n'],
-        import_largest_difference=max(imp[k]['logp'] for k in ('learner', 'weights')), encoder_largest_difference=imp['encoder']['states'], export_largest_difference=max(exp.values()), text=text)
-    out = root/"results/fastai-parity"/info["fastai"]/"parity.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(res, indent=1, ensure_ascii=False)+'\n', encoding='utf-8')
-    print(json.dumps(res, indent=1, ensure_ascii=False))
+    record(info, imp, export_largest_difference=max(exp.values()), text=text)

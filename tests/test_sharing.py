@@ -41,6 +41,13 @@ def test_fastai_checkpoints_score_the_same_here(tmp_path):
     assert tok.tokens('The plot') == ['xxbos', 'xxmaj', 'the', 'plot']
 
 @needs_fastai
+@pytest.mark.skipif(not os.environ.get('ULMFIT_FASTAI1_PATH'), reason='ULMFIT_FASTAI1_PATH does not name a folder with fastai 1')
+def test_fastai_1_checkpoints_score_the_same_here(tmp_path):
+    from fastai_parity import compare_import
+    info, diffs, tok = compare_import(tmp_path, REVIEWS, 'fastai1_peer.py')
+    assert info['fastai'].startswith('1.') and diffs['learner']['logp'] < 1e-5 and diffs['weights']['logp'] < 1e-5 and all(d['states'] < 1e-5 for d in diffs.values()), (info, diffs)
+
+@needs_fastai
 def test_our_export_scores_the_same_in_fastai(tmp_path):
     from fastai_parity import compare_export
     info, diffs = compare_export(tmp_path, REVIEWS)

@@ -98,7 +98,7 @@ def our_names(
     if dec is not None and not torch.equal(dec.float(), emb): raise InputError(f'{path} has a decoder with weights of its own: only tied ones can be imported')
     return dict(dict(bias=emb.new_zeros(len(emb))), **res)
 
-# %% ../nbs/09b_sharing.ipynb #721dbf62
+# %% ../nbs/09b_sharing.ipynb #db76086c
 OLD_NAMES = {'_unk_': 'xxunk', '_pad_': 'xxpad', 'xbos': 'xxbos', 't_up': 'xxup', 'tk_rep': 'xxrep', 'tk_wrep': 'xxwrep', '\n': 'xxnl'} # the 2018 scripts; a new line in all of them
 ENGLISH = {'…': '...', "n't": "'t", 'i': 'I'} # in lists that know n't: the same token, spelled by two sets of rules
 
@@ -107,14 +107,13 @@ def spell(words:list[str], names:dict) -> list[str]:
     taken = set(words)
     return [names[w] if w in names and names[w] not in taken else w for w in words]
 
-# %% ../nbs/09b_sharing.ipynb #9d0bee0e
 _hidden = '\ufdef' # a noncharacter: no text keeps it, so no text reaches the word
 
 def match_vocab(
     itos:list[str], # fastai's words
 ): # our words after the special tokens; for each of our ids the row in `itos`, -1 where it has none
     "Which row goes where."
-    names = spell(itos, OLD_NAMES | (ENGLISH if "n't" in itos else {}))
+    names = spell(spell(itos, OLD_NAMES | (ENGLISH if "n't" in itos else {})), {'\n ': 'xxnl'}) # fastai 1 has a space behind
     last = {w: i for i,w in enumerate(names)} # of equal words the last wins, as in fastai
     rest = [i for i,w in enumerate(names) if w not in SPECIALS or last[w] != i]
     words = [w if w and p == w and last[w] == i else f'{p}{_hidden}{i}' for i in rest for w,p in [(names[i], plain(names[i]))]]
@@ -224,7 +223,7 @@ def fetch_model(
         rev = path.parent.name # the commit of the first file is that of all
     return path.parent
 
-# %% ../nbs/09b_sharing.ipynb #2fe9d9a7
+# %% ../nbs/09b_sharing.ipynb #f7d92219
 def local_model(
     name, # directory, or owner/name on the hub, or `None`
     revision:str|None=None, # see `fetch_model`
@@ -235,6 +234,7 @@ def local_model(
     if revision is not None: raise InputError(f'revision={revision!r} needs a name on the hub, and {name} is none: leave it out')
     return name
 
+# %% ../nbs/09b_sharing.ipynb #5ed9a4b0
 def push_model(
     path, # a model directory
     repo_id:str, # owner/name
