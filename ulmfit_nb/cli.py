@@ -6,7 +6,8 @@
 __all__ = ['COMMANDS', 'DIRECTION', 'KIND', 'DEVICE', 'TRAINING', 'DEMO_TEXTS', 'DEMO', 'opt', 'command', 'parser', 'main',
            'fail', 'free_dir', 'file_stamp', 'start_run', 'cmd_train', 'read_stdin', 'cmd_predict', 'scores',
            'print_scores', 'cmd_evaluate', 'limited', 'prepare', 'profile_pretraining', 'cmd_pretrain', 'cmd_generate',
-           'cmd_reproduce', 'cmd_data', 'demo_backbone', 'demo_models', 'cmd_demo']
+           'cmd_reproduce', 'cmd_import_fastai', 'cmd_export_fastai', 'cmd_data', 'demo_backbone', 'demo_models',
+           'cmd_demo']
 
 # %% ../nbs/14_cli.ipynb #fde4a199
 import argparse, csv, json, os, random, shutil, sys, time
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from .corpus import Corpus, InputError, get_data, list_data, read_labelled, read_rows, read_texts
 
-# %% ../nbs/14_cli.ipynb #c45379f3
+# %% ../nbs/14_cli.ipynb #9fd8b2fe
 COMMANDS = {}
 
 def opt(*names, **kw): return names, kw
@@ -25,7 +26,7 @@ def command(
 ):
     "Make a function a command of `ulmfit`: `cmd_train` is `ulmfit train`."
     def register(f):
-        COMMANDS[f.__name__.removeprefix('cmd_')] = f, options
+        COMMANDS[f.__name__.removeprefix('cmd_').replace('_', '-')] = f, options
         return f
     return register
 
@@ -102,10 +103,10 @@ def start_run(
     (run/'settings.json').write_text(text, encoding='utf-8')
     return run
 
-# %% ../nbs/14_cli.ipynb #ef24a775
+# %% ../nbs/14_cli.ipynb #74d3d69a
 @command(opt('data', help='CSV, TSV, JSONL, Parquet (also .xz, .gz), or a folder with a sub-folder a class'),
     opt('--text', default='text', help='column of the texts'), opt('--label', default='label', help='column of the labels'),
-    opt('--unlabelled', nargs='+', help='files with more texts'), opt('--backbone', help='directory of a pretrained backbone'),
+    opt('--unlabelled', nargs='+', help='files with more texts'), opt('--backbone', help='directory of a pretrained backbone, or owner/name on the hub'),
     opt('--out', required=True, help='directory of the model'), opt('--size', default='tiny', help='of a model without backbone'), KIND, DIRECTION,
     opt('--vocab-size', type=int, default=60000, help='of a tokenizer that is trained here'),
     opt('--lm-epochs', type=float, help='passes of the language model; by the size of the texts if left out'), opt('--lm-lr', type=float, default=4e-3, help='its largest rate'),
@@ -118,8 +119,8 @@ def cmd_train(a):
     opts = {k: getattr(a, k) for k in 'backbone direction size kind vocab_size lm_epochs lm_lr epochs lr bs recipe precision'.split()}
     what = dict(command='train', data=file_stamp(a.data), text=a.text, label=a.label, seed=a.seed, unlabelled=[file_stamp(f) for f in a.unlabelled or ()], **opts)
     from ulmfit_nb.training import main_first
-    from ulmfit_nb.ulmfit import ULMFiT
-    clf = ULMFiT(random_state=a.seed, device=a.device, **opts).check()
+    from ulmfit_nb.sharing import ULMFiT, local_model
+    clf = ULMFiT(random_state=a.seed, device=a.device, **opts | dict(backbone=local_model(a.backbone))).check()
     with main_first(a.device) as rank: run,begun = start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank),time.monotonic()
     a.quiet = a.quiet or rank > 0
     clf.set_params(progress=not a.quiet).fit(texts, labels, extra, run, a.resume)
@@ -294,11 +295,38 @@ def cmd_reproduce(a):
     lab = Lab(a.out or f'runs/{a.name}', a.results, a.minutes, a.backbone, a.size, a.device, a.precision, a.bs, a.lm_epochs, a.epochs, a.lm_lr, a.lr, False if a.quiet else None)
     if reproduce(a.name, lab, a.limit) and not a.quiet: print(f'Done: the rows stand in {a.results}')
 
-# %% ../nbs/14_cli.ipynb #67b37480
+# %% ../nbs/14_cli.ipynb #232fe99f
+@command(opt('weights', help='.pth of a language model'), opt('itos', help='.pkl with its list of words'), opt('--out', required=True, help='directory of the backbone'),
+    opt('--direction', default='forward', choices=['forward', 'backward'], help='in which WEIGHTS reads'), opt('--backward', help='weights that read backward, over the same words'),
+    opt('--overwrite', action='store_true', help='replace what --out holds'))
+def cmd_import_fastai(a):
+    "Turn a language model of fastai 1, fastai 2 or the 2018 scripts into a backbone; nothing in the files is run."
+    from ulmfit_nb.language_model import save_backbone
+    from ulmfit_nb.sharing import import_fastai
+    if a.backward and a.direction == 'backward': raise InputError('both WEIGHTS and --backward would be the backward model: leave out --direction')
+    out,files = free_dir(a.out, overwrite=a.overwrite),{a.direction: a.weights} | ({'backward': a.backward} if a.backward else {})
+    read = {d: import_fastai(f, a.itos) for d,f in files.items()}
+    tok = read[a.direction][1]
+    save_backbone(out, {d: m for d,(m,_) in read.items()}, tok, source='fastai', files=[Path(f).name for f in (*files.values(), a.itos)])
+    print(f'The backbone stands in {a.out}, {tok.vocab_size:,} words: `ulmfit train FILE --backbone {a.out}` starts from it')
+
+@command(opt('backbone', help='directory of a backbone'), opt('--out', required=True, help='directory of the two files'), opt('--direction', default='forward', choices=['forward', 'backward'], help='which model'),
+    opt('--overwrite', action='store_true', help='write into a directory that holds something'))
+def cmd_export_fastai(a):
+    "Write a backbone as fastai 2 reads it: weights as .pth, words as .pkl."
+    from ulmfit_nb.language_model import load_backbone
+    from ulmfit_nb.sharing import export_fastai
+    out = free_dir(a.out, overwrite=a.overwrite)
+    model,tok = load_backbone(a.backbone, a.direction)
+    print(*export_fastai(model, tok, out), sep='\n')
+    s = model.backbone.size
+    print(f'In fastai: language_model_learner(dls, AWD_LSTM, config=awd_lstm_lm_config | dict(emb_sz={s.emb_sz}, n_hid={s.n_hid}, n_layers={s.n_layers}), pretrained_fnames=["lm", "lm_itos"])')
+
+# %% ../nbs/14_cli.ipynb #523aa6fa
 @command(opt('action', nargs='?', default='list', choices=['list', 'get'], help='list them, or get one'), opt('name', nargs='?', help='of the data set'),
     opt('--split', nargs='+', default=['train', 'test'], help='its parts'))
 def cmd_data(a):
-    "List the known data sets, or fetch one: the only command that uses the network."
+    "List the known data sets, or fetch one from the hub."
     if a.action == 'list':
         for d in list_data(): print(f'{d["name"]:14} {d["about"]}' + ('' if d['fetched'] else ' [not fetched by the authors yet: columns and hashes unverified]'))
     elif not a.name: raise InputError('name a data set: `ulmfit data list` shows them')
