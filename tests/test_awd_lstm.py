@@ -220,6 +220,15 @@ def test_loss_fused_and_plain(n, ignored, dtype):
     for p, q in zip(torch.autograd.grad(a, args), torch.autograd.grad(b, args)): close(p, q)
     if dtype == torch.float32: close(a*(n > ignored), F.cross_entropy((args[0]@args[1].t()+args[2])[0], t[0], reduction='sum')/max(1, n-ignored))
 
+def test_loss_in_several_chunks():
+    "More positions and words than one chunk of scores holds: the same loss and gradients as in one piece."
+    torch.manual_seed(0)
+    args = [torch.randn(s, requires_grad=True) for s in ((2, 90, 4), (70000, 4), (70000,))]
+    t = torch.randint(70000, (2, 90)); t[0, :5] = -100
+    a, b = (lm_loss(*args, t, fused=f) for f in (True, False))
+    close(a, b, rtol=1e-5)
+    for p, q in zip(torch.autograd.grad(a, args), torch.autograd.grad(b, args)): close(p, q)
+
 def test_penalties_only_in_training():
     ids = some_ids()
     m = LanguageModel(body(), alpha=3., beta=5.)

@@ -229,8 +229,9 @@ def lm_loss(
     n = (targets != -100).sum().clamp(min=1)
     with torch.autocast(x.device.type, enabled=False):
         w,b = weight.to(x.dtype),bias.to(x.dtype)
-        if fused and hasattr(F, 'linear_cross_entropy') and x.dtype == torch.float32:
-            return F.linear_cross_entropy(x, w, targets, linear_bias=b, reduction='sum')/n
+        if fused and hasattr(nn, 'LinearCrossEntropyOptions') and x.dtype == torch.float32:
+            some = nn.LinearCrossEntropyOptions(batch_chunk_size=max(64, (2**22 if x.device.type == 'cpu' else 2**28)//len(w))) # 16 MB of scores at a time, 1 GB on a GPU
+            return F.linear_cross_entropy(x, w, targets, linear_bias=b, reduction='sum', options=some)/n
         return F.cross_entropy(F.linear(x, w, b).float(), targets, reduction='sum')/n
 
 # %% ../nbs/03_awd_lstm.ipynb #eab75e53

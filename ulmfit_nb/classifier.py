@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['POOLS', 'RECIPES', 'split_even', 'sortish_batches', 'sorted_batches', 'pad_docs', 'ClasBatches', 'ConcatPool',
-           'pool_class', 'ClasOutput', 'TextClassifier', 'predict_logits', 'clas_metrics', 'recipe_phases',
+           'pool_class', 'BatchNorm', 'ClasOutput', 'TextClassifier', 'predict_logits', 'clas_metrics', 'recipe_phases',
            'finetune_classifier']
 
 # %% ../nbs/08_classifier.ipynb #06d1ede0
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, Dropouts
 from .corpus import Corpus, InputError
 from .language_model import reverse_doc
-from .training import Batch, Phase, TrainConfig, Trainer
+from .training import Batch, Phase, TrainConfig, Trainer, gather_rows, world
 
 # %% ../nbs/08_classifier.ipynb #9085e340
 def split_even(
@@ -84,6 +84,11 @@ class ClasBatches:
         if len(docs) < 2: raise InputError(f'{len(docs)} labelled documents are too few to train on: give two at least')
         self.docs,self.labels,self.bs,self.seed,self.backward,self.pad_id = docs,np.asarray(labels, np.int64),bs,seed,backward,pad_id
         self.lens = np.array(docs.lengths if isinstance(docs, Corpus) else [len(d) for d in docs])
+        self.shard(0, 1)
+
+    def shard(self, rank:int, n:int):
+        "Read only the part of process `rank` of `n`: of each batch every n-th document; all of it where it has fewer than `n`."
+        self.rank,self.n_procs = rank,n
 
     @property
     def key(self) -> str:
@@ -102,9 +107,11 @@ def batches(self:ClasBatches,
 ): # `Batch`es of ids (bs, longest), lengths (bs,), labels (bs,)
     "The batches of an epoch."
     for idx in sortish_batches(self.lens, self.bs, np.random.default_rng([self.seed, epoch]))[skip:]:
-        docs = [self.docs[i] for i in idx]
+        mine = idx if len(idx) < self.n_procs else idx[self.rank::self.n_procs]
+        docs = [self.docs[i] for i in mine]
         ids,lengths = pad_docs([reverse_doc(d) for d in docs] if self.backward else docs, self.pad_id)
-        yield Batch(dict(ids=ids, lengths=lengths, labels=torch.from_numpy(self.labels[idx])), len(idx))
+        n,share = (len(mine), len(mine)*self.n_procs/len(idx)) if len(idx) >= self.n_procs else (len(idx)*(self.rank == 0), 1.)
+        yield Batch(dict(ids=ids, lengths=lengths, labels=torch.from_numpy(self.labels[mine])), n, share=share)
 
 # %% ../nbs/08_classifier.ipynb #0a4a867a
 class ConcatPool(nn.Module):
@@ -143,6 +150,30 @@ def pool_class(
     if str(name) not in POOLS: raise InputError(f'unknown pooling {name!r}: choose one of {", ".join(POOLS)}')
     return POOLS[str(name)]
 
+# %% ../nbs/08_classifier.ipynb #e0d9f731
+class _AllSum(torch.autograd.Function):
+    "A tensor summed over all processes; gradients are summed on their way back."
+    @staticmethod
+    def forward(ctx, x):
+        x = x.clone()
+        torch.distributed.all_reduce(x)
+        return x
+    @staticmethod
+    def backward(ctx, g): return _AllSum.forward(ctx, g)
+
+class BatchNorm(nn.BatchNorm1d):
+    "Batch norm over the documents of all processes (Ioffe & Szegedy 2015)."
+    def forward(self, x): # (bs, n_features)
+        if not self.training or world()[1] == 1: return super().forward(x)
+        total = _AllSum.apply(torch.cat([x.new_tensor([len(x)]), x.sum(0)]))
+        n,mean = total[0].detach(),total[1:]/total[0].detach()
+        var = _AllSum.apply((x-mean).pow(2).sum(0))/n
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var*n/(n-1), self.momentum)
+        return (x-mean)*(var + self.eps).rsqrt()*self.weight + self.bias
+
 # %% ../nbs/08_classifier.ipynb #69498b95
 class ClasOutput(NamedTuple):
     "What `TextClassifier` returns when it is given labels."
@@ -167,8 +198,8 @@ class TextClassifier(nn.Module):
         self.backbone,self.bptt,self.max_len,self.pooling = backbone,bptt,max_len,pool_class(pool)(backbone.emb_sz)
         backbone.drops,n = drops,self.pooling.n_out
         self.head = nn.Sequential(
-            nn.BatchNorm1d(n), nn.Dropout(drops.output), nn.Linear(n, n_hidden), nn.ReLU(),
-            nn.BatchNorm1d(n_hidden), nn.Dropout(.1), nn.Linear(n_hidden, n_classes))
+            BatchNorm(n), nn.Dropout(drops.output), nn.Linear(n, n_hidden), nn.ReLU(),
+            BatchNorm(n_hidden), nn.Dropout(.1), nn.Linear(n_hidden, n_classes))
 
     def layer_groups(self) -> list:
         "Embedding, each LSTM layer, head with whatever the pooling learns."
@@ -261,7 +292,10 @@ def clas_metrics(
     backward:bool=False, # direction
 ) -> dict: # valid_loss, accuracy
     "Loss and accuracy on held-out documents."
-    logits,y = predict_logits(model, docs, backward=backward),torch.as_tensor(np.asarray(labels))
+    (rank,n),y = world(),torch.as_tensor(np.asarray(labels))
+    order = np.concatenate([np.arange(len(docs))[r::n] for r in range(n)]) # which process predicts which documents
+    logits = torch.empty(len(docs), model.head[-1].out_features)
+    logits[order] = gather_rows(predict_logits(model, [docs[i] for i in range(rank, len(docs), n)], backward=backward).to(next(model.parameters()).device)).cpu()
     return dict(valid_loss=F.cross_entropy(logits, y).item(), accuracy=(logits.argmax(1) == y).float().mean().item())
 
 # %% ../nbs/08_classifier.ipynb #35296e34
