@@ -2,7 +2,7 @@
 __version__ = "0.1.0"
 
 _homes = dict(
-    corpus='Corpus InputError read_rows read_texts read_labelled get_data list_data',
+    corpus='Corpus CorpusView InputError read_rows read_texts read_labelled get_data list_data',
     docs_corpus='docs_task',
     tokenization='Tokenizer',
     awd_lstm='AWDLSTM LanguageModel Dropouts Size',
@@ -13,6 +13,9 @@ _homes = dict(
     classifier='TextClassifier finetune_classifier',
     extensions='AttentionPool Cache cache_probs tune_cache',
     sharing='ULMFiT import_fastai export_fastai fetch_model push_model',
+    interpretation='attribute Explorer confusion worst_losses neighbours comprehensiveness',
+    scaling='launch profile_steps',
+    reproduce='Lab reproduce',
     results='baseline record_result read_results')
 _home = {name: module for module, names in _homes.items() for name in names.split()}
 _plugins = ('extensions',) # modules of later chapters that enter something in a registry of an earlier one, such as `classifier.POOLS`
