@@ -74,6 +74,7 @@ def read_results(
 ) -> list[dict]: # rows, oldest first
     "All recorded runs of an experiment."
     rows = [json.loads(f.read_text(encoding='utf-8')) for f in sorted(Path(folder).glob(f'{experiment}/*.json'))]
+    rows = [r for r in rows if 'experiment' in r] # benchmarks keep records of another form
     return sorted(rows, key=lambda r: r.get('recorded', ''))
 
 # %% ../nbs/13_results.ipynb #62b0e80f
@@ -83,10 +84,11 @@ def summary(
 ) -> list[dict]: # a row a group: n runs, mean and sample deviation of the accuracy, mean of the baseline
     "Rows that differ only in their seed, put together."
     groups = {}
-    for r in rows: groups.setdefault(tuple(r.get(k) for k in by), []).append(r)
+    for r in rows:
+        if r.get('accuracy') is not None: groups.setdefault(tuple(r.get(k) for k in by), []).append(r)
     res = []
     for k,rs in groups.items():
         acc,base = ([r[c] for r in rs if r.get(c) is not None] for c in ('accuracy', 'baseline_accuracy'))
         res.append(dict(zip(by, k), runs=len(rs), accuracy=float(np.mean(acc)), sd=float(np.std(acc, ddof=1)) if len(acc) > 1 else None,
-            baseline=float(np.mean(base)) if base else None, minutes=float(np.mean([r['minutes'] for r in rs])), hardware=rs[0]['hardware']))
+            baseline=float(np.mean(base)) if base else None, minutes=float(np.mean([r['minutes'] for r in rs if r.get('minutes') is not None] or [np.nan])), hardware=rs[0].get('hardware')))
     return res

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from fastcore.basics import patch
+from torch.profiler import record_function
 
 from .corpus import InputError
-from .training import Trainer, connect, label
+from .training import Trainer, connect
 
 # %% ../nbs/12_scaling.ipynb #d4d4fc3b
 def _keep(fn, folder, args):
@@ -87,7 +87,7 @@ def profile_steps(
     for _ in range(2): t.train_batch(next(batches), True)
     with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]) as prof:
         for _ in range(steps):
-            with label('data'): batch = next(batches)
+            with record_function('data'): batch = next(batches)
             t.train_batch(batch, True)
             if gpu: torch.cuda.synchronize()
     seen,names = {e.key: e for e in prof.key_averages()},('data', 'forward', 'backward', 'clip', 'optimiser')

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
-from torch.profiler import record_function as label
+from torch.profiler import record_function
 
 from .awd_lstm import detach
 from .corpus import InputError
@@ -419,17 +419,17 @@ def train_batch(self:Trainer, batch:Batch, last:bool):
     kw = dict(state=self.state) if self.source.stateful else {}
     whole = last or (self.batch+1)%self.cfg.accumulate == 0 # gradients are complete after this batch
     with nullcontext() if whole or self.world == 1 else self.wrapped.no_sync():
-        with label('forward'), torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext():
+        with record_function('forward'), torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext():
             out = self.wrapped(**batch.inputs, **kw)
-        with label('backward'): (out.loss*(batch.share/self.cfg.accumulate)).backward()
+        with record_function('backward'): (out.loss*(batch.share/self.cfg.accumulate)).backward()
     if self.source.stateful: self.state = detach(out.state)
     self.meter[0] += out.nll.detach()*batch.n; self.meter[1] += batch.n
     if not whole: return out
-    with label('clip'):
+    with record_function('clip'):
         if self.cfg.clip: torch.nn.utils.clip_grad_norm_(self.params, self.cfg.clip)
     rates = [g['lr'] for g in self.opt.param_groups]
     for g in self.opt.param_groups: g['lr'] *= batch.lr_scale
-    with label('optimiser'): self.opt.step()
+    with record_function('optimiser'): self.opt.step()
     for g,lr in zip(self.opt.param_groups, rates): g['lr'] = lr
     self.opt.zero_grad()
     self.sched.step()
