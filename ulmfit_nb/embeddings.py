@@ -169,7 +169,7 @@ def step(self:SkipGram, centre, context, noise, k:float=5., lr:float=.1):
     for i,r,g in ((0, rows, (grads[0]/n[:,None])[bag]), (1, context, grads[1]), (1, noise, grads[2])): self.update(i, r, g, lr)
     self.losses.append(loss.item()/len(context))
 
-# %% ../nbs/02_embeddings.ipynb #156b44cb
+# %% ../nbs/02_embeddings.ipynb #680603f8
 def train_skipgram(
     docs:list, # arrays of ids
     vocab_size:int, # words
@@ -186,10 +186,8 @@ def train_skipgram(
 ) -> SkipGram: # `.losses` holds the mean loss of a pair, in nats, step by step
     "Skip-gram with negative sampling. The same seed gives the same vectors."
     (ids,doc),rng,model = _flat(docs),np.random.default_rng(seed),SkipGram(vocab_size, dim, pieces, seed)
-    counts = np.bincount(ids, minlength=vocab_size)
-    keep = np.sqrt(sample*len(ids)/counts.clip(1))
-    noise = np.cumsum(counts**.75)
-    steps = np.r_[-window:0, 1:window+1]
+    counts,steps = np.bincount(ids, minlength=vocab_size),np.r_[-window:0, 1:window+1]
+    keep,noise = np.sqrt(sample*len(ids)/counts.clip(1)),np.cumsum(counts**.75)
     for _ in range(epochs):
         kept = rng.random(len(ids)) < keep[ids]
         x,d = ids[kept],doc[kept]
