@@ -196,6 +196,36 @@ def test_chapter_faults_are_seen(name, tmp_path):
     faults = chapter_faults(write_chapter(tmp_path/'00_corpus.ipynb', cells))
     assert name == 'sound' and not faults or name in breaks and any(breaks[name][0] in f for f in faults), faults
 
+# ---- solutions of the exercises
+solutions = sorted((root/'nbs/solutions').glob('*.ipynb'))
+
+def headed(path):
+    "`(heading, text below it)` of a notebook's markdown, in order; code counts as nothing"
+    text = '\n\n'.join(c.source for c in read_nb(path).cells if c.cell_type == 'markdown')
+    parts = re.split(r'^#{1,6}\s+(.+)$', text, flags=re.M)
+    return list(zip(parts[1::2], parts[2::2]))
+
+def solution_faults(path, chapter):
+    "A sentence for each exercise of `chapter` without a heading in the notebook at `path`, and for each heading without an exercise"
+    if not chapter.exists(): return [f'{path.name}: there is no such chapter']
+    asked = {int(n) for h, t in headed(chapter) if h.lower().startswith('exercises') for n in re.findall(r'^(\d+)\.\s', t, re.M)}
+    solved = {int(m[1]) for h, _ in headed(path) if (m := re.match(r'(?:Exercise\s+)?(\d+)\b', h))}
+    return [f'{path.name}: exercise {n} has no heading' for n in sorted(asked - solved)] + [f'{path.name}: the chapter has no exercise {n}' for n in sorted(solved - asked)]
+
+@pytest.mark.parametrize('path', solutions, ids=by_name)
+def test_every_exercise_is_solved(path):
+    assert not solution_faults(path, root/'nbs'/path.name)
+    assert n_checks(code_cells(path)) >= len(headed(path)) - 1, 'a solution lacks a check'
+    assert not any('default_exp' in c.directives for c in code_cells(path)), 'a solutions notebook exports nothing'
+
+def test_a_missing_solution_is_seen(tmp_path):
+    chapter = write_chapter(tmp_path/'a.ipynb', [md('# A'), md('## Exercises'), md('1. One.\n2. Two.'), md('## Further reading'), md('3. A paper.')])
+    def faults(*heads): return solution_faults(write_chapter(tmp_path/'b.ipynb', [md('# Solutions: A'), *map(md, heads)]), chapter)
+    assert not faults('## Exercise 1', '## Exercise 2') and not faults('## 1. One', '## 2. Two')
+    assert faults('## Exercise 1') == ['b.ipynb: exercise 2 has no heading']
+    assert faults('## Exercise 1', '## Exercise 2', '## Exercise 3') == ['b.ipynb: the chapter has no exercise 3']
+    assert solution_faults(tmp_path/'b.ipynb', tmp_path/'c.ipynb') == ['b.ipynb: there is no such chapter']
+
 # ---- imports run one way
 def import_faults(folder, lazy):
     "A sentence for each import of exported modules in `folder` that goes to a later chapter, or takes `*`; `lazy`: name -> module of the package"
