@@ -124,7 +124,7 @@ class Tab:
         return self.page
     def width(self):
         "How many pixels of the page lie outside the window"
-        return self.page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth')
+        return self.page.evaluate("Math.max(...[document.documentElement, ...document.querySelectorAll('.content')].map(e => e.scrollWidth - e.clientWidth))")
     def close(self): self.page.context.close()
 
 @pytest.fixture
