@@ -23,7 +23,7 @@ autodoc_typehints, autodoc_typehints_description_target = 'description', 'docume
 nitpick_ignore_regex = [('py:.*', r'(?!ulmfit_nb\.).*'), ('py:obj', '.*')]   # types of other libraries; names that have no docstring
 html_theme, html_title, html_favicon = 'furo', f'ulmfit_nb {version}', '_static/favicon.svg'
 html_static_path, html_css_files, html_js_files = ['_static'], ['site.css'], ['site.js']
-html_show_sourcelink = html_copy_source = html_show_sphinx = add_module_names = autodoc_inherit_docstrings = False
+html_show_sourcelink = html_copy_source = html_show_sphinx = html_domain_indices = add_module_names = autodoc_inherit_docstrings = False
 pygments_style, pygments_dark_style = 'a11y-high-contrast-light', 'github-dark'
 html_theme_options = {f'{k}_css_variables': {f'color-brand-{o}': c for o in ('primary', 'content', 'visited')} for k,c in dict(light='#0b5c94', dark='#7cc4f5').items()}
 mathjax_path, mathjax3_config = 'mathjax/tex-chtml.js', {'options': {'enableMenu': False}}
@@ -37,7 +37,7 @@ def chapter(f):
     "What the site says about the notebook `f`, from its own words."
     said = '\n'.join(''.join(c['source']) for c in json.loads(f.read_text(encoding='utf-8'))['cells'])
     def find(p): return next(iter(re.findall(p, said, re.M)), '')
-    return dict(stem=f.stem, num=f.stem.split('_')[0], title=find(r'^# (.+)'), sub=find(r'^> (.+)'), time=find(r'\*\*Time\W*\*\*\W*(.*?)(?:[.;]\s|[.;]?$)'),
+    return dict(stem=f.stem, num=f.stem.split('_')[0], title=find(r'^# (.+)'), sub=find(r'^> (.+)'), time=find(r'(?:\*\*Time\W*\*\*\W*|code runs in )(.*?)(?: and uses|[.;]\s|[.;]?$)'),
         module=find(r'^#\| default_exp (\w+)'), solution=(docs/'nbs/solutions'/f.name).exists(), path=f.relative_to(docs).as_posix())
 chapters, solutions = ([chapter(f) for f in sorted(docs.glob(p))] for p in ('nbs/*.ipynb', 'nbs/solutions/*.ipynb'))
 pages, used, homes = {c['path'][:-6]: c for c in chapters + solutions}, {}, {}   # used: page -> names of the package in its code; homes: name -> cell

@@ -45,8 +45,9 @@ def dead_links(folder):
 
 @pytest.fixture(scope='session')
 def site(tmp_path_factory):
-    "The README's command, into a folder that is served at `place`"
+    "The README's command, into a folder that is served at `place`; while you work on the tests, `SITE=_site` takes what is built already"
     out = tmp_path_factory.mktemp('site')/place
+    if 'SITE' in os.environ: return Path(shutil.copytree(root/os.environ['SITE'], out))
     command = re.search(r'^sphinx-build (.*) docs _site$', (root/'README.md').read_text(encoding='utf-8'), re.M)
     assert command, 'the README gives no command for the site'
     r = subprocess.run([sys.executable, '-m', 'sphinx', *command[1].split(), 'docs', out], cwd=root, capture_output=True, text=True, stdin=subprocess.DEVNULL)
