@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['COMMANDS', 'DIRECTION', 'KIND', 'DEVICE', 'TRAINING', 'DEMO_TEXTS', 'DEMO', 'opt', 'command', 'parser', 'main',
            'fail', 'free_dir', 'file_stamp', 'start_run', 'cmd_train', 'read_stdin', 'cmd_predict', 'scores',
-           'print_scores', 'cmd_evaluate', 'limited', 'prepare', 'cmd_pretrain', 'cmd_generate', 'cmd_data',
-           'demo_backbone', 'demo_models', 'cmd_demo']
+           'print_scores', 'cmd_evaluate', 'limited', 'prepare', 'profile_pretraining', 'cmd_pretrain', 'cmd_generate',
+           'cmd_reproduce', 'cmd_data', 'demo_backbone', 'demo_models', 'cmd_demo']
 
 # %% ../nbs/14_cli.ipynb #fde4a199
 import argparse, csv, json, os, random, shutil, sys, time
@@ -54,6 +54,9 @@ def main(
     a = parser().parse_args(args)
     try: a.run(a)
     except InputError as e: sys.exit(fail(e, 2))
+    except RuntimeError as e:
+        if type(e).__name__ not in ('NonFiniteLoss', 'ProcessLost'): raise
+        sys.exit(fail(e, 1))
     except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt: sys.exit(fail('stopped; where there are checkpoints, --resume goes on', 130))
 
@@ -114,10 +117,13 @@ def cmd_train(a):
     extra = list(read_texts([Path(f) for f in a.unlabelled], a.text)) if a.unlabelled else None
     opts = {k: getattr(a, k) for k in 'backbone direction size kind vocab_size lm_epochs lm_lr epochs lr bs recipe precision'.split()}
     what = dict(command='train', data=file_stamp(a.data), text=a.text, label=a.label, seed=a.seed, unlabelled=[file_stamp(f) for f in a.unlabelled or ()], **opts)
+    from ulmfit_nb.training import main_first
     from ulmfit_nb.ulmfit import ULMFiT
-    clf = ULMFiT(random_state=a.seed, progress=not a.quiet, device=a.device, **opts).check()
-    run,begun = start_run(a.out, what, a.resume, a.overwrite),time.monotonic()
-    clf.fit(texts, labels, extra, run, a.resume)
+    clf = ULMFiT(random_state=a.seed, device=a.device, **opts).check()
+    with main_first(a.device) as rank: run,begun = start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank),time.monotonic()
+    a.quiet = a.quiet or rank > 0
+    clf.set_params(progress=not a.quiet).fit(texts, labels, extra, run, a.resume)
+    if rank: return # of several processes the first writes
     clf.save(a.out, columns=dict(text=a.text, label=a.label), data=str(Path(a.data).resolve()), n_labelled=len(texts), n_unlabelled=len(extra or ()),
         minutes=round((time.monotonic()-begun)/60, 2), seed=a.seed)
     shutil.rmtree(run)
@@ -216,31 +222,50 @@ def prepare(a, run:Path): # tokenizer, training and held-out corpus
     corpus = Corpus(run/'corpus')
     if len(corpus) < 2: raise InputError('there is one document only: give two at least, so that one can be held out')
     perm,held = np.random.default_rng(a.seed).permutation(len(corpus)),max(1, min(len(corpus)//50, 200))
-    return tok, corpus.select(np.sort(perm[held:])), corpus.select(np.sort(perm[:held]))
+    return tok, corpus.view(np.sort(perm[held:])), corpus.view(np.sort(perm[:held]))
+
+# %% ../nbs/14_cli.ipynb #809d903d
+def profile_pretraining(a, corpus:Corpus, size):
+    "Print where the time of a training step goes."
+    from ulmfit_nb.awd_lstm import AWDLSTM, LM_DROPOUTS, LanguageModel
+    from ulmfit_nb.language_model import LMBatches
+    from ulmfit_nb.scaling import print_profile, profile_steps
+    from ulmfit_nb.training import Phase, TrainConfig, Trainer
+    source = LMBatches(corpus, a.bs, a.bptt, a.seed, backward=a.direction == 'backward')
+    if source.n_batches(0) < 12: raise InputError(f'the text has {source.n_batches(0)} batches and a profile needs 12: lower --bs, or give more text')
+    t = Trainer(LanguageModel(AWDLSTM(corpus.vocab_size, size, LM_DROPOUTS*a.drop_mult)), source, [Phase(1, a.lr)], TrainConfig(precision=a.precision, device=a.device), progress=False)
+    res = profile_steps(t)
+    if t.rank == 0: print_profile(res)
 
 # %% ../nbs/14_cli.ipynb #2f952090
 @command(opt('files', nargs='+', help='.txt, JSONL, CSV, Parquet (also .xz, .gz) or folders'), opt('--out', required=True, help='directory of the backbone'), opt('--text', default='text', help='column of the texts'),
     opt('--size', default='base', help='micro, tiny, small or base (400/1152/3)'), KIND, DIRECTION, opt('--vocab-size', type=int, default=60000, help='at most'),
     opt('--min-count', type=int, default=3, help='of a word in the vocabulary'), opt('--vocab-texts', type=int, default=20000, help='documents that the vocabulary is learned from'),
     opt('--epochs', type=float, default=1., help='passes'), opt('--lr', type=float, default=4e-3, help='largest rate'), opt('--bs', type=int, default=64, help='streams'), opt('--bptt', type=int, default=70, help='tokens a step'),
-    opt('--drop-mult', type=float, default=.5, help='times the dropouts'), opt('--max-tokens', type=int, help='read no more than this'), opt('--minutes', type=float, help='stop cleanly after so long'), *TRAINING)
+    opt('--drop-mult', type=float, default=.5, help='times the dropouts'), opt('--max-tokens', type=int, help='read no more than this'), opt('--minutes', type=float, help='stop cleanly after so long'),
+    opt('--profile', action='store_true', help='show where the time of a step goes, and train nothing'), *TRAINING)
 def cmd_pretrain(a):
     "Stage 1: a tokenizer and a language model from text files."
     from ulmfit_nb.awd_lstm import Size
     from ulmfit_nb.language_model import pretrain, save_backbone
-    from ulmfit_nb.training import TrainConfig
-    size,skip = Size.of(a.size),('files', 'out', 'run', 'resume', 'overwrite', 'quiet', 'device', 'minutes')
-    run = start_run(a.out, dict(files=[file_stamp(f) for f in a.files], **{k: v for k,v in vars(a).items() if k not in skip}), a.resume, a.overwrite)
-    tok,train,valid = prepare(a, run)
+    from ulmfit_nb.training import TrainConfig, main_first
+    size,skip = Size.of(a.size),('files', 'out', 'run', 'resume', 'overwrite', 'quiet', 'device', 'minutes', 'profile')
+    what = dict(files=[file_stamp(f) for f in a.files], **{k: v for k,v in vars(a).items() if k not in skip})
+    with main_first(a.device) as rank: # of several processes the first prepares, the others read
+        run = start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank)
+        tok,train,valid = prepare(a, run)
+    a.quiet = a.quiet or rank > 0
+    if a.profile: return profile_pretraining(a, train, size)
     cfg,models,history,left = TrainConfig(precision=a.precision, device=a.device, seed=a.seed),{},[],a.minutes
     for d in ('forward', 'backward') if a.direction == 'both' else (a.direction,):
         if not a.quiet: print(f'Stage 1, {d}: {train.n_tokens:,} tokens, vocabulary {tok.vocab_size:,}, {size}', flush=True)
         begun = time.monotonic()
         t = pretrain(train, valid, size, a.drop_mult, a.epochs, a.lr, a.seed, cfg, bs=a.bs, bptt=a.bptt, backward=d=='backward', path=run/d, resume=True, minutes=left, progress=not a.quiet)
         left = None if left is None else max(0., left-(time.monotonic()-begun)/60)
-        if not t.done: return print(f'Time is up at step {t.step}: the same command with --resume goes on')
+        if not t.done: return rank or print(f'Time is up at step {t.step}: the same command with --resume goes on')
         models[d] = t.model
         history += [dict(direction=d, **r) for r in t.history]
+    if rank: return
     save_backbone(a.out, models, tok, history, files=[Path(f).name for f in a.files], tokens=train.n_tokens, epochs=a.epochs, seconds=round(sum(r['seconds'] for r in history), 1), seed=a.seed)
     shutil.rmtree(run)
     if not a.quiet: print(f'The backbone stands in {a.out}: try `ulmfit generate {a.out} "The film"`')
@@ -254,6 +279,20 @@ def cmd_generate(a):
     from ulmfit_nb.language_model import generate, load_backbone
     model,tok = load_backbone(a.backbone)
     print(generate(model, tok, a.prompt, a.n, a.temperature, a.top_k, a.top_p, a.seed))
+
+# %% ../nbs/14_cli.ipynb #56596f83
+@command(opt('name', help='imdb, imdb-transductive, imdb-lowshot, imdb-ablation, trec6, wikitext2 or vietnamese'), opt('--backbone', help='directory of a pretrained backbone'),
+    opt('--minutes', type=float, help='stop cleanly after so long; the same command goes on'), opt('--out', help='folder of finished stages; runs/NAME if left out'), opt('--results', default='results', help='folder of the rows'),
+    opt('--size', default='tiny', help='of networks where there is no backbone'), opt('--bs', type=int, default=64, help='streams of the language model'), opt('--lm-epochs', type=float, default=1., help='passes of stage 2'),
+    opt('--epochs', type=int, default=4, help='passes of stage 3, at least'), opt('--lm-lr', type=float, default=4e-3, help='largest rate of stage 2'), opt('--lr', type=float, default=.01, help='largest rate of stage 3'),
+    opt('--limit', type=int, help='rehearse with so many rows a split'), DEVICE, opt('--precision', default='auto', choices=['auto', 'float32', 'bf16'], help='of training'), opt('--quiet', action='store_true', help='no progress'))
+def cmd_reproduce(a):
+    "Run an experiment of the paper, from raw text to rows in results/."
+    from ulmfit_nb.awd_lstm import Size
+    from ulmfit_nb.reproduce import Lab, reproduce
+    Size.of(a.size)
+    lab = Lab(a.out or f'runs/{a.name}', a.results, a.minutes, a.backbone, a.size, a.device, a.precision, a.bs, a.lm_epochs, a.epochs, a.lm_lr, a.lr, False if a.quiet else None)
+    if reproduce(a.name, lab, a.limit) and not a.quiet: print(f'Done: the rows stand in {a.results}')
 
 # %% ../nbs/14_cli.ipynb #67b37480
 @command(opt('action', nargs='?', default='list', choices=['list', 'get'], help='list them, or get one'), opt('name', nargs='?', help='of the data set'),

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DIRECTIONS', 'FORMAT', 'LMBatches', 'reverse_doc', 'evaluating', 'lm_metrics', 'perplexity', 'train_lm', 'pretrain',
-           'filter_scores', 'generate', 'save_model', 'backbone_card', 'save_backbone', 'load_model', 'load_tensors',
-           'load_backbone']
+           'filter_scores', 'generate', 'to_8bit', 'from_8bit', 'save_model', 'backbone_card', 'save_backbone',
+           'load_model', 'load_tensors', 'load_backbone']
 
 # %% ../nbs/06_language_model.ipynb #53896997
 import json, math, os, shutil, uuid
@@ -20,7 +20,7 @@ from torch import Tensor
 from .awd_lstm import AWDLSTM, LM_DROPOUTS, Dropouts, LanguageModel, Size
 from .corpus import Corpus, InputError
 from .tokenization import Tokenizer
-from .training import Batch, Phase, TrainConfig, Trainer, write_history
+from .training import Batch, Phase, TrainConfig, Trainer, joint_sum, write_history
 
 # %% ../nbs/06_language_model.ipynb #2cbea491
 class LMBatches:
@@ -41,12 +41,18 @@ class LMBatches:
         self.n_targets = corpus.n_tokens-1
         self.bs = min(bs, self.n_targets)
         self.rows = -(-self.n_targets//self.bs) # length of the longest row
+        self.shard(0, 1)
 
     @property
     def key(self) -> str:
         "What makes two sources the same."
         c = self.corpus
         return f'lm {len(c)} {c.n_tokens} {c.meta} {self.bs} {self.bptt} {self.seed} {self.variable} {self.shuffle} {self.backward}'
+
+    def shard(self, rank:int, n:int):
+        "Read only the rows of process `rank` of `n`. Raises `InputError`."
+        if n > self.bs: raise InputError(f'{n} processes cannot share {self.bs} rows: give bs={n} or more, or start fewer processes')
+        self.mine,self.n_procs = slice(self.bs*rank//n, self.bs*(rank+1)//n),n
 
 # %% ../nbs/06_language_model.ipynb #5b0196cf
 def reverse_doc(
@@ -84,16 +90,18 @@ def batches(self:LMBatches,
     "The batches of an epoch. Every token but the first is a target once; -100 fills the last column of the shorter rows."
     order,lens = self._order(epoch),self.lengths(epoch)
     base,extra = divmod(self.n_targets, self.bs)
-    starts = np.arange(self.bs)*base + np.minimum(np.arange(self.bs), extra)
+    row = np.arange(self.bs)
+    starts,ends = row*base + np.minimum(row, extra),base + (row < extra)
     at = sum(lens[:skip])
     for n in lens[skip:]:
-        win = np.empty((self.bs, n+1), np.int64)
-        for b in range(self.bs):
-            short = at+n > base + (b < extra) # this row ends one step before the others
-            self.read(order, starts[b]+at, n+1-short, win[b])
-            if short: win[b,-1] = -100
+        short = at+n > ends # these rows end one step before the others
+        win = np.empty((len(row[self.mine]), n+1), np.int64)
+        for w,b in zip(win, row[self.mine]):
+            self.read(order, starts[b]+at, n+1-short[b], w)
+            if short[b]: w[-1] = -100
         ids,targets = win[:,:-1].copy(),win[:,1:].copy()
-        yield Batch(dict(ids=torch.from_numpy(ids), targets=torch.from_numpy(targets)), int((targets >= 0).sum()), n/self.bptt)
+        m,total = int((targets >= 0).sum()),self.bs*n - int(short.sum())
+        yield Batch(dict(ids=torch.from_numpy(ids), targets=torch.from_numpy(targets)), m, n/self.bptt, m*self.n_procs/total)
         at += n
 
 # %% ../nbs/06_language_model.ipynb #c5223906
@@ -136,6 +144,7 @@ def lm_metrics(
             out = model(**b.to(dev).inputs, state=state)
             state = out.state
             tot += float(out.nll)*int(out.n); n += int(out.n)
+    if batches.n_procs > 1: tot,n = joint_sum(tot, n)
     return dict(valid_loss=tot/n, perplexity=math.exp(min(tot/n, 700)))
 
 # %% ../nbs/06_language_model.ipynb #afab3a0c
@@ -174,6 +183,7 @@ def train_lm(
     held = None if valid is None else LMBatches(valid, bs, bptt, variable=False, shuffle=False, backward=backward)
     source = LMBatches(corpus, bs, bptt, cfg.seed, backward=backward)
     t = Trainer(model, source, phases, cfg, held and (lambda m: lm_metrics(m, held)), path, progress)
+    if held and t.world > 1: held.shard(t.rank, t.world)
     if resume: t.resume()
     t.fit(minutes)
     return t
@@ -249,6 +259,24 @@ def _put_in_place(tmp, path):
     (path/'config.json').unlink(missing_ok=True) # from here until it is back there is no model, never a mixed one
     for f in sorted(tmp.iterdir(), key=lambda f: f.name == 'config.json'): os.replace(f, path/f.name)
 
+# %% ../nbs/06_language_model.ipynb #836cb30a
+def to_8bit(
+    tensors:dict, # name → tensor
+) -> dict: # matrices as int8 and one scale a row, under name.scale
+    "Weights in a quarter of the space: each row is rounded to 255 steps of its own size."
+    res = {}
+    for k,v in tensors.items():
+        if v.ndim != 2: res[k] = v; continue
+        scale = v.abs().amax(1).clamp(min=1e-12)/127
+        res[k],res[f'{k}.scale'] = (v/scale.unsqueeze(1)).round().to(torch.int8),scale
+    return res
+
+def from_8bit(
+    tensors:dict, # of `to_8bit`, or any other
+) -> dict:
+    "Back to floats."
+    return {k: v.float()*tensors[f'{k}.scale'].unsqueeze(1) if v.dtype == torch.int8 else v for k,v in tensors.items() if not k.endswith('.scale')}
+
 # %% ../nbs/06_language_model.ipynb #5370e94c
 def save_model(
     path, # the directory
@@ -293,6 +321,7 @@ def save_backbone(
     models:dict, # 'forward' and/or 'backward' → `LanguageModel`
     tokenizer:Tokenizer, # theirs
     history:list[dict]=(), # rows of a `Trainer`
+    bits:int=32, # of a stored weight: 8 to travel in a package, see `to_8bit`
     **meta, # goes into config.json: data, tokens seen, …
 ):
     "Write a pretrained language model, in one direction or both. Raises `InputError`."
@@ -300,7 +329,9 @@ def save_backbone(
     configs = [m.backbone.config for m in models.values()]
     if any(c != configs[0] for c in configs): raise InputError('the two directions have different sizes: train them with the same settings')
     if configs[0]['vocab_size'] != tokenizer.vocab_size: raise InputError(f'the model has {configs[0]["vocab_size"]} rows and the tokenizer {tokenizer.vocab_size} ids: save it with its own tokenizer')
+    if bits not in (8, 32): raise InputError(f'weights are stored with 8 or 32 bits, not {bits}')
     tensors = {DIRECTIONS[d]+k: v for d,m in models.items() for k,v in m.state_dict().items()}
+    if bits == 8: tensors = to_8bit(tensors)
     config = dict(kind='language model', directions=list(models), model=configs[0], meta=meta)
     save_model(path, tensors, tokenizer, config, history, backbone_card(config, tokenizer))
 
@@ -324,8 +355,8 @@ def load_model(
     if config['kind'] != kind: raise InputError(f'{path} holds a {config["kind"]}, not a {kind}: name another directory')
     tok = Tokenizer.load(path/'tokenizer.json')
     if tok.fingerprint != config['tokenizer']: raise InputError(f'{path/"tokenizer.json"} is not the tokenizer that this model was trained with: put back the one that was saved beside it')
-    try: tensors = load_file(path/'model.safetensors')
-    except SafetensorError as e: raise InputError(f'{path/"model.safetensors"} is damaged: save or copy the model again') from e
+    try: tensors = from_8bit(load_file(path/'model.safetensors'))
+    except (SafetensorError, KeyError) as e: raise InputError(f'{path/"model.safetensors"} is damaged: save or copy the model again') from e
     return config, tok, tensors
 
 # %% ../nbs/06_language_model.ipynb #b4fff9f5

@@ -4,18 +4,21 @@
 
 # %% auto #0
 __all__ = ['Batch', 'layer_params', 'group_rates', 'Phase', 'TrainConfig', 'NTASGD', 'make_optimizer', 'get_accelerator',
-           'use_bf16', 'in_notebook', 'plot_history', 'Progress', 'atomic', 'write_history', 'NonFiniteLoss',
-           'read_checkpoint', 'Trainer']
+           'use_bf16', 'world', 'joint_sum', 'gather_rows', 'rng_states', 'set_rng_states', 'ProcessLost', 'as_lost',
+           'connect', 'main_first', 'in_notebook', 'plot_history', 'Progress', 'atomic', 'write_history',
+           'NonFiniteLoss', 'read_checkpoint', 'Trainer']
 
 # %% ../nbs/05_training.ipynb #8e4320ab
 import csv, io, json, math, os, sys, time
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
+from torch.profiler import record_function as label
 
 from .awd_lstm import detach
 from .corpus import InputError
@@ -28,6 +31,7 @@ class Batch:
     inputs:dict         # keyword arguments of the model: tensors
     n:int               # items in it, for speed and means: tokens or documents
     lr_scale:float=1.   # multiplies the rate of this step: variable BPTT (Merity et al. 2017, section 4.1)
+    share:float=1.      # weight of its loss when several processes average their gradients: see `joint_share`
 
     def to(self, device):
         self.inputs = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k,v in self.inputs.items()}
@@ -153,12 +157,13 @@ def get_accelerator(
     device:str|None=None, # cpu, cuda, mps; `None` is the best there is
 ):
     "Accelerate's handle on devices and processes. Raises `InputError` where the device is missing."
-    from accelerate import Accelerator
+    from accelerate import Accelerator, InitProcessGroupKwargs
     from accelerate.state import AcceleratorState, PartialState
     cpu = device == 'cpu'
     if PartialState._shared_state and PartialState().num_processes == 1 and (PartialState().device.type == 'cpu') != cpu:
         AcceleratorState._reset_state(reset_partial_state=True)
-    acc = Accelerator(cpu=cpu)
+    wait = [InitProcessGroupKwargs(timeout=timedelta(hours=2))] if int(os.environ.get('WORLD_SIZE', 1)) > 1 else [] # process 0 may prepare a corpus first
+    acc = Accelerator(cpu=cpu, kwargs_handlers=wait)
     if device and device.split(':')[0] != acc.device.type:
         raise InputError(f'there is no device {device!r} here, only {acc.device.type}: leave it out, or install a torch that supports it')
     return acc
@@ -172,6 +177,76 @@ def use_bf16(
     if precision == 'auto': return device.type == 'cuda' and torch.cuda.is_bf16_supported()
     return precision == 'bf16'
 
+# %% ../nbs/05_training.ipynb #b35a49b9
+def world() -> tuple[int, int]: # rank and number
+    "Which process this is, and of how many."
+    d = torch.distributed
+    return (d.get_rank(), d.get_world_size()) if d.is_available() and d.is_initialized() else (0, 1)
+
+def joint_sum(*xs) -> list: # as many numbers
+    "Each number summed over all processes; with one process, what was given."
+    if world()[1] == 1: return list(xs)
+    t = torch.tensor([float(x) for x in xs], dtype=torch.float64, device='cuda' if torch.distributed.get_backend() == 'nccl' else 'cpu')
+    torch.distributed.all_reduce(t)
+    return t.tolist()
+
+# %% ../nbs/05_training.ipynb #f087d6c7
+def gather_rows(
+    t:Tensor, # (rows of this process, ...)
+) -> Tensor: # (rows of all, ...), process 0's first
+    "What one process would hold."
+    n = world()[1]
+    if n == 1: return t
+    t,d = t.contiguous(),torch.distributed
+    sizes = [t.new_zeros(1, dtype=torch.long) for _ in range(n)]
+    d.all_gather(sizes, t.new_full((1,), len(t), dtype=torch.long))
+    top = int(max(sizes))
+    parts = [t.new_empty((top, *t.shape[1:])) for _ in range(n)]
+    d.all_gather(parts, torch.cat([t, t.new_zeros((top-len(t), *t.shape[1:]))]))
+    return torch.cat([p[:int(s)] for p,s in zip(parts, sizes)])
+
+# %% ../nbs/05_training.ipynb #769db127
+def rng_states(device:torch.device) -> list[Tensor]: # uint8
+    "Where the random numbers stand: the CPU's, and the GPU's where one is used."
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == 'cuda' else [])]
+
+def set_rng_states(
+    states:list[Tensor], # of `rng_states`
+    device:torch.device, # may be another sort of device than theirs
+):
+    "Put the random numbers back to where they stood."
+    torch.set_rng_state(states[0])
+    if device.type == 'cuda' and len(states) > 1: torch.cuda.set_rng_state(states[1], device)
+
+# %% ../nbs/05_training.ipynb #9110cd94
+class ProcessLost(RuntimeError):
+    "Another process of this run has ended."
+
+def as_lost(
+    e:RuntimeError, # what a collective operation raised
+) -> ProcessLost|None:
+    "A broken connection as what it means; `None` if the error is another one."
+    net = isinstance(e, getattr(torch.distributed, 'DistError', ())) or any(w in str(e).lower() for w in ('gloo', 'connection closed', 'connection reset'))
+    if net: return ProcessLost('another process of this run has ended: look for its message, then start the same command with --resume to go on from the last checkpoint')
+
+# %% ../nbs/05_training.ipynb #7c6e6e67
+def connect(
+    device:str|None=None, # cpu, cuda; `None` is the best there is
+) -> tuple[int, int]: # rank and number
+    "Join the other processes where `torchrun` or `accelerate launch` has started several."
+    if int(os.environ.get('WORLD_SIZE', 1)) > 1: get_accelerator(device)
+    return world()
+
+@contextmanager
+def main_first(device:str|None=None):
+    "Process 0 goes through a block first, then the others; gives the rank. Raises `ProcessLost` where process 0 fails."
+    rank,n = connect(device)
+    try:
+        if n > 1 and rank: torch.distributed.barrier()
+    except RuntimeError as e: raise as_lost(e) or e from e
+    yield rank
+    if n > 1 and not rank: torch.distributed.barrier()
+
 # %% ../nbs/05_training.ipynb #a3f07162
 def in_notebook() -> bool:
     "Is this a Jupyter kernel?"
@@ -181,7 +256,7 @@ def in_notebook() -> bool:
 def _cell(k, v):
     "A number of the table as text."
     if isinstance(v, int): return f'{v:,}'
-    return f'{v:,.{dict(epoch=2, seconds=1).get(k, 4 if abs(v) < 100 else 1 if abs(v) < 1000 else 0)}f}'
+    return f'{v:,.{dict(epoch=2, seconds=1).get(k, (4 if abs(v) < 100 else 1 if abs(v) < 1000 else 0) if "/s" not in k else 1 if abs(v) < 1000 else 0)}f}'
 
 def plot_history(
     history:list[dict], # rows of a `Trainer`
@@ -290,7 +365,7 @@ class Trainer:
     "Trains a model through its phases, from any batch of any epoch on."
     def __init__(self,
         model:nn.Module, # `model(**batch.inputs)` gives `.loss`, `.nll`, `.n` and `.state`
-        source, # `batches(epoch, skip)`, `n_batches(epoch)`, `stateful`, `key`
+        source, # `batches(epoch, skip)`, `n_batches(epoch)`, `stateful`, `key`; `shard(rank, n)` and `mine` where there are several processes
         phases=(Phase(),), # `Phase`s, one after the other
         cfg:TrainConfig=TrainConfig(), # how the loop runs
         evaluate=None, # function of the model that gives a dict with `valid_loss`
@@ -300,9 +375,10 @@ class Trainer:
     ):
         self.model,self.source,self.phases,self.cfg,self.evaluate = model,source,list(phases),cfg,evaluate
         self.path,self.unit = None if path is None else Path(path),unit
-        self.progress = Progress(progress)
         self.acc = get_accelerator(cfg.device)
-        self.device = self.acc.device
+        self.device,(self.rank,self.world) = self.acc.device,world()
+        self.progress = Progress(progress if self.rank == 0 else False)
+        if self.world > 1: source.shard(self.rank, self.world)
         self.bf16 = use_bf16(cfg.precision, self.device)
         self.model.to(self.device)
         self.groups = layer_params(model.layer_groups())
@@ -331,7 +407,8 @@ def _begin(self:Trainer):
     total = sum(math.ceil(self._n_batches(i)/self.cfg.accumulate) for i in range(math.ceil(ph.epochs)))
     self.sched = make_schedule(ph.schedule, self.opt, total, **ph.schedule_args)
     self.params = [p for g in self.opt.param_groups for p in g['params']]
-    self.wrapped = self.acc.prepare(self.model) if self.acc.num_processes > 1 else self.model
+    self.wrapped = self.model
+    if self.world > 1: self.wrapped = nn.parallel.DistributedDataParallel(self.model)
 
 # %% ../nbs/05_training.ipynb #078bc433
 @patch
@@ -340,16 +417,19 @@ def train_batch(self:Trainer, batch:Batch, last:bool):
     self.model.train()
     batch.to(self.device)
     kw = dict(state=self.state) if self.source.stateful else {}
-    with torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext():
-        out = self.wrapped(**batch.inputs, **kw)
-    self.acc.backward(out.loss/self.cfg.accumulate)
+    whole = last or (self.batch+1)%self.cfg.accumulate == 0 # gradients are complete after this batch
+    with nullcontext() if whole or self.world == 1 else self.wrapped.no_sync():
+        with label('forward'), torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext():
+            out = self.wrapped(**batch.inputs, **kw)
+        with label('backward'): (out.loss*(batch.share/self.cfg.accumulate)).backward()
     if self.source.stateful: self.state = detach(out.state)
     self.meter[0] += out.nll.detach()*batch.n; self.meter[1] += batch.n
-    if (self.batch+1)%self.cfg.accumulate and not last: return out
-    if self.cfg.clip: torch.nn.utils.clip_grad_norm_(self.params, self.cfg.clip)
+    if not whole: return out
+    with label('clip'):
+        if self.cfg.clip: torch.nn.utils.clip_grad_norm_(self.params, self.cfg.clip)
     rates = [g['lr'] for g in self.opt.param_groups]
     for g in self.opt.param_groups: g['lr'] *= batch.lr_scale
-    self.opt.step()
+    with label('optimiser'): self.opt.step()
     for g,lr in zip(self.opt.param_groups, rates): g['lr'] = lr
     self.opt.zero_grad()
     self.sched.step()
@@ -366,17 +446,23 @@ def check_finite(self:Trainer, weights:bool=False):
 
 @patch
 def _write(self:Trainer, name, content):
-    if not self.acc.is_main_process: return
+    if self.rank: return
     with atomic(self.path/name) as tmp: torch.save(content, tmp)
+
+@patch
+def _agree(self:Trainer, *flags) -> list:
+    "The same answers in every process: yes where one says so."
+    return [bool(f) for f in joint_sum(*flags)]
 
 # %% ../nbs/05_training.ipynb #ad4c0848
 @patch
 def record(self:Trainer, since):
     "Evaluate, add a row to the history, keep the best weights."
     self.check_finite()
+    loss,n,new = joint_sum(float(self.meter[0]), self.meter[1], self.meter[1]-self.counted)
     row = dict(epoch=round(self.epoch + self.batch/self._n_batches(self.phase_epoch), 3), step=self.step, phase=self.phase,
-        lr=self.opt.param_groups[-1]['lr'], train_loss=float(self.meter[0])/max(1, self.meter[1]))
-    speed = (self.meter[1]-self.counted)/max(1e-9, time.monotonic()-since)
+        lr=self.opt.param_groups[-1]['lr'], train_loss=loss/max(1, n))
+    speed = new/max(1e-9, time.monotonic()-since)
     if self.evaluate:
         self.model.eval()
         with self.opt.averaged() if isinstance(self.opt, NTASGD) else nullcontext(), torch.inference_mode():
@@ -403,11 +489,12 @@ def save(self:Trainer):
     if self.path is None: return
     self.check_finite(weights=True)
     pos = {k: getattr(self, k) for k in ('phase', 'epoch', 'phase_epoch', 'batch', 'step', 'best', 'seconds', 'history')}
-    rng = dict(cpu=torch.get_rng_state(), cuda=torch.cuda.get_rng_state_all() if self.device.type == 'cuda' else [])
-    meter = [torch.as_tensor(self.meter[0]).cpu(), self.meter[1]]
-    self._write('last.pt', dict(key=self.key, pos=pos, meter=meter, rng=rng, state=self.state, model=self.model.state_dict(),
+    rng = [gather_rows(s[None].to(self.device)).cpu() for s in rng_states(self.device)] # a row a process
+    state = self.state and [tuple(gather_rows(t) for t in s) for s in self.state]
+    meter = joint_sum(torch.as_tensor(self.meter[0]).cpu(), self.meter[1])
+    self._write('last.pt', dict(key=self.key, pos=pos, meter=meter, rng=rng, state=state, model=self.model.state_dict(),
         opt=self.opt and self.opt.state_dict(), sched=self.opt and self.sched.state_dict()))
-    if self.history and self.acc.is_main_process: write_history(self.history, self.path/'history.csv')
+    if self.history and self.rank == 0: write_history(self.history, self.path/'history.csv')
 
 # %% ../nbs/05_training.ipynb #5c9fc166
 @patch
@@ -422,10 +509,12 @@ def resume(self:Trainer, missing_ok:bool=True) -> bool:
     if not self.done: self._begin()
     if ck['opt'] is not None:
         self.opt.load_state_dict(ck['opt']); self.sched.load_state_dict(ck['sched'])
-    self.meter = [ck['meter'][0].to(self.device), ck['meter'][1]] if ck['meter'][1] else [0., 0]
-    self.state = ck['state'] and [tuple(t.to(self.device) for t in s) for s in ck['state']]
-    torch.set_rng_state(ck['rng']['cpu'])
-    if ck['rng']['cuda'] and self.device.type == 'cuda': torch.cuda.set_rng_state_all(ck['rng']['cuda'][:torch.cuda.device_count()])
+    loss,n = ck['meter']
+    self.meter = [torch.as_tensor(loss).to(self.device), n] if n and self.rank == 0 else [0., 0]
+    rows = slice(None) if self.world == 1 else self.source.mine
+    self.state = ck['state'] and [tuple(t[rows].to(self.device) for t in s) for s in ck['state']]
+    if self.rank < len(ck['rng'][0]): set_rng_states([s[self.rank] for s in ck['rng']], self.device)
+    else: torch.manual_seed(self.cfg.seed + 1000003*self.rank + self.step) # a process that the interrupted run had not
     return True
 
 # %% ../nbs/05_training.ipynb #54c9d242
@@ -442,11 +531,13 @@ def _epoch(self:Trainer, stop) -> bool: # is the epoch complete?
         if self.batch == n: break
         if self.batch%self.cfg.accumulate: continue
         if self.cfg.eval_every and self.step%self.cfg.eval_every == 0: self.record(since)
-        if time.monotonic()-self.saved > self.cfg.save_minutes*60:
+        if self.world > 1 and self.device.type == 'cuda' and self.batch%20: continue # seldom enough not to wait for the GPU
+        due,over = self._agree(time.monotonic()-self.saved > self.cfg.save_minutes*60, stop())
+        if due:
             self.seconds += time.monotonic()-since
             self.save()
             since = self.saved = time.monotonic(); self.counted = self.meter[1]
-        if stop(): break
+        if over: break
     self.progress.stop()
     whole = self.batch == n
     if whole: self.record(since)
@@ -466,18 +557,21 @@ def fit(self:Trainer,
     "Train to the end of the last phase, or until time or steps are up; call again to go on."
     begun = self.saved = time.monotonic()
     self.progress.begin()
-    if self.opt is None and self.step == 0: torch.manual_seed(self.cfg.seed)
+    if self.opt is None and self.step == 0: torch.manual_seed(self.cfg.seed + 1000003*self.rank)
     def stop(): return (minutes is not None and time.monotonic()-begun > minutes*60) or (steps is not None and self.step >= steps)
     try:
         while not self.done:
             if self.opt is None: self._begin()
             n = math.ceil(self.phases[self.phase].epochs)
             while self.phase_epoch < n:
-                if not self._epoch(stop) or (stop() and self.phase_epoch < n): return self.history
+                if not self._epoch(stop) or (self._agree(stop())[0] and self.phase_epoch < n): return self.history
             if isinstance(self.opt, NTASGD): self._settle()
             self.phase += 1; self.phase_epoch = 0; self.opt = None
             self.save()
-            if stop() and not self.done: return self.history
+            if self._agree(stop())[0] and not self.done: return self.history
+    except RuntimeError as e:
+        if self.world > 1 and as_lost(e): raise as_lost(e) from e
+        raise
     finally: self.progress.stop()
     for ps in self.groups:
         for p in ps: p.requires_grad_(True)

@@ -22,7 +22,7 @@ from .corpus import Corpus, InputError
 from .fine_tuning import finetune_lm, transfer_vocab
 from .language_model import DIRECTIONS, load_backbone, load_model, load_tensors, pretrain, save_model
 from .tokenization import Tokenizer
-from .training import TrainConfig
+from .training import TrainConfig, connect, joint_sum, world
 
 # %% ../nbs/09_ulmfit.ipynb #7056b362
 def check_texts(
@@ -133,7 +133,8 @@ def fit(self:ULMFiT,
     if texts and not any(t.strip() for t in texts): raise InputError('every text is empty: there is nothing to learn from')
     classes,ys = check_labels(y, len(texts))
     directions = self._directions()
-    seed = self.random_state if self.random_state is not None else int(np.random.default_rng().integers(2**31))
+    rank,_ = connect(self.device)
+    seed = self.random_state if self.random_state is not None else int(joint_sum(0 if rank else np.random.default_rng().integers(2**31))[0]) # one for all processes
     with tempfile.TemporaryDirectory() if run_dir is None else nullcontext(run_dir) as folder:
         folder = Path(folder)
         extra = list(check_texts(unlabelled, 'unlabelled')) if unlabelled is not None else []
@@ -175,7 +176,7 @@ def _stage2(self:ULMFiT, lm, tok, corpus, known, direction, seed, path, resume):
     valid = corpus.select(held) if n >= 20 else None
     start = 'from random weights' if known is None else f'{known:.0%} of its words known to the backbone'
     self._say(f'Stage 2, {direction}: language model on {n:,} texts ({corpus.n_tokens:,} tokens), vocabulary {tok.vocab_size:,}, {start}')
-    bs = max(1, min(self.lm_bs, train.n_tokens//(70*20)))
+    bs = max(world()[1], min(self.lm_bs, train.n_tokens//(70*20))) # a row a process at least
     cfg = TrainConfig(precision=self.precision, device=self.device, seed=seed)
     kw = dict(cfg=cfg, seed=seed, bs=bs, backward=direction=='backward', path=path, resume=resume, progress=self.progress)
     t = finetune_lm(lm, train, valid, epochs, self.lm_lr, self.lm_drop_mult, div=1. if known is None else None, **kw)

@@ -1,0 +1,138 @@
+"Two processes do the work of one: the same gradients, the same losses, nothing read twice, and a lost process stops the others."
+import csv, json, os, signal, socket, subprocess, sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import parallel_worker as w
+from ulmfit_nb.classifier import ClasBatches
+from ulmfit_nb.corpus import Corpus, InputError
+from ulmfit_nb.language_model import LMBatches
+
+HERE = Path(__file__).parent
+pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason='this torch has no torch.distributed')
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+def launch(n, *words, wait=True):
+    "Start `n` connected processes of the worker."
+    env = os.environ | dict(WORLD_SIZE=str(n), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(free_port()), OMP_NUM_THREADS='1')
+    ps = [subprocess.Popen([sys.executable, HERE/'parallel_worker.py', *map(str, words)], env=env | dict(RANK=str(r), LOCAL_RANK=str(r)),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for r in range(n)]
+    outs = [p.communicate(timeout=300)[0] for p in ps]
+    if wait: assert all(p.returncode == 0 for p in ps), '\n'.join(outs)
+    return [p.returncode for p in ps], outs
+
+@pytest.fixture(scope='module')
+def both(tmp_path_factory, ):
+    "What one process computes, and what two compute together."
+    out = tmp_path_factory.mktemp('both')/'two.pt'
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    one = w.everything()
+    torch.set_num_threads(threads)
+    launch(2, 'all', out)
+    return one, torch.load(out, weights_only=True)
+
+def far(a, b): return max(float((a[k].float()-b[k].float()).abs().max()/(1e-3 + a[k].float().abs().max())) for k in a)
+
+@pytest.mark.parametrize('what', ['lm_grads', 'clas_grads'])
+def test_gradients_of_the_joint_batch(both, what):
+    one,two = both[0][what],both[1][what]
+    assert one.keys() == two.keys() and max(float(g.abs().max()) for g in one.values()) > 1e-3
+    off = sum(float((one[k]-two[k]).square().sum()) for k in one)**.5/sum(float(g.square().sum()) for g in one.values())**.5
+    assert off < 1e-5
+
+@pytest.mark.parametrize('what', ['lm', 'clas'])
+def test_loss_curves_coincide(both, what):
+    one,two = both[0][what],both[1][what]
+    assert len(one['history']) == len(two['history']) > 1
+    for a,b in zip(one['history'], two['history']):
+        for k in ('train_loss', 'valid_loss'): assert a[k] == pytest.approx(b[k], rel=1e-4), k
+        assert a['step'] == b['step']
+    assert far(one['model'], two['model']) < 1e-3 # Adam lets rounding grow where a gradient is nearly zero
+
+def test_evaluation_is_exact(both):
+    "Rows and documents are shared out, and each counts once."
+    for what,n in (('lm', 'perplexity'), ('clas', 'accuracy')):
+        assert both[0][what]['history'][0][n] == pytest.approx(both[1][what]['history'][0][n], rel=1e-4)
+
+@pytest.mark.parametrize('n', [1, 2, 3, 5])
+def test_rows_are_shared_out(n):
+    "Over all processes every target is read once, where one process would read it."
+    c = Corpus.from_docs(w.docs(), w.VOCAB)
+    whole = [b for b in LMBatches(c, 5, 10, seed=4).batches(1)]
+    parts = []
+    for r in range(n):
+        s = LMBatches(c, 5, 10, seed=4)
+        s.shard(r, n)
+        parts.append(list(s.batches(1)))
+    for i,b in enumerate(whole):
+        assert torch.equal(b.inputs['targets'], torch.cat([p[i].inputs['targets'] for p in parts]))
+        assert torch.equal(b.inputs['ids'], torch.cat([p[i].inputs['ids'] for p in parts]))
+        assert sum(p[i].n for p in parts) == b.n and sum(p[i].share for p in parts) == pytest.approx(n)
+        assert {p[i].lr_scale for p in parts} == {b.lr_scale}
+
+@pytest.mark.parametrize('n', [2, 3, 4])
+def test_documents_are_shared_out(n):
+    ds,ys = w.docs(33),np.arange(33)
+    def source(r=0, n=1):
+        s = ClasBatches(ds, ys, 8, seed=2)
+        s.shard(r, n)
+        return list(s.batches(1))
+    parts = [source(r, n) for r in range(n)]
+    for i,b in enumerate(source()):
+        seen = [y for p in parts for y in p[i].inputs['labels'].tolist()]
+        want = b.inputs['labels'].tolist()
+        assert sorted(seen) == sorted(want if len(want) >= n else want*n) # too few to share: every process takes all of them
+        assert sum(p[i].n for p in parts) == b.n and sum(p[i].share for p in parts) == pytest.approx(n)
+
+def test_more_processes_than_rows():
+    with pytest.raises(InputError, match='3 processes cannot share 2 rows'): LMBatches(Corpus.from_docs(w.docs(), w.VOCAB), 2).shard(0, 3)
+
+@pytest.mark.parametrize('first,then', [(2, 1), (1, 2)])
+def test_resume_on_another_number_of_processes(tmp_path, first, then, one_thread):
+    whole = w.result(w.lm_run())
+    if first == 1: w.lm_run(tmp_path/'run', steps=7)
+    else: launch(first, 'stop', tmp_path/'stop.pt')
+    if then == 1: res = w.result(w.lm_run(tmp_path/'run', resume=True))
+    else:
+        launch(then, 'resume', tmp_path/'resume.pt')
+        res = torch.load(tmp_path/'resume.pt', weights_only=True)
+    assert far(whole['model'], res['model']) < 1e-3
+    assert [r['step'] for r in whole['history']] == [r['step'] for r in res['history']]
+    for a,b in zip(whole['history'], res['history']): assert a['train_loss'] == pytest.approx(b['train_loss'], rel=1e-4)
+
+def test_a_lost_process_stops_the_others(tmp_path):
+    "The second process kills itself in the first evaluation; the first says so, and its checkpoint is whole."
+    codes,outs = launch(2, 'die', tmp_path/'out', wait=False)
+    assert codes[1] == -signal.SIGKILL and codes[0] == 0, outs
+    assert '--resume' in (tmp_path/'out.0').read_text()
+    t = w.lm_run(tmp_path/'dying', resume=True, save_minutes=0., eval_every=7)
+    assert t.done and far(w.lm_run().model.state_dict(), t.model.state_dict()) < 1e-3
+
+def test_pretrain_and_train_from_the_command_line(tmp_path):
+    "Two processes of `ulmfit` write one backbone, the one that a single process writes, and one classifier."
+    rng = np.random.default_rng(0)
+    words = 'good bad film plot actor the a was and very long short dull bright scene'.split()
+    (tmp_path/'t.txt').write_text('\n'.join(' '.join(rng.choice(words, 30)) for _ in range(60)), encoding='utf-8')
+    with open(tmp_path/'t.csv', 'w', newline='') as f:
+        csv.writer(f).writerows([['text', 'label'], *((' '.join(rng.choice(words, 12)), ('yes', 'no')[i%2]) for i in range(24))])
+    env = os.environ | dict(OMP_NUM_THREADS='1')
+    def run(n, *cmd):
+        start = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', str(n)] if n > 1 else []
+        p = subprocess.run([sys.executable, *start, '-m', 'ulmfit_nb', *cmd], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert p.returncode == 0, p.stdout + p.stderr
+        return p
+    args = ['--size', 'micro', '--min-count', '1', '--bs', '4', '--bptt', '10', '--drop-mult', '0', '--quiet', '--device', 'cpu']
+    for n in (1, 2): run(n, 'pretrain', 't.txt', '--out', f'bb{n}', *args)
+    from safetensors.torch import load_file
+    assert far(load_file(tmp_path/'bb1'/'model.safetensors'), load_file(tmp_path/'bb2'/'model.safetensors')) < 1e-3
+    assert sorted(p.name for p in (tmp_path/'bb2').iterdir()) == sorted(p.name for p in (tmp_path/'bb1').iterdir())
+    run(2, 'train', 't.csv', '--backbone', 'bb2', '--out', 'model', '--epochs', '1', '--lm-epochs', '1', '--quiet', '--device', 'cpu')
+    assert json.loads((tmp_path/'model'/'config.json').read_text())['labels'] == ['no', 'yes'] and not (tmp_path/'model'/'run').exists()
