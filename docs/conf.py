@@ -38,7 +38,7 @@ def chapter(f):
     said = '\n'.join(''.join(c['source']) for c in json.loads(f.read_text(encoding='utf-8'))['cells'])
     def find(p): return next(iter(re.findall(p, said, re.M)), '')
     return dict(stem=f.stem, num=f.stem.split('_')[0], title=find(r'^# (.+)'), sub=find(r'^> (.+)'), time=find(r'(?:\*\*Time\W*\*\*\W*|code runs in )(.*?)(?: and uses|[.;]\s|[.;]?$)'),
-        module=find(r'^#\| default_exp (\w+)'), solution=(docs/'nbs/solutions'/f.name).exists(), path=f.relative_to(docs).as_posix())
+        module=find(r'^#\| default_exp (\w+)'), other=next((o for o in (f'solutions/{f.name}', f'../{f.name}') if (f.parent/o).exists()), ''), path=f.relative_to(docs).as_posix())
 chapters, solutions = ([chapter(f) for f in sorted(docs.glob(p))] for p in ('nbs/*.ipynb', 'nbs/solutions/*.ipynb'))
 pages, used, homes = {c['path'][:-6]: c for c in chapters + solutions}, {}, {}   # used: page -> names of the package in its code; homes: name -> cell
 (docs/'api').mkdir()
