@@ -203,8 +203,8 @@ def test_dark_holds_across_pages(tab):
         assert page.get_attribute('body', 'data-theme') == 'dark' and ground() == dark
 
 def test_formulas_are_set(tab):
-    page = tab.go('nbs/04_schedules.html')
-    assert page.locator('mjx-container').count() > 3 and page.locator('mjx-merror').count() == 0
+    page = tab.go('nbs/03_awd_lstm.html')
+    assert page.locator('.math mjx-container').count() == page.locator('.math.notranslate').count() > 3 and page.locator('mjx-merror').count() == 0
     assert page.evaluate("document.fonts.ready.then(() => [...document.fonts].some(f => f.family.startsWith('MJX') && f.status == 'loaded'))")
     assert not tab.faults
 
