@@ -341,7 +341,7 @@ def wheel_faults(whl, repo):
     same('classifiers', set(meta.get_all('Classifier', [])), set(ini['classifiers']))
     same('keywords', set(re.split(r'[,\s]+', meta['Keywords'] or '')), set(ini['keywords'][0].split()))
     def extra(req, name): r, _, m = req.partition(';'); return f'{r}; ' + (f'({m}) and ' if m else '') + f'extra == "{name}"'
-    extras = dict(data=ini['data_requirements'], dev=ini['dev_requirements'])
+    extras = {e: ini[f'{e}_requirements'] for e in ('data', 'docs', 'dev')}
     want = ini['requirements'] + [extra(o, e) for e, os in extras.items() for o in os]
     same('requirements', {str(Requirement(o)) for o in meta.get_all('Requires-Dist', [])}, {str(Requirement(o)) for o in want})
     same('extras', set(meta.get_all('Provides-Extra', [])), set(extras))

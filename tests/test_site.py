@@ -1,0 +1,248 @@
+"The site: it builds without a warning, its links lead somewhere, and every page works in a browser: offline, in both schemes, on a phone and on a wide screen."
+import functools, os, re, shutil, subprocess, sys, threading
+from contextlib import contextmanager
+from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlsplit
+
+import pytest
+
+root = Path(__file__).resolve().parent.parent
+for package in ('sphinx', 'myst_nb', 'furo'): pytest.importorskip(package, reason=f"the site needs {package}: pip install -e '.[docs]'")
+place = 'under/some/path'              # links are relative: the site works anywhere
+flags = '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
+wide, phone = dict(width=1400, height=900), dict(width=390, height=844)
+
+# ---- without a browser
+class Page(HTMLParser):
+    "What a page links to and what it can be linked by."
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.links, self.images, self.h1 = set(), [], [], 0
+        self.feed(text)
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.ids |= {attrs[k] for k in ('id', 'name') if attrs.get(k)}
+        self.links += [attrs[k] for k in ('href', 'src') if attrs.get(k)]
+        self.h1 += tag == 'h1'
+        if tag == 'img': self.images.append(attrs)
+
+def pages_of(folder): return {f.relative_to(folder).as_posix(): Page(f.read_text(encoding='utf-8')) for f in sorted(folder.rglob('*.html')) if f.name != 'search.html'}
+
+def dead_links(folder):
+    "`page: link` for each link inside the site that leads nowhere, and each one that holds only at one address"
+    pages, faults = pages_of(folder), []
+    for name, page in pages.items():
+        for link in page.links:
+            url, at = urldefrag(link)
+            if urlsplit(link).scheme in ('http', 'https', 'mailto', 'data'): continue
+            to = (folder/name).parent/unquote(urlsplit(url).path) if url else folder/name
+            inside = not url.startswith('/') and to.resolve().is_relative_to(folder.resolve()) and to.is_file()
+            key = to.resolve().relative_to(folder.resolve()).as_posix() if inside else ''
+            if not inside or at and key in pages and unquote(at) not in pages[key].ids: faults.append(f'{name}: {link}')
+    return faults
+
+@pytest.fixture(scope='session')
+def site(tmp_path_factory):
+    "The README's command, into a folder that is served at `place`; while you work on the tests, `SITE=_site` takes what is built already"
+    out = tmp_path_factory.mktemp('site')/place
+    if 'SITE' in os.environ: return Path(shutil.copytree(root/os.environ['SITE'], out))
+    command = re.search(r'^sphinx-build (.*) docs _site$', (root/'README.md').read_text(encoding='utf-8'), re.M)
+    assert command, 'the README gives no command for the site'
+    r = subprocess.run([sys.executable, '-m', 'sphinx', *command[1].split(), 'docs', out], cwd=root, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert r.returncode == 0, r.stderr[-5000:]
+    assert {'-W', '-n'} <= {*command[1].split()} and 'WARNING' not in r.stderr
+    return out
+
+def test_every_chapter_has_a_page(site):
+    pages, chapters = pages_of(site), [p.stem for p in sorted((root/'nbs').glob('[0-9]*.ipynb'))]
+    assert chapters and {f'nbs/{c}.html' for c in chapters} <= {*pages}
+    for c, before in zip(chapters, [None, *chapters]):
+        page, html = pages[f'nbs/{c}.html'], (site/f'nbs/{c}.html').read_text(encoding='utf-8')
+        copies = [l for l in page.links if l.endswith(f'/{c}.ipynb')]
+        assert copies and (site/'nbs'/copies[0]).read_bytes() == (root/f'nbs/{c}.ipynb').read_bytes(), f'{c}: no download of the notebook'
+        assert f'nbs/{c}.ipynb</span>' in html and 'nbdev-test' in html, f'{c}: no command that runs it'
+        assert not before or f'{before}.html' in page.links, f'{c}: no way back'
+        assert '#|' not in re.sub(r'<[^>]+>', '', html), f'{c}: a directive is shown'
+    for module in [p.stem for p in (root/'ulmfit_nb').glob('[a-z]*.py')]: assert f'api/{module}.html' in pages
+
+def test_links_lead_somewhere(site): assert not dead_links(site)
+
+def test_dead_links_are_seen(tmp_path):
+    (tmp_path/'a.html').write_text('<h1 id="top">a</h1><a href="#top">x</a><a href="a.html#top">x</a><a href="http://x.y">x</a>')
+    assert not dead_links(tmp_path)
+    for link in ('b.html', '#no', 'a.html#no', '/a.html', '../a.html'):
+        (tmp_path/'a.html').write_text(f'<h1 id="top">a</h1><a href="{link}">x</a>')
+        assert dead_links(tmp_path) == [f'a.html: {link}']
+
+def test_pages_have_a_heading_and_images_say_what_they_show(site):
+    for name, page in pages_of(site).items():
+        assert page.h1 == 1 or name == 'genindex.html', f'{name}: {page.h1} headings of the first level'
+        for image in page.images: assert len(image.get('alt', '')) > 10, f'{name}: {image["src"]} has no alternative text'
+
+def test_configuration_is_small(): assert len((root/'docs/conf.py').read_text(encoding='utf-8').splitlines()) < 120
+
+# ---- with a browser
+@pytest.fixture(scope='session')
+def browser():
+    sync = pytest.importorskip('playwright.sync_api', reason="the browser tests need playwright: pip install -e '.[dev]'")
+    path = os.environ.get('CHROMIUM') or next((p for o in ('chromium', 'chromium-browser', 'google-chrome') if (p := shutil.which(o))), None)
+    if not path: pytest.skip('no Chromium is installed (on Debian: apt-get install chromium)')
+    with sync.sync_playwright() as p:
+        b = p.chromium.launch(executable_path=path, args=flags)
+        yield b
+        b.close()
+
+@contextmanager
+def serving(folder):
+    "The address at which `folder` is served"
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args): pass
+    with ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try: yield f'http://127.0.0.1:{server.server_port}'
+        finally: server.shutdown()
+
+@pytest.fixture(scope='module')
+def address(site):
+    with serving(site.parents[place.count('/')]) as a: yield f'{a}/{place}'
+
+class Tab:
+    "A page of the browser that notes what goes wrong: errors, files that are missing, requests that leave `address`"
+    def __init__(self, browser, address, **kw):
+        self.page, self.address, self.faults = browser.new_context(**{'viewport': wide} | kw).new_page(), address, []
+        self.page.set_default_timeout(120_000)
+        host = '/'.join(address.split('/')[:3])
+        def asked(r):
+            if not r.url.startswith((host, 'data:', 'blob:')): self.faults.append(f'request to {r.url}')
+        self.page.on('request', asked)
+        self.page.on('response', lambda r: r.status >= 400 and self.faults.append(f'{r.status} for {r.url}'))
+        self.page.on('console', lambda m: m.type in ('error', 'warning') and self.faults.append(f'console: {m.text}'))
+        self.page.on('pageerror', lambda e: self.faults.append(f'error: {e}'))
+    def go(self, name):
+        self.page.goto(f'{self.address}/{name}', wait_until='load')
+        self.page.wait_for_function("!document.querySelector('.math') || window.MathJax?.startup?.promise?.then(() => true)")
+        return self.page
+    def width(self):
+        "How many pixels of the page lie outside the window"
+        return self.page.evaluate("Math.max(...[document.documentElement, ...document.querySelectorAll('.content')].map(e => e.scrollWidth - e.clientWidth))")
+    def close(self): self.page.context.close()
+
+@pytest.fixture
+def tab(browser, address):
+    t = Tab(browser, address)
+    yield t
+    t.close()
+
+def test_every_page_loads_and_fits(site, browser, address):
+    "One load a page, seen at both widths and in both schemes"
+    tab, faults = Tab(browser, address), []
+    for name in [*pages_of(site), 'search.html']:
+        tab.go(name)
+        for size in (wide, phone):
+            tab.page.set_viewport_size(size)
+            for scheme in ('light', 'dark'):
+                tab.page.emulate_media(color_scheme=scheme)
+                if (n := tab.width()) > 0: faults.append(f'{name} at {size["width"]}, {scheme}: {n} pixels outside')
+        tab.page.set_viewport_size(wide)
+        faults += [f'{name}: {f}' for f in tab.faults]
+        tab.faults.clear()
+    tab.close()
+    assert not faults
+
+def test_faults_of_a_page_are_seen(browser, tmp_path):
+    (tmp_path/'a.html').write_text('<html lang="en"><head><link rel="icon" href="data:,"></head><title>a</title><div style="width:500px">a</div><img src="http://127.0.0.2:9/x.png">'
+        '<img src="no.png"><script>console.error("oh"); nothing()</script>')
+    with serving(tmp_path) as a:
+        tab = Tab(browser, a, viewport=phone)
+        tab.go('a.html')
+        assert tab.width() > 0
+        for what in ('request to http://127.0.0.2', '404 for', 'console: oh', 'error: nothing'): assert any(what in f for f in tab.faults), what
+        tab.close()
+
+def test_search_finds_a_definition(tab):
+    page = tab.go('index.html')
+    page.fill('.sidebar-search', 'stlr')
+    page.press('.sidebar-search', 'Enter')
+    page.locator('ul.search li a').nth(2).wait_for()
+    hits = [a.get_attribute('href').split('#')[-1] for a in page.locator('ul.search li a').all()[:3]]
+    assert {'term-STLR', 'ulmfit_nb.schedules.stlr'} <= {*hits}   # the word's meaning and the function come first
+    page.locator('ul.search li a').nth(hits.index('ulmfit_nb.schedules.stlr')).click()
+    page.wait_for_url(re.compile(r'/api/schedules\.html.*#ulmfit_nb\.schedules\.stlr$'))
+    in_view(page, 'ulmfit_nb.schedules.stlr')
+    assert not tab.faults
+
+def in_view(page, id):
+    "Wait until the page, which scrolls smoothly, shows what `id` names"
+    page.wait_for_function('id => { const r = document.getElementById(id)?.getBoundingClientRect(); return r && r.top >= -1 && r.top < innerHeight }', arg=id)
+
+@pytest.mark.parametrize('link', ['.highlight a.name:visible', 'article p a.reference.internal[href*="api/"][href*="#"]'], ids=['code', 'prose'])
+def test_a_symbol_leads_to_its_definition(tab, link):
+    page = tab.go('nbs/08_classifier.html')
+    a = page.locator(link).first
+    to = a.get_attribute('href').split('#')[1]
+    a.click()
+    page.wait_for_url(f'**/api/*.html#{to}')
+    in_view(page, to)
+    page.locator(f'[id="{to}"] a.reference.external, [id="{to}"] a.reference.internal').filter(has_text='source').first.click()
+    page.wait_for_url('**/nbs/*.html#cell-*')                     # and from there to the cell that defines it
+    in_view(page, page.url.split('#')[1])
+
+def test_dark_holds_across_pages(tab):
+    page = tab.go('index.html')
+    def ground(): return page.evaluate("getComputedStyle(document.body).backgroundColor")
+    light = ground()
+    for _ in range(3):
+        if page.get_attribute('body', 'data-theme') == 'dark': break
+        page.locator('.theme-toggle:visible').first.click()
+    dark = ground()
+    assert page.get_attribute('body', 'data-theme') == 'dark' and dark != light
+    for name in ('nbs/03_awd_lstm.html', 'api/schedules.html'):
+        tab.go(name)
+        assert page.get_attribute('body', 'data-theme') == 'dark' and ground() == dark
+
+def test_formulas_are_set(tab):
+    page = tab.go('nbs/03_awd_lstm.html')
+    assert page.locator('.math mjx-container').count() == page.locator('.math.notranslate').count() > 3 and page.locator('mjx-merror').count() == 0
+    assert page.evaluate("document.fonts.ready.then(() => [...document.fonts].some(f => f.family.startsWith('MJX') && f.status == 'loaded'))")
+    assert not tab.faults
+
+def test_the_keyboard_reaches_all_that_scrolls(tab):
+    page = tab.go('nbs/03_awd_lstm.html')
+    page.keyboard.press('Tab')
+    assert page.evaluate('document.activeElement.textContent').strip().lower().startswith('skip')
+    page.set_viewport_size(phone)
+    page.wait_for_timeout(200)
+    stuck = "[...document.querySelectorAll('article pre')].filter(e => e.scrollWidth > e.clientWidth + 1 && e.tabIndex < 0 && e.offsetParent).length"
+    assert page.evaluate(stuck) == 0
+
+def axe():
+    "The text of axe-core, an accessibility checker of the npm registry; or a skip"
+    if not shutil.which('node'): pytest.skip('no Node is installed, which axe-core comes from')
+    places = [Path(os.environ[k]) for k in ['AXE'] if k in os.environ] + [root/d/'node_modules/axe-core/axe.min.js' for d in ('.ci', '.')]
+    if not (found := next((p for p in places if p.is_file()), None)): pytest.skip('axe-core is not installed: npm install --prefix .ci axe-core@4')
+    return found.read_text(encoding='utf-8')
+
+def axe_faults(page, script):
+    "What axe-core calls serious or critical"
+    page.evaluate(script)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']}).then(r => r.violations.map(v => [v.impact, v.id, v.nodes.length, v.nodes[0].html.slice(0, 150)]))")
+    return [f for f in found if f[0] in ('serious', 'critical')]
+
+@pytest.mark.parametrize('scheme,size', [('light', wide), ('dark', phone)], ids=['light', 'dark'])
+def test_accessibility(site, browser, address, scheme, size):
+    script, faults = axe(), {}
+    tab = Tab(browser, address, color_scheme=scheme, viewport=size)
+    for name in [*pages_of(site), 'search.html']:
+        if found := axe_faults(tab.go(name), script): faults[name] = found
+    tab.close()
+    assert not faults
+
+def test_axe_sees_faults(browser, tmp_path):
+    script = axe()
+    (tmp_path/'a.html').write_text('<html lang="en"><title>a</title><main><h1>a</h1><img src="data:,"><p style="color:#ccc;background:#fff">pale</p></main>')
+    with serving(tmp_path) as a:
+        tab = Tab(browser, a)
+        assert {'image-alt', 'color-contrast'} <= {f[1] for f in axe_faults(tab.go('a.html'), script)}
+        tab.close()
