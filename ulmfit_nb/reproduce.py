@@ -8,7 +8,7 @@ __all__ = ['FILES', 'COLUMNS', 'HUB_SPLITS', 'LM_RECIPES', 'CLAS_RECIPES', 'ABLA
            'wikitext2_ids', 'wikitext2', 'vietnamese', 'reproduce']
 
 # %% ../nbs/13b_reproduce.ipynb #1f8bdf98
-import csv, hashlib, json, math, shutil, time
+import hashlib, json, math, shutil, time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 

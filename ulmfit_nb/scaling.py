@@ -6,8 +6,8 @@
 __all__ = ['launch', 'Cluster', 'resident_mb', 'profile_steps', 'print_profile']
 
 # %% ../nbs/12_scaling.ipynb #89add1f9
-import math, os, tempfile, time
-from dataclasses import dataclass, replace
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
