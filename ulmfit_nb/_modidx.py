@@ -373,6 +373,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'ulmfit_nb.reproduce.Lab.__init__': ('reproduce.html#lab.__init__', 'ulmfit_nb/reproduce.py'),
                                      'ulmfit_nb.reproduce.Lab.base': ('reproduce.html#lab.base', 'ulmfit_nb/reproduce.py'),
                                      'ulmfit_nb.reproduce.Lab.cfg': ('reproduce.html#lab.cfg', 'ulmfit_nb/reproduce.py'),
+                                     'ulmfit_nb.reproduce.Lab.claim': ('reproduce.html#lab.claim', 'ulmfit_nb/reproduce.py'),
                                      'ulmfit_nb.reproduce.Lab.classifier': ('reproduce.html#lab.classifier', 'ulmfit_nb/reproduce.py'),
                                      'ulmfit_nb.reproduce.Lab.left': ('reproduce.html#lab.left', 'ulmfit_nb/reproduce.py'),
                                      'ulmfit_nb.reproduce.Lab.lm': ('reproduce.html#lab.lm', 'ulmfit_nb/reproduce.py'),

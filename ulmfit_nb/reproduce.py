@@ -104,6 +104,14 @@ class Lab:
         if left <= 0: raise TimeUp
         return left
 
+    def claim(self, **what):
+        "Finished stages are found by name, so a folder belongs to one experiment with one set of settings. Raises `InputError`."
+        what |= {k: getattr(self, k) for k in ('size', 'bs', 'lm_epochs', 'epochs', 'lr_lm', 'lr')} | dict(backbone=self.backbone and str(Path(self.backbone).resolve()))
+        f,text = self.out/'settings.json',json.dumps(what, indent=1, sort_keys=True, default=str)
+        if not f.exists():
+            with atomic(f) as tmp: tmp.write_text(text)
+        elif f.read_text() != text: raise InputError(f'{self.out} holds an experiment with other settings: repeat them as they were, or choose another folder')
+
     def cfg(self, seed, **kw): return TrainConfig(precision=self.precision, device=self.device, seed=seed, save_minutes=2., **kw)
     def say(self, text):
         if self.progress is not False: print(text, flush=True)
@@ -274,11 +282,11 @@ def lowshot(
     task:Task, # what
     sizes=(20, 100, 500, 1000, 5000), # labels
     draws=(0, 1, 2), # seeds
-    variants=('from scratch', 'pretraining only', 'ulmfit'),
+    variants=('from scratch', 'pretraining only', 'ulmfit'), # the second needs a backbone and is left out without one
     test_n:int|None=None, # test texts, drawn by seed 0; `None` takes all
 ):
     "Accuracy against the number of labels (Howard & Ruder 2018, section 5 and figure 3). Raises `TimeUp`."
-    classes = task.classes
+    classes,variants = task.classes,[v for v in variants if lab.backbone or v != 'pretraining only']
     tok,corpus = lab.texts(task)
     test = [task.test[i] for i in np.random.default_rng(0).permutation(len(task.test))[:test_n]]
     for n in sizes:
@@ -393,6 +401,7 @@ def reproduce(
 ) -> bool: # finished, or is time up?
     "Run a named experiment as far as the minutes go. Raises `InputError`."
     if name not in EXPERIMENTS: raise InputError(f'there is no experiment {name!r}: choose one of {", ".join(EXPERIMENTS)}')
+    lab.claim(experiment=name, limit=limit)
     try: EXPERIMENTS[name](lab, limit)
     except TimeUp:
         lab.say('Time is up: the same command goes on from here')
