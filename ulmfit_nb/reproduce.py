@@ -78,6 +78,7 @@ def load_task(
 class TimeUp(Exception):
     "The minutes are used up; everything so far is saved, and the same call goes on."
 
+# %% ../nbs/13b_reproduce.ipynb #0726aaf9
 class Lab:
     "A folder of stages that are computed once, a budget of minutes, rows that are written as soon as they are known."
     def __init__(self,
@@ -97,24 +98,30 @@ class Lab:
         store_attr()
         self.out,self.begun = Path(out),time.monotonic()
 
-    def left(self) -> float|None:
-        "Minutes that are left; raises `TimeUp` where none are."
-        if self.minutes is None: return None
-        left = self.minutes-(time.monotonic()-self.begun)/60
-        if left <= 0: raise TimeUp
-        return left
+# %% ../nbs/13b_reproduce.ipynb #ac75057f
+@patch
+def left(self:Lab) -> float|None:
+    "Minutes that are left; raises `TimeUp` where none are."
+    if self.minutes is None: return None
+    left = self.minutes-(time.monotonic()-self.begun)/60
+    if left <= 0: raise TimeUp
+    return left
 
-    def claim(self, **what):
-        "Finished stages are found by name, so a folder belongs to one experiment with one set of settings. Raises `InputError`."
-        what |= {k: getattr(self, k) for k in ('size', 'bs', 'lm_epochs', 'epochs', 'lr_lm', 'lr')} | dict(backbone=self.backbone and str(Path(self.backbone).resolve()))
-        f,text = self.out/'settings.json',json.dumps(what, indent=1, sort_keys=True, default=str)
-        if not f.exists():
-            with atomic(f) as tmp: tmp.write_text(text)
-        elif f.read_text() != text: raise InputError(f'{self.out} holds an experiment with other settings: repeat them as they were, or choose another folder')
+@patch
+def claim(self:Lab, **what):
+    "Finished stages are found by name, so a folder belongs to one experiment with one set of settings. Raises `InputError`."
+    what |= {k: getattr(self, k) for k in ('size', 'bs', 'lm_epochs', 'epochs', 'lr_lm', 'lr')} | dict(backbone=self.backbone and str(Path(self.backbone).resolve()))
+    f,text = self.out/'settings.json',json.dumps(what, indent=1, sort_keys=True, default=str)
+    if not f.exists():
+        with atomic(f) as tmp: tmp.write_text(text)
+    elif f.read_text() != text: raise InputError(f'{self.out} holds an experiment with other settings: repeat them as they were, or choose another folder')
 
-    def cfg(self, seed, **kw): return TrainConfig(precision=self.precision, device=self.device, seed=seed, save_minutes=2., **kw)
-    def say(self, text):
-        if self.progress is not False: print(text, flush=True)
+@patch
+def cfg(self:Lab, seed, **kw): return TrainConfig(precision=self.precision, device=self.device, seed=seed, save_minutes=2., **kw)
+
+@patch
+def say(self:Lab, text):
+    if self.progress is not False: print(text, flush=True)
 
 # %% ../nbs/13b_reproduce.ipynb #6943cfb3
 @patch
@@ -165,6 +172,7 @@ def start(self:Lab, tok:Tokenizer, direction:str, seed:int, pretrained:bool=True
 # %% ../nbs/13b_reproduce.ipynb #35715325
 LM_RECIPES = {'full': dict(div=1., schedule='constant'), 'full + discr': dict(schedule='constant'), 'full + discr + stlr': {}}
 
+# %% ../nbs/13b_reproduce.ipynb #5a29e3b8
 @patch
 def lm(self:Lab, tok, corpus, direction='forward', seed=0, recipe='full + discr + stlr', pretrained=True, dropout=True, epochs=None, key='inductive'):
     "Stage 2: the fine-tuned language model, or the untouched one where `recipe` is `none`; and its facts."
@@ -187,6 +195,7 @@ CLAS_RECIPES = { # table 7: recipe, rates by layer, schedule
     'freez': dict(recipe='freez', div=1., schedule='constant'), 'freez + discr': dict(recipe='freez', schedule='constant'),
     'freez + stlr': dict(recipe='freez', div=1.), 'freez + cosine': dict(recipe='freez', div=1., schedule='cosine'), 'freez + discr + stlr': dict(recipe='freez')}
 
+# %% ../nbs/13b_reproduce.ipynb #4473ff37
 @patch
 def classifier(self:Lab, name, lm, docs, ys, n_classes, direction='forward', seed=0, recipe='freez + discr + stlr', epochs=None, valid=None, key='inductive'):
     "Stage 3: the classifier, and its facts."
@@ -203,6 +212,7 @@ def classifier(self:Lab, name, lm, docs, ys, n_classes, direction='forward', see
     model,facts = self.stage(f'{key}/{name}-{direction}-{seed}', build, fit)
     return model, facts | dict(epochs=epochs)
 
+# %% ../nbs/13b_reproduce.ipynb #cea84c23
 @patch
 def probs(self:Lab, name, model, tok, texts, direction='forward', seed=0, key='inductive') -> np.ndarray: # (n, n_classes)
     "Probabilities on texts that were not trained on, computed once."
@@ -277,6 +287,7 @@ def draw(
     by = [[i for i in perm if rows[i][1] == c] for c in classes]
     return rng.permutation(np.concatenate([b[:n//len(classes) + (k < n%len(classes))] for k,b in enumerate(by)]))
 
+# %% ../nbs/13b_reproduce.ipynb #f7a47ba2
 def lowshot(
     lab:Lab, # where
     task:Task, # what
@@ -308,6 +319,7 @@ def lowshot(
 ABLATIONS = {'no pretraining': dict(pretrained=False), 'plain LSTM LM': dict(dropout=False), 'no LM fine-tuning': dict(lm='none'),
     **{f'LM {k}': dict(lm=k) for k in LM_RECIPES}, **{f'classifier {k}': dict(clas=k) for k in CLAS_RECIPES if k != 'freez + discr + stlr'}}
 
+# %% ../nbs/13b_reproduce.ipynb #a5b8388b
 def ablation(
     lab:Lab, # where
     task:Task, # what; its test set is not read
@@ -346,6 +358,7 @@ def wikitext2_ids(folder): # vocabulary, then ids of train, valid, test as corpo
     at = {w: i for i,w in enumerate(vocab)}
     return vocab, *(Corpus.from_docs([[at[w] for w in ws]], len(vocab)) for ws in parts.values())
 
+# %% ../nbs/13b_reproduce.ipynb #1fdcd906
 def wikitext2(
     lab:Lab, # where
     drops=LM_DROPOUTS, # of the network; see chapter 3
@@ -385,6 +398,7 @@ def vietnamese(lab:Lab, articles, out=None):
     lab.backbone = folder
     headline(lab, load_task('vsfc'), ['forward'], experiment='vietnamese')
 
+# %% ../nbs/13b_reproduce.ipynb #103b7cc0
 EXPERIMENTS = { # name → function of a `Lab` and the number of rows to rehearse with
     'imdb': lambda lab, limit=None: headline(lab, load_task('imdb', limit)),
     'imdb-transductive': lambda lab, limit=None: headline(lab, load_task('imdb', limit), protocol='transductive'),
@@ -394,6 +408,7 @@ EXPERIMENTS = { # name → function of a `Lab` and the number of rows to rehears
     'wikitext2': lambda lab, limit=None: wikitext2(lab),
     'vietnamese': lambda lab, limit=None: vietnamese(lab, (data_dir() or Path('.'))/'vietnamese'/'wiki_slice.jsonl.xz')}
 
+# %% ../nbs/13b_reproduce.ipynb #2852e789
 def reproduce(
     name:str, # one of `EXPERIMENTS`
     lab:Lab, # where
