@@ -300,7 +300,7 @@ def lowshot(
     classes,variants = task.classes,[v for v in variants if lab.backbone or v != 'pretraining only']
     tok,corpus = lab.texts(task)
     test = [task.test[i] for i in np.random.default_rng(0).permutation(len(task.test))[:test_n]]
-    for n in sizes:
+    for n in (n for n in sizes if n <= len(task.train)):
         for seed in draws:
             idx = draw(task.train, n, seed)
             rows,docs = [task.train[i] for i in idx],[np.asarray(corpus[i]) for i in idx]
@@ -312,7 +312,7 @@ def lowshot(
                     recipe='from scratch' if v == 'from scratch' else 'freez + discr + stlr')
                 p = lab.probs(name, model, tok, [t for t,_ in test], seed=seed)
                 lab.row(f'{v} {n} labels, draw {seed}, {len(test)} texts', experiment=f'{task.name}-lowshot', dataset=task.name, split='test', n=len(test), protocol='inductive', direction='forward', variant=v,
-                    labels=n, seed=seed, accuracy=accuracy(p, test, classes), baseline_accuracy=base, epochs=f3['epochs'], lm_epochs=lab.lm_epochs if v == 'ulmfit' else 0,
+                    labels=len(rows), seed=seed, accuracy=accuracy(p, test, classes), baseline_accuracy=base, epochs=f3['epochs'], lm_epochs=lab.lm_epochs if v == 'ulmfit' else 0,
                     minutes=f2['minutes']+f3['minutes'], unlabelled=len(task.more), note=task.note)
 
 # %% ../nbs/13b_reproduce.ipynb #d768d3bf
