@@ -10,24 +10,13 @@ import argparse, json, os, subprocess, sys, time
 from pathlib import Path
 from statistics import median
 
+from run import texts
+
 HERE = Path(__file__).parent
 ROWS = { # name → (settings, unit)
     'tokenizing': (dict(mb=2), 'MB/s'), 'train-30k': (dict(vocab=30000, bs=32, steps=2), 'tokens/s'), 'train-60k': (dict(vocab=60000, bs=32, steps=2), 'tokens/s'),
     'classifier': (dict(vocab=30000, n=64, bs=16), 'documents/s'), 'predict': (dict(vocab=30000, n=200), 'documents/s'), 'one-text': (dict(vocab=30000, n=5), 'texts/s')}
 GPU = {'train-30k': dict(bs=256, steps=50), 'train-60k': dict(bs=256, steps=50), 'classifier': dict(n=2000, bs=64), 'predict': dict(n=2000), 'one-text': dict(n=20)}
-
-def texts(n_mb):
-    "The texts of every row, as a JSON file that both systems read."
-    from ulmfit_nb.corpus import data_dir, read_texts
-    if data_dir() and (f := data_dir()/'imdb'/'unsup.jsonl.xz').exists(): source, name = read_texts(f), 'IMDb'
-    else:
-        from ulmfit_nb.docs_corpus import docs_corpus
-        source, name = (d.text for d in docs_corpus()), 'documentation corpus'
-    out, size = [], 0
-    for t in source:
-        out.append(t); size += len(t.encode())
-        if size > n_mb*1e6: break
-    return out, name
 
 class Worker:
     "One system in its own process: `go` runs a round and gives its seconds."
@@ -72,7 +61,7 @@ if __name__ == '__main__':
     if a.gpu and not torch.cuda.is_available(): sys.exit('there is no GPU here: leave out --gpu')
     if a.threads: os.environ['OMP_NUM_THREADS'] = str(a.threads); torch.set_num_threads(a.threads)
     from ulmfit_nb.results import commit, hardware
-    xs, source = texts(4)
+    xs, _, source = texts(4) # the texts of every row, as a JSON file that both systems read
     work = Path('runs/compare'); work.mkdir(parents=True, exist_ok=True)
     (work/'texts.json').write_text(json.dumps(xs))
     rate = floor(device)

@@ -151,6 +151,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'ulmfit_nb.corpus._lines': ('corpus.html#_lines', 'ulmfit_nb/corpus.py'),
                                   'ulmfit_nb.corpus._missing': ('corpus.html#_missing', 'ulmfit_nb/corpus.py'),
                                   'ulmfit_nb.corpus._need': ('corpus.html#_need', 'ulmfit_nb/corpus.py'),
+                                  'ulmfit_nb.corpus._numbers': ('corpus.html#_numbers', 'ulmfit_nb/corpus.py'),
                                   'ulmfit_nb.corpus._parquet': ('corpus.html#_parquet', 'ulmfit_nb/corpus.py'),
                                   'ulmfit_nb.corpus._parquet_rows': ('corpus.html#_parquet_rows', 'ulmfit_nb/corpus.py'),
                                   'ulmfit_nb.corpus._rows': ('corpus.html#_rows', 'ulmfit_nb/corpus.py'),

@@ -177,13 +177,15 @@ class AWDLSTM(nn.Module):
         "Embedding first, then a group an LSTM layer: the order in which they are unfrozen, reversed."
         return [self.encoder, *self.rnns]
 
-    def add_skip(self,
-        start:float=0., # weight of the path at first: at 0 a trained backbone stays what it is, until training finds a use for it
-    ) -> 'AWDLSTM':
-        "Give every LSTM layer a path past it."
-        for r in self.rnns: r.add_skip(start)
-        self.skip = True
-        return self
+# %% ../nbs/03_awd_lstm.ipynb #2a22007b
+@patch
+def add_skip(self:AWDLSTM,
+    start:float=0., # weight of the path at first: at 0 a trained backbone stays what it is, until training finds a use for it
+) -> 'AWDLSTM':
+    "Give every LSTM layer a path past it."
+    for r in self.rnns: r.add_skip(start)
+    self.skip = True
+    return self
 
 # %% ../nbs/03_awd_lstm.ipynb #255c0973
 @patch

@@ -86,10 +86,6 @@ class ClasBatches:
         self.lens = np.array(docs.lengths if isinstance(docs, Corpus) else [len(d) for d in docs])
         self.shard(0, 1)
 
-    def shard(self, rank:int, n:int):
-        "Read only the part of process `rank` of `n`: of each batch every n-th document; all of it where it has fewer than `n`."
-        self.rank,self.n_procs = rank,n
-
     @property
     def key(self) -> str:
         "What makes two sources the same."
@@ -98,6 +94,12 @@ class ClasBatches:
         return f'classifier {h} {self.bs} {self.seed} {self.backward}'
 
     def n_batches(self, epoch:int) -> int: return len(split_even(np.arange(len(self.lens)), self.bs))
+
+# %% ../nbs/08_classifier.ipynb #32766c38
+@patch
+def shard(self:ClasBatches, rank:int, n:int):
+    "Read only the part of process `rank` of `n`: of each batch every n-th document; all of it where it has fewer than `n`."
+    self.rank,self.n_procs = rank,n
 
 # %% ../nbs/08_classifier.ipynb #a4187e21
 @patch

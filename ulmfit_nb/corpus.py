@@ -257,9 +257,12 @@ def select(self: Corpus,
     idxs, # document numbers, or a mask
 ) -> Corpus:
     "The chosen documents, in that order, in memory."
+    return Corpus.from_docs((self[i] for i in _numbers(idxs)), self.vocab_size, self.meta)
+
+def _numbers(idxs):
+    "Document numbers, where a mask may have been given."
     idxs = np.asarray(idxs)
-    if idxs.dtype == bool: idxs = idxs.nonzero()[0]
-    return Corpus.from_docs((self[i] for i in idxs), self.vocab_size, self.meta)
+    return idxs.nonzero()[0] if idxs.dtype == bool else idxs
 
 # %% ../nbs/00_corpus.ipynb #374101f3
 class CorpusView(Corpus):
@@ -286,8 +289,7 @@ def view(self: Corpus,
     idxs, # document numbers, or a mask
 ) -> Corpus:
     "The chosen documents, in that order, without a copy: for what does not fit in memory."
-    idxs = np.asarray(idxs)
-    return CorpusView(self, idxs.nonzero()[0] if idxs.dtype == bool else idxs)
+    return CorpusView(self, _numbers(idxs))
 
 # %% ../nbs/00_corpus.ipynb #5a6fcb06
 def _stream(folder, docs, vocab_size):

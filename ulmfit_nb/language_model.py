@@ -49,10 +49,12 @@ class LMBatches:
         c = self.corpus
         return f'lm {len(c)} {c.n_tokens} {c.meta} {self.bs} {self.bptt} {self.seed} {self.variable} {self.shuffle} {self.backward}'
 
-    def shard(self, rank:int, n:int):
-        "Read only the rows of process `rank` of `n`. Raises `InputError`."
-        if n > self.bs: raise InputError(f'{n} processes cannot share {self.bs} rows: give bs={n} or more, or start fewer processes')
-        self.mine,self.n_procs = slice(self.bs*rank//n, self.bs*(rank+1)//n),n
+# %% ../nbs/06_language_model.ipynb #7793f39d
+@patch
+def shard(self:LMBatches, rank:int, n:int):
+    "Read only the rows of process `rank` of `n`. Raises `InputError`."
+    if n > self.bs: raise InputError(f'{n} processes cannot share {self.bs} rows: give bs={n} or more, or start fewer processes')
+    self.mine,self.n_procs = slice(self.bs*rank//n, self.bs*(rank+1)//n),n
 
 # %% ../nbs/06_language_model.ipynb #5b0196cf
 def reverse_doc(
@@ -319,6 +321,7 @@ An AWD-LSTM language model ({', '.join(config['directions'])}): embedding {c['em
 {rows}
 """
 
+# %% ../nbs/06_language_model.ipynb #0c6e5b56
 def save_backbone(
     path, # the directory
     models:dict, # 'forward' and/or 'backward' → `LanguageModel`

@@ -96,6 +96,7 @@ def profile_steps(
     ops = sorted(((k, own(e)) for k,e in seen.items() if k.startswith('aten::')), key=lambda o: -o[1])
     return dict(parts=parts, ops=dict(ops), steps=steps)
 
+# %% ../nbs/12_scaling.ipynb #25854a31
 def print_profile(
     res:dict, # of `profile_steps`
     n_ops:int=8, # operations to name

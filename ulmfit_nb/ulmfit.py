@@ -103,6 +103,7 @@ def __sklearn_tags__(self:ULMFiT):
     tags.input_tags.string,tags.input_tags.two_d_array,tags.input_tags.one_d_array = True,False,True
     return tags
 
+# %% ../nbs/09_ulmfit.ipynb #83df2cbe
 @patch
 def check(self:ULMFiT):
     "Refuse settings that cannot work before anything is read or written."
