@@ -177,10 +177,16 @@ def print_scores(res:dict, conf, classes:list):
     for c,row in zip(classes, conf): print(f'{c!s:>{w}}' + ''.join(f'{n:>{w}}' for n in row))
 
 # %% ../nbs/14_cli.ipynb #22ed6c3d
-@command(opt('model', help='directory that `ulmfit train` wrote'), opt('file', help='labelled table or folder'), opt('--text', help='column of the texts'), opt('--label', help='column of the labels'),
-    opt('--train', help='training file for the baseline'), opt('--json', action='store_true', help='print JSON'), DEVICE)
+@command(opt('model', help='directory that `ulmfit train` wrote, or a backbone'), opt('file', help='labelled table or folder; for a backbone any texts'), opt('--text', help='column of the texts'), opt('--label', help='column of the labels'),
+    opt('--train', help='training file for the baseline'), opt('--json', action='store_true', help='print JSON'),
+    opt('--direction', default='forward', choices=['forward', 'backward'], help='of a backbone'), DEVICE)
 def cmd_evaluate(a):
-    "Accuracy, macro F1 and confusion on labelled texts, beside the TF-IDF baseline fitted on the training file."
+    "Accuracy, macro F1 and confusion on labelled texts, beside the TF-IDF baseline fitted on the training file; of a backbone, its perplexity."
+    from ulmfit_nb.language_model import find_backbone, load_backbone, lm_scores
+    from ulmfit_nb.sharing import model_kind
+    if find_backbone(a.model).is_dir() and model_kind(find_backbone(a.model)) == 'language model':
+        res = lm_scores(*load_backbone(a.model, a.direction), read_texts(a.file, a.text or 'text'), backward=a.direction == 'backward')
+        return print(json.dumps(res) if a.json else '\n'.join(f'{k:16} {v:,.4g}' if isinstance(v, float) else f'{k:16} {v:,}' for k,v in res.items()))
     from ulmfit_nb.results import baseline
     from ulmfit_nb.ulmfit import ULMFiT
     clf = ULMFiT.load(a.model, a.device)
@@ -214,8 +220,10 @@ def limited(
 def prepare(a, run:Path): # tokenizer, training and held-out corpus
     "Learn the vocabulary and write the corpus, unless an interrupted run has done it."
     import numpy as np
+    from ulmfit_nb.language_model import load_model
     from ulmfit_nb.tokenization import Tokenizer
     def texts(): return read_texts([Path(f) for f in a.files], a.text)
+    if a.init and not (run/'tokenizer.json').exists(): load_model(a.init, 'language model')[1].save(run/'tokenizer.json')
     if not (run/'tokenizer.json').exists():
         Tokenizer.train(islice(texts(), a.vocab_texts), kind=a.kind, vocab_size=a.vocab_size, min_count=a.min_count).save(run/'tokenizer.json')
     tok = Tokenizer.load(run/'tokenizer.json')
@@ -234,21 +242,23 @@ def profile_pretraining(a, corpus:Corpus, size):
     from ulmfit_nb.training import Phase, TrainConfig, Trainer
     source = LMBatches(corpus, a.bs, a.bptt, a.seed, backward=a.direction == 'backward')
     if source.n_batches(0) < 12: raise InputError(f'the text has {source.n_batches(0)} batches and a profile needs 12: lower --bs, or give more text')
-    t = Trainer(LanguageModel(AWDLSTM(corpus.vocab_size, size, LM_DROPOUTS*a.drop_mult)), source, [Phase(1, a.lr)], TrainConfig(precision=a.precision, device=a.device), progress=False)
+    t = Trainer(LanguageModel(AWDLSTM(corpus.vocab_size, size, LM_DROPOUTS*a.drop_mult, skip=a.skip), cutoffs=a.cutoffs), source, [Phase(1, a.lr)], TrainConfig(precision=a.precision, device=a.device), progress=False)
     res = profile_steps(t)
     if t.rank == 0: print_profile(res)
 
 # %% ../nbs/14_cli.ipynb #2f952090
 @command(opt('files', nargs='+', help='.txt, JSONL, CSV, Parquet (also .xz, .gz) or folders'), opt('--out', required=True, help='directory of the backbone'), opt('--text', default='text', help='column of the texts'),
-    opt('--size', default='base', help='micro, tiny, small or base (400/1152/3)'), KIND, DIRECTION, opt('--vocab-size', type=int, default=60000, help='at most'),
+    opt('--size', default='base', help='micro, tiny, small, base (400/1152/3) or three numbers such as 192,384,2'), KIND, DIRECTION, opt('--vocab-size', type=int, default=60000, help='at most'),
     opt('--min-count', type=int, default=3, help='of a word in the vocabulary'), opt('--vocab-texts', type=int, default=20000, help='documents that the vocabulary is learned from'),
     opt('--epochs', type=float, default=1., help='passes'), opt('--lr', type=float, default=4e-3, help='largest rate'), opt('--bs', type=int, default=64, help='streams'), opt('--bptt', type=int, default=70, help='tokens a step'),
     opt('--drop-mult', type=float, default=.5, help='times the dropouts'), opt('--max-tokens', type=int, help='read no more than this'), opt('--minutes', type=float, help='stop cleanly after so long'),
-    opt('--profile', action='store_true', help='show where the time of a step goes, and train nothing'), *TRAINING)
+    opt('--skip', action='store_true', help='skip connections past the LSTM layers (chapter 11)'),
+    opt('--cutoffs', type=int, nargs='+', default=[], help='cut the softmax at these ids: an adaptive one (chapter 3)'), opt('--init', help='go on from this backbone: its vocabulary and size'),
+    opt('--bits', type=int, default=32, choices=[8, 32], help='of a stored weight'), opt('--profile', action='store_true', help='show where the time of a step goes, and train nothing'), *TRAINING)
 def cmd_pretrain(a):
     "Stage 1: a tokenizer and a language model from text files."
     from ulmfit_nb.awd_lstm import Size
-    from ulmfit_nb.language_model import pretrain, save_backbone
+    from ulmfit_nb.language_model import load_backbone, pretrain, save_backbone
     from ulmfit_nb.training import TrainConfig, main_first
     size,skip = Size.of(a.size),('files', 'out', 'run', 'resume', 'overwrite', 'quiet', 'device', 'minutes', 'profile')
     what = dict(files=[file_stamp(f) for f in a.files], **{k: v for k,v in vars(a).items() if k not in skip})
@@ -261,13 +271,13 @@ def cmd_pretrain(a):
     for d in ('forward', 'backward') if a.direction == 'both' else (a.direction,):
         if not a.quiet: print(f'Stage 1, {d}: {train.n_tokens:,} tokens, vocabulary {tok.vocab_size:,}, {size}', flush=True)
         begun = time.monotonic()
-        t = pretrain(train, valid, size, a.drop_mult, a.epochs, a.lr, a.seed, cfg, bs=a.bs, bptt=a.bptt, backward=d=='backward', path=run/d, resume=True, minutes=left, progress=not a.quiet)
+        t = pretrain(train, valid, size, a.drop_mult, a.epochs, a.lr, a.seed, cfg, a.skip, tuple(a.cutoffs), load_backbone(a.init, d)[0] if a.init else None, bs=a.bs, bptt=a.bptt, backward=d=='backward', path=run/d, resume=True, minutes=left, progress=not a.quiet)
         left = None if left is None else max(0., left-(time.monotonic()-begun)/60)
         if not t.done: return rank or print(f'Time is up at step {t.step}: the same command with --resume goes on')
         models[d] = t.model
         history += [dict(direction=d, **r) for r in t.history]
     if rank: return
-    save_backbone(a.out, models, tok, history, files=[Path(f).name for f in a.files], tokens=train.n_tokens, epochs=a.epochs, seconds=round(sum(r['seconds'] for r in history), 1), seed=a.seed)
+    save_backbone(a.out, models, tok, history, a.bits, files=[Path(f).name for f in a.files], tokens=train.n_tokens, epochs=a.epochs, **(dict(init=Path(a.init).name) if a.init else {}), seconds=round(sum(r['seconds'] for r in history), 1), seed=a.seed)
     shutil.rmtree(run)
     if not a.quiet: print(f'The backbone stands in {a.out}: try `ulmfit generate {a.out} "The film"`')
 

@@ -166,7 +166,7 @@ def start(self:Lab, tok:Tokenizer, direction:str, seed:int, pretrained:bool=True
     torch.manual_seed(seed)
     if not self.backbone: return LanguageModel(AWDLSTM(tok.vocab_size, self.size))
     lm,old = load_backbone(self.backbone, direction)
-    if not pretrained: return LanguageModel(AWDLSTM(tok.vocab_size, lm.backbone.size))
+    if not pretrained: return LanguageModel(AWDLSTM(tok.vocab_size, lm.backbone.size, skip=lm.backbone.skip), cutoffs=[c for c in lm.cutoffs if c < tok.vocab_size])
     return lm if old.fingerprint == tok.fingerprint else transfer_vocab(lm, old, tok)[0]
 
 # %% ../nbs/13b_reproduce.ipynb #35715325
@@ -204,7 +204,7 @@ def classifier(self:Lab, name, lm, docs, ys, n_classes, direction='forward', see
     def build():
         torch.manual_seed(seed)
         b = lm.backbone
-        if recipe == 'from scratch': b = AWDLSTM(b.vocab_size, b.size)
+        if recipe == 'from scratch': b = AWDLSTM(b.vocab_size, b.size, skip=b.skip)
         return TextClassifier(b, n_classes, CLAS_DROPOUTS*.5)
     def fit(model, path, minutes):
         return finetune_classifier(model, docs, ys, valid, epochs=epochs, lr=self.lr, bs=bs, cfg=self.cfg(seed, clip=25.), backward=direction=='backward', seed=seed,
