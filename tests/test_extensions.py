@@ -182,7 +182,7 @@ def test_attention_weights():
 
 def test_unknown_pooling():
     with pytest.raises(InputError, match='unknown pooling .median.: choose one of concat, attention'): pool_class('median')
-    with pytest.raises(InputError, match='unknown pooling'): ULMFiT(pool='median').check()
+    with pytest.raises(InputError, match='unknown pooling'): ULMFiT(None, pool='median').check()
 
 # ---- skip connections ---------------------------------------------------------------------------------------------
 
@@ -319,7 +319,7 @@ def test_bad_cache():
 
 @pytest.fixture(scope='module')
 def fitted():
-    return ULMFiT(size=(12, 20, 2), direction='both', pool='attention', skip=True, vocab_size=100, epochs=3, lm_epochs=1, random_state=0, device='cpu', progress=False).fit(TEXTS, LABELS)
+    return ULMFiT(None, size=(12, 20, 2), direction='both', pool='attention', skip=True, vocab_size=100, epochs=3, lm_epochs=1, random_state=0, device='cpu', progress=False).fit(TEXTS, LABELS)
 
 def test_saved_model_loads_where_nobody_imported_extensions(fitted, tmp_path):
     fitted.save(tmp_path/'model')
@@ -333,7 +333,7 @@ def test_saved_model_loads_where_nobody_imported_extensions(fitted, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path/'p.npy'), fitted.predict_proba(TEXTS[:5]), atol=1e-6)
 
 def test_saved_model_of_before_loads(tmp_path):
-    clf = ULMFiT(size=(12, 20, 2), vocab_size=100, epochs=2, lm_epochs=0, random_state=0, device='cpu', progress=False).fit(TEXTS, LABELS)
+    clf = ULMFiT(None, size=(12, 20, 2), vocab_size=100, epochs=2, lm_epochs=0, random_state=0, device='cpu', progress=False).fit(TEXTS, LABELS)
     clf.save(tmp_path)
     config = json.loads((tmp_path/'config.json').read_text())
     assert config['settings'].pop('pool') == 'concat' and config['settings'].pop('skip') is False and config['model'].pop('skip') is False

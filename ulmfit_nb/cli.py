@@ -106,7 +106,7 @@ def start_run(
 # %% ../nbs/14_cli.ipynb #74d3d69a
 @command(opt('data', help='CSV, TSV, JSONL, Parquet (also .xz, .gz), or a folder with a sub-folder a class'),
     opt('--text', default='text', help='column of the texts'), opt('--label', default='label', help='column of the labels'),
-    opt('--unlabelled', nargs='+', help='files with more texts'), opt('--backbone', help='directory of a pretrained backbone, or owner/name on the hub'),
+    opt('--unlabelled', nargs='+', help='files with more texts'), opt('--backbone', default='en-small', help='name or directory of a pretrained backbone, owner/name on the hub, or none'),
     opt('--out', required=True, help='directory of the model'), opt('--size', default='tiny', help='of a model without backbone'), KIND, DIRECTION,
     opt('--vocab-size', type=int, default=60000, help='of a tokenizer that is trained here'),
     opt('--lm-epochs', type=float, help='passes of the language model; by the size of the texts if left out'), opt('--lm-lr', type=float, default=4e-3, help='its largest rate'),
@@ -120,7 +120,7 @@ def cmd_train(a):
     what = dict(command='train', data=file_stamp(a.data), text=a.text, label=a.label, seed=a.seed, unlabelled=[file_stamp(f) for f in a.unlabelled or ()], **opts)
     from ulmfit_nb.training import main_first
     from ulmfit_nb.sharing import ULMFiT, local_model
-    clf = ULMFiT(random_state=a.seed, device=a.device, **opts | dict(backbone=local_model(a.backbone))).check()
+    clf = ULMFiT(random_state=a.seed, device=a.device, **opts | dict(backbone=local_model(None if a.backbone == 'none' else a.backbone))).check()
     with main_first(a.device) as rank: run,begun = start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank),time.monotonic()
     a.quiet = a.quiet or rank > 0
     clf.set_params(progress=not a.quiet).fit(texts, labels, extra, run, a.resume)

@@ -154,7 +154,7 @@ def texts(self:Lab, task:Task, extra:list=(), key='inductive'): # tokenizer, cor
     everything = [t for t,_ in task.train] + task.more + list(extra)
     if not tok_file.exists():
         old = load_backbone(self.backbone)[1] if self.backbone else None
-        tok = old if old and old.config['kind'] != 'word' else Tokenizer.train(everything, kind='word' if old else 'bpe', vocab_size=60000 if old else 8000)
+        tok = old if old and old.config['kind'] != 'word' else Tokenizer.train(everything, kind='word' if old else 'bpe', vocab_size=60000 if old else 8000, also=old)
         tok.save(tok_file)
     tok = Tokenizer.load(tok_file)
     if not folder.exists(): Corpus.write(folder, tok.encode_iter(everything), tok.vocab_size, dict(tokenizer=tok.fingerprint))

@@ -60,7 +60,7 @@ def check_labels(
 class ULMFiT(ClassifierMixin, BaseEstimator):
     "Text classifier by universal language model fine-tuning (Howard & Ruder 2018), as a scikit-learn estimator."
     def __init__(self,
-        backbone=None, # directory of a pretrained backbone; `None` trains a language model on the given texts alone
+        backbone='en-small', # name of a backbone that travels in the package, or directory of one; `None` trains a language model on the given texts alone
         direction:str='forward', # forward, backward or both: the mean of their probabilities
         *,
         size='tiny', # of a language model that is trained here: see `Size`
@@ -91,7 +91,7 @@ class ULMFiT(ClassifierMixin, BaseEstimator):
 # %% ../nbs/09_ulmfit.ipynb #ec4faa09
 @patch(cls_method=True)
 def from_pretrained(cls:ULMFiT,
-    backbone, # directory of a pretrained backbone
+    backbone, # name or directory of a pretrained backbone
     **kw, # as the constructor's
 ):
     "An estimator that starts from a pretrained backbone."
@@ -157,7 +157,8 @@ def fit(self:ULMFiT,
 @patch
 def _start(self:ULMFiT, texts, extra, direction, seed):
     "The language model to begin with: pretrained and moved to these texts' words, or fresh."
-    def new_tok(kind): return Tokenizer.train(texts + extra, kind=kind, vocab_size=self.vocab_size, min_count=self.min_count if len(texts)+len(extra) > 1000 else 1)
+    def new_tok(kind, also=None):
+        return Tokenizer.train(texts + extra, kind=kind, vocab_size=self.vocab_size, min_count=self.min_count if len(texts)+len(extra) > 1000 else 1, also=also)
     if self.backbone is None:
         tok = new_tok(self.kind)
         torch.manual_seed(seed)
@@ -165,7 +166,7 @@ def _start(self:ULMFiT, texts, extra, direction, seed):
     lm,old = load_backbone(self.backbone, direction)
     if self.skip: lm.backbone.add_skip()
     if old.config['kind'] != 'word': return lm, old, 1.
-    tok = new_tok('word')
+    tok = new_tok('word', old)
     lm,known = transfer_vocab(lm, old, tok)
     return lm, tok, known
 
