@@ -112,7 +112,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'ulmfit_nb.cli.cmd_reproduce': ('cli.html#cmd_reproduce', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli.cmd_train': ('cli.html#cmd_train', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli.command': ('cli.html#command', 'ulmfit_nb/cli.py'),
-                               'ulmfit_nb.cli.demo_backbone': ('cli.html#demo_backbone', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli.demo_models': ('cli.html#demo_models', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli.fail': ('cli.html#fail', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli.file_stamp': ('cli.html#file_stamp', 'ulmfit_nb/cli.py'),

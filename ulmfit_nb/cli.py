@@ -6,8 +6,7 @@
 __all__ = ['COMMANDS', 'DIRECTION', 'KIND', 'DEVICE', 'TRAINING', 'DEMO_TEXTS', 'DEMO', 'opt', 'command', 'parser', 'main',
            'fail', 'free_dir', 'file_stamp', 'start_run', 'cmd_train', 'read_stdin', 'cmd_predict', 'scores',
            'print_scores', 'cmd_evaluate', 'limited', 'prepare', 'profile_pretraining', 'cmd_pretrain', 'cmd_generate',
-           'cmd_reproduce', 'cmd_import_fastai', 'cmd_export_fastai', 'cmd_data', 'demo_backbone', 'demo_models',
-           'cmd_demo']
+           'cmd_reproduce', 'cmd_import_fastai', 'cmd_export_fastai', 'cmd_data', 'demo_models', 'cmd_demo']
 
 # %% ../nbs/14_cli.ipynb #fde4a199
 import argparse, csv, json, os, random, shutil, sys, time
@@ -347,38 +346,26 @@ def cmd_data(a):
 DEMO_TEXTS = ['Draw a line through the points and put a legend in the upper right corner.',
     'Return the shortest path between two nodes, or an empty list if they are not connected.',
     'Compute the gradient of the loss with respect to the weights of every layer.']
-DEMO = dict(lm_lr=.015, lm_bs=16, lm_drop_mult=.1, drop_mult=.1, epochs=10) # chosen on the task's validation texts: so small a model, read so little, wants high rates and little dropout
-
-def demo_backbone(task, a, out:Path):
-    "Stage 1 of the demo: a small language model of the standard library's docstrings."
-    from ulmfit_nb.language_model import pretrain, save_backbone
-    from ulmfit_nb.tokenization import Tokenizer
-    from ulmfit_nb.training import TrainConfig
-    tok = Tokenizer.train(task.general, kind='bpe', vocab_size=4000)
-    docs = list(tok.encode_iter(task.general))
-    cut = len(docs)//20
-    train,valid = (Corpus.from_docs(d, tok.vocab_size) for d in (docs[cut:], docs[:cut]))
-    t = pretrain(train, valid, 'tiny', DEMO['lm_drop_mult'], a.pretrain_epochs, DEMO['lm_lr'], a.seed, TrainConfig(seed=a.seed), bs=DEMO['lm_bs'])
-    save_backbone(out, dict(forward=t.model), tok, t.history, data='docstrings of the Python standard library', tokens=train.n_tokens)
+DEMO = dict(lm_bs=16, lm_drop_mult=.1, drop_mult=.1, epochs=10) # chosen on the task's validation texts: a small model that has read little wants little dropout
 
 # %% ../nbs/14_cli.ipynb #553728ea
 def demo_models(task, a, out:Path, say) -> dict: # name → fitted classifier
     "The demo's classifiers: ULMFiT, the same network from random weights, and the baseline."
+    from ulmfit_nb.language_model import load_backbone
     from ulmfit_nb.results import baseline
     from ulmfit_nb.ulmfit import ULMFiT
-    say('Stage 1: a language model learns general English from the docstrings of the standard library')
-    demo_backbone(task, a, out/'backbone')
-    say("Stages 2 and 3: it reads the packages' unlabelled docstrings, then a classifier learns from the labelled ones")
+    say(f"Stage 1 is done: the backbone {a.backbone} has read general English. Stages 2 and 3: it reads the packages' unlabelled docstrings, then a classifier learns from the labelled ones")
     more = random.Random(a.seed).sample(task.unlabelled, min(a.unlabelled, len(task.unlabelled)))
-    ulmfit = ULMFiT(out/'backbone', lm_epochs=1, lr=.02, div=1., random_state=a.seed, **DEMO).fit(task.texts, task.labels, more)
+    ulmfit = ULMFiT(a.backbone, lm_epochs=1, random_state=a.seed, **DEMO).fit(task.texts, task.labels, more)
     ulmfit.save(out/'model', columns=dict(text='text', label='label'), n_labelled=len(task.texts), n_unlabelled=len(more), seed=a.seed)
     say('For comparison: the same network from random weights, and TF-IDF with logistic regression')
-    scratch = ULMFiT(None, size='tiny', kind='bpe', vocab_size=4000, lm_epochs=0, random_state=a.seed, progress=False, **DEMO).fit(task.texts, task.labels)
+    b = load_backbone(a.backbone)[0].backbone
+    scratch = ULMFiT(None, size=b.size, skip=b.skip, lm_epochs=0, random_state=a.seed, progress=False, **DEMO).fit(task.texts, task.labels)
     return {'LSTM from scratch': scratch, 'TF-IDF + logistic regression': baseline(task.texts, task.labels), 'ULMFiT': ulmfit}
 
 # %% ../nbs/14_cli.ipynb #232527af
 @command(opt('--out', default='ulmfit-demo', help='directory'), opt('--labels', type=int, default=50, help='labelled texts a class'), opt('--seed', type=int, default=0, help='of everything'),
-    opt('--pretrain-epochs', type=float, default=1., help='passes of stage 1'), opt('--unlabelled', type=int, default=9000, help='texts that stage 2 reads beside the labelled ones'))
+    opt('--backbone', default='en-small', help='name or directory of a pretrained backbone'), opt('--unlabelled', type=int, default=9000, help='texts that stage 2 reads beside the labelled ones'))
 def cmd_demo(a):
     "All three stages on the documentation of installed packages: no download, no data of your own."
     from ulmfit_nb.docs_corpus import docs_task
@@ -387,7 +374,7 @@ def cmd_demo(a):
     def say(text): print(f'[{time.monotonic()-begun:4.0f} s] {text}', flush=True)
     say('Reading the documentation of Python and of seven packages that are installed here')
     task = docs_task(n_labels=a.labels, seed=a.seed)
-    say(f'{len(task.general):,} general texts; {len(task.texts)} labelled ({a.labels} for each of {len(task.classes)} packages), {len(task.unlabelled):,} unlabelled, {len(task.test_texts):,} to test on')
+    say(f'{len(task.texts)} labelled texts ({a.labels} for each of {len(task.classes)} packages), {len(task.unlabelled):,} unlabelled, {len(task.test_texts):,} to test on')
     out.mkdir(parents=True, exist_ok=True)
     (out/'demo.json').write_text('{}\n', encoding='utf-8')
     models = demo_models(task, a, out, say)

@@ -376,10 +376,10 @@ def list_backbones() -> list[str]: # names, sorted
 def find_backbone(
     name, # directory, or one of `list_backbones`
 ) -> Path: # a directory, if there is one
-    "What lies at this path; where nothing does, the package's own backbone of that name."
+    "The model at this path; where there is none, the package's own backbone of that name."
     import ulmfit_nb
     own = Path(ulmfit_nb.__file__).parent/'backbones'/str(name)
-    return own if not Path(name).exists() and name in list_backbones() else Path(name)
+    return own if name in list_backbones() and not (Path(name)/'config.json').exists() else Path(name)
 
 # %% ../nbs/06_language_model.ipynb #c5441ef4
 def load_model(
