@@ -19,7 +19,7 @@ from ulmfit_nb.ulmfit import ULMFiT
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
-CPU = TrainConfig(device='cpu')
+CPU = TrainConfig(device='cpu', precision='float32')
 SIZE = (12, 20, 3)
 LENGTHS = (1, 69, 70, 71, 1400, 5000, 3, 140, 1401, 20)
 TEXTS = [f'the {a} {b} sees the {c} and {d}.' for a in ('small', 'large', 'old') for b in ('cat', 'dog', 'hen') for c in ('house', 'tree') for d in ('sleeps', 'runs', 'eats')]
@@ -158,7 +158,7 @@ def test_attention_keeps_no_states():
 
 def test_attention_under_bfloat16():
     docs,model = some_docs((1, 69, 71, 300)),classifier(std=.5)
-    p = [predict_logits(model, docs, bs, bf16=True).softmax(1) for bs in (1, 4)]
+    p = [predict_logits(model, docs, bs, precision='bf16').softmax(1) for bs in (1, 4)]
     assert (p[0]-p[1]).abs().max() < 2e-3 and (p[0]-predict_logits(model, docs).softmax(1)).abs().max() < 1e-2
 
 @pytest.mark.parametrize('recipe', ['freez', 'last'])
