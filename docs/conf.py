@@ -50,7 +50,7 @@ for page, c in pages.items():
         homes |= {n: f'../{page}.html#cell-' + at.split('#')[1] for o in ast.parse(code).body if hasattr(o, 'name') for n in L(patch_name(o))}
 names = {k.removeprefix(m + '.'): k for m, ks in index['syms'].items() for k in ks if not re.search(r'\._', k)}
 terms = set(re.findall(r'^`(\w+)`$', (docs/'glossary.md').read_text(encoding='utf-8'), re.M))
-def linkcode_resolve(domain, info): return homes.get(info.get('fullname'))
+def linkcode_resolve(domain, info): return homes.get(info['fullname']) or homes.get(info['fullname'].split('.')[0])
 def text(path):
     "A Markdown file of the repository; what it links to and the site does not show becomes a download."
     def link(m): return m[0] if (docs/m[1]).exists() or not (root/m[1]).is_file() else f'](../{m[1]})'
@@ -86,9 +86,9 @@ def link_names(app, tree):
     page, seen = app.env.docname, {'glossary': terms}.get(app.env.docname, set()).copy()
     for n in [n for n in tree.findall(nodes.literal) if isinstance(n.parent, (nodes.paragraph, nodes.entry, nodes.strong, nodes.emphasis))]:
         s = n.astext().removesuffix('()').removeprefix('ulmfit_nb.')
-        to = ('py', 'obj', names[s]) if s in names else ('std', 'term', s) if s in terms - seen else None
-        seen.add(s)
-        if to: n.replace_self(pending_xref('', n.deepcopy(), refexplicit=True, refdoc=page, **dict(zip(('refdomain', 'reftype', 'reftarget'), to))))
+        word = page[:3] not in ('nbs', 'api') and s.isalpha() and s.islower()   # on other pages a plain word is a command or a field
+        to = ('py', 'mod', m) if page == 'index' and (m := f'ulmfit_nb.{s}') in index['syms'] else ('py', 'obj', names[s]) if s in names and not word else ('std', 'term', s) if s in terms - seen else None
+        if not seen.add(s) and to: n.replace_self(pending_xref('', n.deepcopy(), refexplicit=True, refdoc=page, **dict(zip(('refdomain', 'reftype', 'reftarget'), to))))
 def link_code(app, page, template, context, tree):
     "Names of the package that a page's code imports or exports become links where it uses them."
     words = used.get(page) or re.findall(r'\w+', ' '.join(re.findall(r'<span class="nn">ulmfit_nb.*', context.get('body', ''))))
