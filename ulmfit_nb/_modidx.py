@@ -661,6 +661,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'ulmfit_nb.ulmfit.ULMFiT._directions': ('ulmfit.html#ulmfit._directions', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.ULMFiT._int8': ('ulmfit.html#ulmfit._int8', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.ULMFiT._say': ('ulmfit.html#ulmfit._say', 'ulmfit_nb/ulmfit.py'),
+                                  'ulmfit_nb.ulmfit.ULMFiT._setting': ('ulmfit.html#ulmfit._setting', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.ULMFiT._stage2': ('ulmfit.html#ulmfit._stage2', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.ULMFiT._stage3': ('ulmfit.html#ulmfit._stage3', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.ULMFiT._start': ('ulmfit.html#ulmfit._start', 'ulmfit_nb/ulmfit.py'),
@@ -673,4 +674,5 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'ulmfit_nb.ulmfit.ULMFiT.save': ('ulmfit.html#ulmfit.save', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.check_labels': ('ulmfit.html#check_labels', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.check_texts': ('ulmfit.html#check_texts', 'ulmfit_nb/ulmfit.py'),
+                                  'ulmfit_nb.ulmfit.default_settings': ('ulmfit.html#default_settings', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.model_card': ('ulmfit.html#model_card', 'ulmfit_nb/ulmfit.py')}}}

@@ -109,8 +109,8 @@ def start_run(
     opt('--out', required=True, help='directory of the model'), opt('--size', default='tiny', help='of a model without backbone'), KIND, DIRECTION,
     opt('--vocab-size', type=int, default=60000, help='of a tokenizer that is trained here'),
     opt('--lm-epochs', type=float, help='passes of the language model; by the size of the texts if left out'), opt('--lm-lr', type=float, default=4e-3, help='its largest rate'),
-    opt('--epochs', type=int, help='passes of the classifier; by the number of labels if left out'), opt('--lr', type=float, default=.01, help='its largest rate'),
-    opt('--bs', type=int, default=32, help='texts in a batch'), opt('--recipe', default='freez', help='unfreezing: freez, full, last, chain-thaw, from-scratch'), *TRAINING)
+    opt('--epochs', type=int, help='passes of the classifier; by the number of labels if left out'), opt('--lr', type=float, help='its largest rate; by the size of the backbone if left out'),
+    opt('--bs', type=int, default=32, help='texts in a batch'), opt('--recipe', help='unfreezing: freez, full, last, chain-thaw, from-scratch; by the size of the backbone if left out'), *TRAINING)
 def cmd_train(a):
     "Fine-tune language model and classifier on a table of texts and labels."
     texts,labels = read_labelled(a.data, a.text, a.label)
@@ -346,7 +346,7 @@ def cmd_data(a):
 DEMO_TEXTS = ['Draw a line through the points and put a legend in the upper right corner.',
     'Return the shortest path between two nodes, or an empty list if they are not connected.',
     'Compute the gradient of the loss with respect to the weights of every layer.']
-DEMO = dict(lm_bs=16, lm_drop_mult=.1, drop_mult=.1, epochs=10) # chosen on the task's validation texts: a small model that has read little wants little dropout
+DEMO = dict(lm_epochs=1, epochs=10)
 
 # %% ../nbs/14_cli.ipynb #553728ea
 def demo_models(task, a, out:Path, say) -> dict: # name → fitted classifier
@@ -356,11 +356,11 @@ def demo_models(task, a, out:Path, say) -> dict: # name → fitted classifier
     from ulmfit_nb.ulmfit import ULMFiT
     say(f"Stage 1 is done: the backbone {a.backbone} has read general English. Stages 2 and 3: it reads the packages' unlabelled docstrings, then a classifier learns from the labelled ones")
     more = random.Random(a.seed).sample(task.unlabelled, min(a.unlabelled, len(task.unlabelled)))
-    ulmfit = ULMFiT(a.backbone, lm_epochs=1, random_state=a.seed, **DEMO).fit(task.texts, task.labels, more)
+    ulmfit = ULMFiT(a.backbone, random_state=a.seed, **DEMO).fit(task.texts, task.labels, more)
     ulmfit.save(out/'model', columns=dict(text='text', label='label'), n_labelled=len(task.texts), n_unlabelled=len(more), seed=a.seed)
     say('For comparison: the same network from random weights, and TF-IDF with logistic regression')
     b = load_backbone(a.backbone)[0].backbone
-    scratch = ULMFiT(None, size=b.size, skip=b.skip, lm_epochs=0, random_state=a.seed, progress=False, **DEMO).fit(task.texts, task.labels)
+    scratch = ULMFiT(None, size=b.size, skip=b.skip, random_state=a.seed, progress=False, **DEMO | dict(lm_epochs=0, drop_mult=.1)).fit(task.texts, task.labels)
     return {'LSTM from scratch': scratch, 'TF-IDF + logistic regression': baseline(task.texts, task.labels), 'ULMFiT': ulmfit}
 
 # %% ../nbs/14_cli.ipynb #232527af
