@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['POOLS', 'PRECISIONS', 'RECIPES', 'split_even', 'sortish_batches', 'sorted_batches', 'pad_docs', 'ClasBatches',
            'ConcatPool', 'pool_class', 'BatchNorm', 'ClasOutput', 'TextClassifier', 'chunk_ends', 'Int8LSTM',
-           'int8_model', 'predict_logits', 'clas_metrics', 'recipe_phases', 'finetune_classifier']
+           'int8_model', 'predict_logits', 'clas_metrics', 'Predictor', 'recipe_phases', 'finetune_classifier']
 
 # %% ../nbs/08_classifier.ipynb #06d1ede0
 from copy import copy
@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
 
-from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, Dropouts, WeightDropLSTM
+from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, Dropouts, LM_DROPOUTS, WeightDropLSTM
 from .corpus import Corpus, InputError
-from .language_model import reverse_doc
+from .language_model import DIRECTIONS, load_model, load_tensors, reverse_doc
 from .training import Batch, Phase, TrainConfig, Trainer, gather_rows, world
 
 # %% ../nbs/08_classifier.ipynb #9085e340
@@ -377,6 +377,48 @@ def clas_metrics(
     logits = torch.empty(len(docs), model.head[-1].out_features)
     logits[order] = gather_rows(predict_logits(model, [docs[i] for i in range(rank, len(docs), n)], backward=backward).to(next(model.parameters()).device)).cpu()
     return dict(valid_loss=F.cross_entropy(logits, y).item(), accuracy=(logits.argmax(1) == y).float().mean().item())
+
+# %% ../nbs/08_classifier.ipynb #d51c176b
+class Predictor:
+    "What is left of training when it is over: `tokenizer_`, `models_` (direction → `TextClassifier`), `classes_`, `meta_`."
+    def _int8(self):
+        "The models with int8 weights, made again where these have changed."
+        ws = [r.weight_hh_l0 for m in self.models_.values() for r in m.backbone.rnns]
+        key = [(id(w), w._version) for w in ws]
+        if getattr(self, '_rounded', (None,))[0] != key: self._rounded = key,{d: int8_model(m) for d,m in self.models_.items()}
+        return self._rounded[1]
+
+    def probs(self,
+        texts:list, # of str
+        precision:str='float32', # one of `PRECISIONS`
+        bs:int=256, # texts at a time: changes speed, not results
+    ) -> np.ndarray: # float32 (n, n_classes), columns as in `classes_`
+        "Probability of each class for each text, the mean over directions. Raises `InputError`."
+        if precision not in PRECISIONS: raise InputError(f'unknown precision {precision!r}: choose one of {", ".join(PRECISIONS)}')
+        docs = list(self.tokenizer_.encode_iter(texts))
+        if not docs: return np.zeros((0, len(self.classes_)), np.float32)
+        models = self._int8() if precision == 'int8' else self.models_
+        return torch.stack([predict_logits(m, docs, bs, d=='backward', precision).softmax(1) for d,m in models.items()]).mean(0).numpy()
+
+# %% ../nbs/08_classifier.ipynb #333b31b9
+@patch
+def read(self:Predictor,
+    path, # a directory that `ULMFiT.save` wrote
+    device:str|None=None, # cpu or cuda; `None` is the best there is
+) -> dict: # its config.json
+    "Take everything from a model directory. Nothing in it is executed. Raises `InputError`."
+    config,self.tokenizer_,tensors = load_model(path, 'classifier')
+    try:
+        c,s,n_hidden,directions = (config[k] for k in ('model', 'settings', 'n_hidden', 'directions'))
+        self.classes_,self.models_,self.meta_ = np.array(config['labels']),{},config['meta']
+        shape = c['vocab_size'],(c['emb_sz'], c['n_hid'], c['n_layers']),LM_DROPOUTS,c['pad_id'],bool(c.get('skip')) # models of before had no skip and no pool
+        head = len(self.classes_),CLAS_DROPOUTS*s['drop_mult'],s['bptt'],s['max_len'],n_hidden,s.get('pool', 'concat')
+    except (KeyError, TypeError) as e: raise InputError(f'{path}/config.json lacks {e}: save or copy the model again') from e
+    for d in directions:
+        m = TextClassifier(AWDLSTM(*shape), *head) # on torch's meta device no random weights would be drawn, but its first use imports for over a second
+        load_tensors(m, tensors, DIRECTIONS[d], path)
+        self.models_[d] = m.to(device or ('cuda' if torch.cuda.is_available() else 'cpu')).eval()
+    return config
 
 # %% ../nbs/08_classifier.ipynb #35296e34
 RECIPES = ('freez', 'full', 'last', 'chain-thaw', 'from-scratch')

@@ -141,8 +141,9 @@ def read_stdin():
     opt('--precision', default='float32', choices=['float32', 'bf16', 'int8'], help='of prediction; int8 is for a few texts on a CPU'), DEVICE)
 def cmd_predict(a):
     "Write the input's columns, and prediction and confidence, as CSV to standard output."
-    from ulmfit_nb.ulmfit import ULMFiT
-    clf,writer = ULMFiT.load(a.model, a.device),None
+    from ulmfit_nb.classifier import Predictor
+    clf,writer = Predictor(),None
+    clf.read(a.model, a.device)
     trained = clf.meta_.get('columns', {}).get('text', 'text')
     rows = read_stdin() if a.file in (None, '-') else read_rows(a.file)
     for part in iter(lambda: list(islice(rows, 1000)), []):
@@ -151,7 +152,7 @@ def cmd_predict(a):
             if col is None: raise InputError(f'{a.file} has no column {a.text or trained!r}: name one of {", ".join(map(str, part[0]))} with --text')
             writer = csv.writer(sys.stdout, lineterminator='\n')
             writer.writerow([*part[0], 'prediction', 'confidence'])
-        probs = clf.predict_proba(['' if r[col] is None else str(r[col]) for r in part], precision=a.precision)
+        probs = clf.probs(['' if r[col] is None else str(r[col]) for r in part], precision=a.precision)
         for r,p in zip(part, probs): writer.writerow([*r.values(), clf.classes_[p.argmax()], f'{p.max():.4f}'])
     if writer is None: raise InputError(f'{a.file or "standard input"} holds no rows: there is nothing to predict')
 

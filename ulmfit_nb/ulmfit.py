@@ -17,10 +17,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, LanguageModel, Size
-from .classifier import PRECISIONS, TextClassifier, finetune_classifier, int8_model, pool_class, predict_logits, recipe_phases
+from .classifier import Predictor, TextClassifier, finetune_classifier, pool_class, recipe_phases
 from .corpus import Corpus, InputError
 from .fine_tuning import finetune_lm, transfer_vocab
-from .language_model import DIRECTIONS, load_backbone, load_model, load_tensors, pretrain, save_model
+from .language_model import DIRECTIONS, load_backbone, pretrain, save_model
 from .tokenization import Tokenizer
 from .training import TrainConfig, connect, joint_sum, world
 
@@ -69,7 +69,7 @@ def default_settings(
     return PAPER if Size.of(size).n_hid >= 1000 else SMALL
 
 # %% ../nbs/09_ulmfit.ipynb #e017369a
-class ULMFiT(ClassifierMixin, BaseEstimator):
+class ULMFiT(ClassifierMixin, BaseEstimator, Predictor):
     "Text classifier by universal language model fine-tuning (Howard & Ruder 2018), as a scikit-learn estimator."
     def __init__(self,
         backbone='en-small', # name of a backbone that travels in the package, or directory of one; `None` trains a language model on the given texts alone
@@ -226,14 +226,6 @@ def _stage3(self:ULMFiT, lm, docs, ys, n_classes, direction, seed, path, resume)
 
 # %% ../nbs/09_ulmfit.ipynb #21e38957
 @patch
-def _int8(self:ULMFiT):
-    "The models with int8 weights, made again where these have changed."
-    ws = [r.weight_hh_l0 for m in self.models_.values() for r in m.backbone.rnns]
-    key = [(id(w), w._version) for w in ws]
-    if getattr(self, '_rounded', (None,))[0] != key: self._rounded = key,{d: int8_model(m) for d,m in self.models_.items()}
-    return self._rounded[1]
-
-@patch
 def predict_proba(self:ULMFiT,
     X, # texts
     precision:str='float32', # or bf16: quicker where the hardware has it; int8: quicker for a few texts on a CPU; both within about 1e-2
@@ -241,11 +233,7 @@ def predict_proba(self:ULMFiT,
 ) -> np.ndarray: # float32 (n, n_classes), columns as in `classes_`
     "Probability of each class for each text; it depends on the text alone."
     check_is_fitted(self, 'models_')
-    if precision not in PRECISIONS: raise InputError(f'unknown precision {precision!r}: choose one of {", ".join(PRECISIONS)}')
-    docs = list(self.tokenizer_.encode_iter(check_texts(X)))
-    if not docs: return np.zeros((0, len(self.classes_)), np.float32)
-    models = self._int8() if precision == 'int8' else self.models_
-    return torch.stack([predict_logits(m, docs, bs, d=='backward', precision).softmax(1) for d,m in models.items()]).mean(0).numpy()
+    return self.probs(check_texts(X), precision, bs)
 
 # %% ../nbs/09_ulmfit.ipynb #3f4acf5e
 @patch
@@ -299,17 +287,9 @@ def load(cls:ULMFiT,
     device:str|None=None, # cpu or cuda
 ):
     "Read a model directory. Nothing in it is executed."
-    config,tok,tensors = load_model(path, 'classifier')
-    try:
-        c,s = config['model'],config['settings']
-        self = cls(**s, device=device)
-        self.settings_ = dict(drop_mult=s['drop_mult'])
-        self.classes_,self.tokenizer_,self.models_,self.history_,self.meta_ = np.array(config['labels']),tok,{},{},config['meta']
-        directions,n_hidden = config['directions'],config['n_hidden']
-        size,pool,skip = (c['emb_sz'], c['n_hid'], c['n_layers']),s.get('pool', 'concat'),bool(c.get('skip')) # models of before had neither
-    except (KeyError, TypeError) as e: raise InputError(f'{path}/config.json lacks {e}: save or copy the model again') from e
-    for d in directions:
-        with torch.device('meta'): m = TextClassifier(AWDLSTM(c['vocab_size'], size, LM_DROPOUTS, c['pad_id'], skip), len(self.classes_), CLAS_DROPOUTS*s['drop_mult'], s['bptt'], s['max_len'], n_hidden, pool)
-        load_tensors(m.to_empty(device='cpu'), tensors, DIRECTIONS[d], path) # no random weights are drawn to be replaced
-        self.models_[d] = m.to(device or ('cuda' if torch.cuda.is_available() else 'cpu')).eval()
+    found = Predictor()
+    settings = found.read(path, device)['settings']
+    try: self = cls(**settings, device=device)
+    except TypeError as e: raise InputError(f'{path}/config.json has a setting that this version does not know ({e}): upgrade the package') from e
+    self.__dict__.update(vars(found), history_={}, settings_=dict(drop_mult=settings['drop_mult']))
     return self
