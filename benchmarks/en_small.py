@@ -12,7 +12,7 @@ from ulmfit_nb.results import commit, hardware
 
 ABOUT = """
 **What it read.** Long English Wikipedia articles of 2015, those of WikiText's validation and test sets left out: {tokens:,} tokens a direction, in {passes}.
-**What it costs.** {minutes} minutes a direction, both side by side; {hardware}; torch {torch}, commit {commit}. Build it again: `benchmarks/en_small.sh`.
+**What it cost.** {minutes} minutes a direction{both}; {hardware}; torch {torch}, commit {commit}. Build it again: `benchmarks/en_small.sh`.
 **What it is for.** A start for classifiers of English texts (`ULMFiT(backbone="en-small")`): stage 2 gives it your words. It writes no sensible text, knows nothing after 2015, and has the prejudices of what it read.
 **Licence.** Wikipedia's text is under CC BY-SA; so are these weights. Attribution: the authors of the English Wikipedia.
 
@@ -31,11 +31,11 @@ def wikitext2(folder):
 if __name__ == '__main__':
     runs, to = Path(sys.argv[1]), Path(sys.argv[2])
     models, history, metas = {}, [], {}
-    for d in ('forward', 'backward'):
+    for d in [d for d in ('forward', 'backward') if (runs/d/'config.json').exists()]:
         models[d], tok = load_backbone(runs/d, d)
         metas[d] = load_model(runs/d, 'language model')[0]['meta']
         with open(runs/d/'history.csv', encoding='utf-8') as f: history += list(csv.DictReader(f))
-    m = metas['forward']
+    m = next(iter(metas.values()))
     facts = dict(tokens=m['tokens'], files=m['files'], epochs=m['epochs'], seed=m['seed'], minutes=round(max(v['seconds'] for v in metas.values())/60),
         hardware=hardware(), torch=__import__('torch').__version__, commit=commit(), **({'init': m['init']} if 'init' in m else {}))
     save_backbone(to, models, tok, history, bits=8, **facts)
@@ -47,7 +47,7 @@ if __name__ == '__main__':
             rows.append(f'| {name} | {d} | {s["n"]} | {s["words"]:,} | {s["unknown"]:.1%} | {s["valid_loss"]:.3f} | {s["perplexity"]:.1f} | {s["word_perplexity"]:.1f} | {s["bits_per_byte"]:.3f} |')
             facts[f'{name} {d}'] = {k: round(v, 4) if isinstance(v, float) else v for k, v in s.items()}
     passes = f'{m["epochs"]:g} pass{"es" if m["epochs"] != 1 else ""} over {", ".join(m["files"])}' + (f', going on from {m["init"]}' if 'init' in m else '')
-    save_backbone(to, models, tok, history, 8, ABOUT.format(**facts | dict(passes=passes), scores='\n'.join(rows)), **{k: v for k, v in facts.items() if not isinstance(v, dict)})
+    save_backbone(to, models, tok, history, 8, ABOUT.format(**facts | dict(passes=passes, both=', both side by side' if len(models) > 1 else '; the other direction is still to be trained'), scores='\n'.join(rows)), **{k: v for k, v in facts.items() if not isinstance(v, dict)})
     Path('results/backbones').mkdir(parents=True, exist_ok=True)
-    Path(f'results/backbones/{to.name}.json').write_text(json.dumps(facts | dict(model=models['forward'].config), indent=1)+'\n')
+    Path(f'results/backbones/{to.name}.json').write_text(json.dumps(facts | dict(model=next(iter(models.values())).config, directions=list(models)), indent=1)+'\n')
     print((to/'README.md').read_text(encoding='utf-8'))

@@ -6,12 +6,12 @@
 # INIT names a backbone to go on from, such as the one that is in the package now; SHARDS the parts of enwiki that are read.
 set -euo pipefail
 OUT=${OUT:-runs/en-small} TO=${TO:-ulmfit_nb/backbones/en-small} SHARDS=${SHARDS:-0 1 2 3} TOKENS=${TOKENS:-1000000000} EPOCHS=${EPOCHS:-1} MINUTES=${MINUTES:-} INIT=${INIT:-}
-SIZE=${SIZE:-192,384,2} BS=${BS:-32} LR=${LR:-0.008} LAUNCH=${LAUNCH:-ulmfit} SEED=${SEED:-0}
+SIZE=${SIZE:-192,384,2} BS=${BS:-16} LR=${LR:-0.006} LAUNCH=${LAUNCH:-ulmfit} SEED=${SEED:-0} DIRECTIONS=${DIRECTIONS:-forward backward}
 export OMP_NUM_THREADS=${THREADS:-1}
 files=(); for s in $SHARDS; do files+=("$ULMFIT_DATA/enwiki/train-$s.jsonl.xz"); done
 mkdir -p "$OUT"
 pids=()
-for d in forward backward; do
+for d in $DIRECTIONS; do
     if [ -f "$OUT/$d/config.json" ]; then continue; fi
     more=(); if [ -d "$OUT/$d/run" ]; then more+=(--resume); fi
     if [ -n "$MINUTES" ]; then more+=(--minutes "$MINUTES"); fi
@@ -21,5 +21,6 @@ for d in forward backward; do
     pids+=($!)
 done
 for p in "${pids[@]}"; do wait "$p" || { tail -2 "$OUT"/*.log; exit 1; }; done
-if [ ! -f "$OUT/forward/config.json" ] || [ ! -f "$OUT/backward/config.json" ]; then echo 'time is up: call again'; exit 0; fi
+for d in $DIRECTIONS; do if [ ! -f "$OUT/$d/config.json" ]; then STOPPED=1; fi; done
+if [ -n "${STOPPED:-}" ]; then echo 'time is up: call again'; exit 0; fi
 python benchmarks/en_small.py "$OUT" "$TO"
