@@ -258,7 +258,7 @@ def save(self:ULMFiT,
     m = next(iter(self.models_.values()))
     tensors = {DIRECTIONS[d]+k: v for d,m in self.models_.items() for k,v in m.state_dict().items()}
     config = dict(kind='classifier', directions=list(self.models_), model=m.backbone.config, n_hidden=m.head[2].out_features, labels=self.classes_.tolist(),
-        rules=self.tokenizer_.config, settings={k: getattr(self, k) for k in SETTINGS} | dict(drop_mult=self.settings_['drop_mult']), meta=meta)
+        rules=self.tokenizer_.config, settings={k: getattr(self, k) for k in SETTINGS} | dict(drop_mult=getattr(self, 'settings_', PAPER)['drop_mult']), meta=meta)
     rows = [dict(stage=k, **r) for k,h in self.history_.items() for r in h]
     save_model(path, tensors, self.tokenizer_, config, rows, model_card(config, rows))
 
