@@ -80,7 +80,7 @@ def read_results(
 # %% ../nbs/13_results.ipynb #62b0e80f
 def summary(
     rows:list[dict], # of `read_results`
-    by=('experiment', 'dataset', 'variant', 'labels', 'unlabelled'), # what makes rows comparable
+    by=('experiment', 'dataset', 'variant', 'labels', 'unlabelled', 'backbone'), # what makes rows comparable
 ) -> list[dict]: # a row a group: n runs, mean and sample deviation of the accuracy, mean of the baseline
     "Rows that differ only in their seed, put together."
     groups = {}
