@@ -223,14 +223,14 @@ def test_loss_fused_and_plain(n, ignored, dtype):
 def test_loss_in_several_chunks():
     "More positions and words than one chunk of scores holds: the same loss and gradients as in one piece."
     torch.manual_seed(0)
-    args = [torch.randn(s, requires_grad=True) for s in ((2, 90, 4), (70000, 4), (70000,))]
+    args = [(.2*torch.randn(s)).requires_grad_() for s in ((2, 90, 4), (70000, 4), (70000,))] # small: sums of 70,000 float32 terms round
     t = torch.randint(70000, (2, 90)); t[0, :5] = -100
     x, w, b = (a.detach().double().requires_grad_() for a in args)
     exact = F.cross_entropy((x@w.t()+b).flatten(0, 1), t.flatten())
     for loss in (lm_loss(*args, t, fused=f) for f in (True, False)):
         close(loss.double(), exact, rtol=1e-5)
         for p, q in zip(torch.autograd.grad(loss, args), torch.autograd.grad(exact, (x, w, b), retain_graph=True)):
-            close(p.double(), q, atol=1e-5, rtol=0.) # sums of 70,000 float32 terms; the largest gradient is 0.03
+            close(p.double(), q)
 
 # ---- adaptive softmax -------------------------------------------------------------------------------------------
 

@@ -366,7 +366,7 @@ def demo_models(task, a, out:Path, say) -> dict: # name → fitted classifier
 
 # %% ../nbs/14_cli.ipynb #232527af
 @command(opt('--out', default='ulmfit-demo', help='directory'), opt('--labels', type=int, default=50, help='labelled texts a class'), opt('--seed', type=int, default=0, help='of everything'),
-    opt('--backbone', default='en-small', help='name or directory of a pretrained backbone'), opt('--unlabelled', type=int, default=6000, help='texts that stage 2 reads beside the labelled ones'))
+    opt('--backbone', default='en-small', help='name or directory of a pretrained backbone'), opt('--unlabelled', type=int, default=9000, help='texts that stage 2 reads beside the labelled ones'))
 def cmd_demo(a):
     "All three stages on the documentation of installed packages: no download, no data of your own."
     from ulmfit_nb.docs_corpus import docs_task
