@@ -1,13 +1,32 @@
-"Our side of compare.py: prepares one row, then runs a round for each line `go` on standard input."
-import json, resource, sys, time
+"Our side of compare.py: prepares one row, then runs a round for each line `go` on standard input. A round may say more than its seconds."
+import json, resource, subprocess, sys, time
+from pathlib import Path
 
 
 def say(**kw): print('@@' + json.dumps(kw), flush=True)
+
+def recurrent(emb=400, hid=1152): return 4*hid*hid*2 + 4*emb*emb # hidden-to-hidden weights of three layers
 
 def lstm_flops(tokens, vocab=0, train=True, emb=400, hid=1152):
     "Two operations a weight and token forward, twice that backward."
     w = 4*hid*(emb+hid) + 4*hid*2*hid + 4*emb*(hid+emb) + vocab*emb
     return 2*w*tokens*(3 if train else 1)
+
+CUTOFFS = (2000, 10000)
+def softmax_rows(corpus, vocab, kind):
+    "Rows of the decoder that a token pays for, in the mean."
+    if kind != 'adaptive': return vocab
+    import numpy as np
+    ids = np.concatenate([np.asarray(corpus[i]) for i in range(min(len(corpus), 500))])
+    edges = [*CUTOFFS, vocab]
+    return CUTOFFS[0] + len(CUTOFFS) + sum((b-a)*((ids >= a) & (ids < b)).mean() for a,b in zip(edges, edges[1:]))
+
+def precision(s): return 'bf16' if s['kind'] == 'bf16' or s['kind'] == 'adaptive' and s['device'] == 'cuda' else 'float32'
+
+def sync(s):
+    if s['device'] == 'cuda':
+        import torch
+        torch.cuda.synchronize()
 
 def tokenizing(s, xs):
     from ulmfit_nb.tokenization import Tokenizer
@@ -20,64 +39,129 @@ def tokenizing(s, xs):
 
 def ids_of(xs, vocab):
     from ulmfit_nb.tokenization import Tokenizer
-    tok = Tokenizer.train(xs, vocab_size=vocab, min_count=1)
-    return tok
+    return Tokenizer.train(xs, vocab_size=vocab, min_count=1)
+
+def language_model(s, size='base', **kw):
+    from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
+    more = dict(cutoffs=CUTOFFS) if s['kind'] == 'adaptive' else {}
+    return LanguageModel(AWDLSTM(s['vocab'], size, **kw), **more) # rows beyond the text's own words are there to be paid for
 
 def train(s, xs):
-    import torch
-    from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
     from ulmfit_nb.corpus import Corpus
     from ulmfit_nb.language_model import LMBatches
     from ulmfit_nb.training import Phase, TrainConfig, Trainer
     tok = ids_of(xs, s['vocab'])
     corpus = Corpus.from_docs(tok.encode_iter(xs, n_workers=1), tok.vocab_size)
-    model = LanguageModel(AWDLSTM(s['vocab'], 'base')) # rows beyond the text's own words are there to be paid for
     corpus.vocab_size = s['vocab']
-    t = Trainer(model, LMBatches(corpus, s['bs'], 72, variable=False), [Phase(50)], TrainConfig(device=s['device'], precision='bf16' if s['kind'] == 'bf16' or s['device'] == 'cuda' else 'float32', clip=.3), progress=False)
+    t = Trainer(language_model(s), LMBatches(corpus, s['bs'], 72, variable=False), [Phase(50)], TrainConfig(device=s['device'], precision=precision(s), clip=.3), progress=False)
     def go():
         t.fit(steps=t.step+s['steps'])
-        if s['device'] == 'cuda': torch.cuda.synchronize()
-    n = s['bs']*72*s['steps']
-    return go, dict(work=n, flops=lstm_flops(n, s['vocab']), what='400/1152/3, all dropouts, AR/TAR, clipping, Adam')
+        sync(s)
+    n, rows = s['bs']*72*s['steps'], softmax_rows(corpus, s['vocab'], s['kind'])
+    return go, dict(work=n, flops=lstm_flops(n, rows), softmax_rows=rows, bf16=t.bf16, what='400/1152/3, all dropouts, AR/TAR, clipping, Adam')
+
+def loss(s, xs):
+    "200 steps for each kind from the same weights and batches: loss on held-out text."
+    import torch
+    from ulmfit_nb.awd_lstm import LM_DROPOUTS
+    from ulmfit_nb.corpus import Corpus
+    from ulmfit_nb.language_model import LMBatches, lm_metrics
+    from ulmfit_nb.training import Phase, TrainConfig, Trainer
+    tok = ids_of(xs, s['vocab'])
+    s, gpu = s | dict(vocab=tok.vocab_size), s['device'] == 'cuda'
+    docs = list(tok.encode_iter(xs, n_workers=1))
+    cut = len(docs)//10
+    train, valid = (Corpus.from_docs(d, tok.vocab_size) for d in (docs[cut:], docs[:cut]))
+    size, bs, steps = ('base' if gpu else (64, 128, 2)), 32, 200
+    src = LMBatches(train, bs, 72, variable=False)
+    def one(kind):
+        torch.manual_seed(0)
+        model = language_model(s | dict(kind=kind), size, drops=LM_DROPOUTS*.1)
+        t = Trainer(model, src, [Phase(steps/src.n_batches(0), 8e-3, div=1.)], TrainConfig(device=s['device'], precision=precision(s | dict(kind=kind)), seed=0), progress=False)
+        t.fit(steps=steps)
+        return lm_metrics(t.model, LMBatches(valid, bs, 72, variable=False, shuffle=False))['valid_loss']
+    return lambda: dict(losses={k: one(k) for k in ['float32', *(k for k in s['kinds'] if k != 'float32')]}), dict(size=size, bs=bs, bptt=72, steps=steps, vocab=tok.vocab_size, work=1)
 
 def classifier(s, xs):
-    import numpy as np, torch
+    import numpy as np
     from ulmfit_nb.awd_lstm import AWDLSTM
     from ulmfit_nb.classifier import ClasBatches, TextClassifier
     from ulmfit_nb.training import Phase, TrainConfig, Trainer
     tok = ids_of(xs, s['vocab'])
     docs = list(tok.encode_iter(xs[:s['n']], n_workers=1))
     model = TextClassifier(AWDLSTM(s['vocab'], 'base'), 2)
-    t = Trainer(model, ClasBatches(docs, np.arange(len(docs))%2, s['bs']), [Phase(50, 1e-3)], TrainConfig(device=s['device'], precision='bf16' if s['kind'] == 'bf16' or s['device'] == 'cuda' else 'float32', clip=25.), progress=False, unit='texts')
+    t = Trainer(model, ClasBatches(docs, np.arange(len(docs))%2, s['bs']), [Phase(50, 1e-3)], TrainConfig(device=s['device'], precision=precision(s), clip=25.), progress=False, unit='texts')
     steps = t.source.n_batches(0)
     def go():
         t.fit(steps=t.step+steps)
-        if s['device'] == 'cuda': torch.cuda.synchronize()
-    return go, dict(work=len(docs), flops=lstm_flops(sum(min(len(d), 1400) for d in docs)), tokens=sum(map(len, docs)))
+        sync(s)
+    return go, dict(work=len(docs), flops=lstm_flops(sum(min(len(d), 1400) for d in docs)), tokens=sum(map(len, docs)), bf16=t.bf16)
 
 def predict(s, xs, one=False):
-    import torch
     from ulmfit_nb.awd_lstm import AWDLSTM
-    from ulmfit_nb.classifier import TextClassifier, predict_logits
+    from ulmfit_nb.classifier import TextClassifier, int8_model, predict_logits
     tok = ids_of(xs, s['vocab'])
-    model, part = TextClassifier(AWDLSTM(s['vocab'], 'base'), 2).to(s['device']), xs[:s['n']]
-    bf16 = s['kind'] == 'bf16'
-    if one: go = lambda: [predict_logits(model, list(tok.encode_iter([x], n_workers=1)), bf16=bf16) for x in part]
-    else: go = lambda: predict_logits(model, list(tok.encode_iter(part)), bf16=bf16)
+    model, part, kind = TextClassifier(AWDLSTM(s['vocab'], 'base'), 2).to(s['device']), xs[:s['n']], s['kind']
+    if kind == 'int8': model = int8_model(model)
+    def run(texts, **kw): return predict_logits(model, list(tok.encode_iter(texts, **kw)), precision=kind).softmax(1)
     n = sum(map(len, tok.encode_iter(part, n_workers=1)))
-    return go, dict(work=len(part), tokens=n, flops=lstm_flops(n, train=False))
+    if not one: return lambda: run(part), dict(work=len(part), tokens=n, flops=lstm_flops(n, train=False))
+    wide = lstm_flops(n, train=False) - 2*recurrent()*n # the products with the inputs run over a whole text at once
+    return lambda: [run([x], n_workers=1) for x in part], dict(work=len(part), tokens=n, flops=wide, bytes=n*recurrent()*dict(float32=4, bf16=2, int8=1)[kind])
+
+def cold(s, xs):
+    "A whole `ulmfit predict` on one line, and `import torch` beside it."
+    import numpy as np
+    from ulmfit_nb.awd_lstm import AWDLSTM
+    from ulmfit_nb.classifier import TextClassifier
+    from ulmfit_nb.ulmfit import ULMFiT
+    folder, tok, clf = Path(s['work'])/'cold-ours', ids_of(xs, s['vocab']), ULMFiT()
+    clf.tokenizer_, clf.classes_, clf.history_ = tok, np.array(['neg', 'pos']), {}
+    clf.models_ = dict(forward=TextClassifier(AWDLSTM(tok.vocab_size, 'base'), 2).eval())
+    clf.save(folder)
+    line = ' '.join(xs[0].split()[:30])
+    def timed(*args, **kw):
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, *args], check=True, capture_output=True, text=True, **kw)
+        return time.perf_counter()-begun
+    def go():
+        secs = timed('-m', 'ulmfit_nb', 'predict', str(folder), '--device', s['device'], input=line+'\n')
+        return dict(seconds=secs, torch_seconds=timed('-c', 'import torch'))
+    return go, dict(work=1, what='ulmfit predict, one line of 30 words, 400/1152/3')
+
+def baseline(s, xs):
+    "TF-IDF and logistic regression: reported, not compared."
+    import numpy as np
+    from ulmfit_nb.corpus import data_dir, read_rows
+    from ulmfit_nb.results import baseline as fitted
+    if data_dir() and (data_dir()/'imdb'/'train.jsonl.xz').exists():
+        rows = list(read_rows(data_dir()/'imdb'/'train.jsonl.xz'))
+        rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))[:2*s['n']]]
+        texts, labels = [r['text'] for r in rows], [r['label'] for r in rows]
+    else:
+        from ulmfit_nb.docs_corpus import docs_task
+        task = docs_task()
+        texts, labels = [*task.texts, *task.test_texts], [*task.labels, *task.test_labels]
+    n = min(s['n'], len(texts)//2)
+    def go():
+        begun = time.perf_counter(); model = fitted(texts[:n], labels[:n]); mid = time.perf_counter()
+        model.predict_proba(texts[n:2*n]); end = time.perf_counter()
+        return dict(seconds=end-begun, fit_per_s=n/(mid-begun), predict_per_s=n/(end-mid))
+    return go, dict(work=n, what='fit on n documents and predict n others')
+
+MAKE = dict(tokenizing=tokenizing, classifier=classifier, predict=predict, cold=cold, baseline=baseline, loss=loss,
+    **{'train-30k': train, 'train-60k': train, 'one-text': lambda s, xs: predict(s, xs, True)})
 
 if __name__ == '__main__':
     s = json.loads(sys.argv[1])
-    xs = json.load(open(s['texts']))
-    make = dict(tokenizing=tokenizing, classifier=classifier, predict=predict).get(s['row']) or (train if s['row'].startswith('train') else lambda s, xs: predict(s, xs, True))
-    go, facts = make(s, xs)
+    go, facts = MAKE[s['row']](s, json.load(open(s['texts'])))
     say(**facts)
     for line in sys.stdin:
         if line.strip() == 'end': break
-        begun = time.perf_counter(); go(); say(seconds=time.perf_counter()-begun)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2**20
-    if s['device'] == 'cuda':
+        begun = time.perf_counter(); res = go(); took = time.perf_counter()-begun
+        say(**(dict(seconds=took) | (res if isinstance(res, dict) else {})))
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, *([resource.RUSAGE_CHILDREN] if s['row'] == 'cold' else [])))/2**20
+    if s['device'] == 'cuda' and s['row'] != 'cold':
         import torch
         peak = torch.cuda.max_memory_allocated()/2**30
     say(peak_gb=round(peak, 2))

@@ -23,5 +23,5 @@ for demo, model in demos():
     acc = demo['accuracy']
     for variant, name in (('ulmfit', 'ULMFiT'), ('scratch', 'LSTM from scratch')):
         print(record_result(a.results, experiment='docs-demo', dataset='documentation of seven packages', split='test', n=7*200, protocol='inductive', direction='forward',
-            backbone='trained in the demo' if variant == 'ulmfit' else None, variant=variant, labels=7*demo['labels'], unlabelled=demo['unlabelled'] if variant == 'ulmfit' else 0,
-            seed=demo['seed'], accuracy=acc[name], baseline_accuracy=acc['TF-IDF + logistic regression'], epochs=10, minutes=demo['seconds']/60, model=model['model'], command='ulmfit demo'))
+            backbone=demo.get('backbone', 'trained in the demo') if variant == 'ulmfit' else None, variant=variant if variant == 'ulmfit' else f'scratch {"/".join(str(model["model"][k]) for k in ("emb_sz", "n_hid", "n_layers"))}', labels=7*demo['labels'], unlabelled=demo['unlabelled'] if variant == 'ulmfit' else 0,
+            seed=demo['seed'], accuracy=acc[name], baseline_accuracy=acc['TF-IDF + logistic regression'], epochs=10, minutes=demo['seconds']/60, model=model['model'], command=f'ulmfit demo --unlabelled {demo["unlabelled"]}'))

@@ -1,10 +1,12 @@
 """Speed of this machine with this package: tokenizing, training a language model of the paper's size, classifying.
 
     python benchmarks/run.py [--rounds 5] [--device cpu] [--precision auto] [--json out.json]
+    python benchmarks/run.py --gpu [--rounds 5]      fills the GPU rows of results/compare (compare.py, beside fastai where ULMFIT_FASTAI_PYTHON names it)
 
 Text: IMDb reviews where ULMFIT_DATA names a folder that holds them, else the documentation corpus. Each row runs in a process of
 its own, so that its peak memory is its own; the median of the rounds is printed, with the smallest and the largest."""
-import argparse, json, resource, subprocess, sys, time
+import argparse, json, os, resource, subprocess, sys, time
+from pathlib import Path
 from statistics import median
 
 
@@ -62,8 +64,13 @@ def classifying(a):
     tok = Tokenizer.train(xs, vocab_size=30000, min_count=1)
     device = a.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     model, n = TextClassifier(AWDLSTM(tok.vocab_size, 'base'), 2).to(device), 200 if device == 'cpu' else 1000
-    secs = rounds(a.rounds, lambda: predict_logits(model, list(tok.encode_iter(xs[:n], n_workers=1)), bf16=a.precision == 'bf16'))
+    secs = rounds(a.rounds, lambda: predict_logits(model, list(tok.encode_iter(xs[:n], n_workers=1)), precision='bf16' if a.precision == 'bf16' else 'float32'))
     return dict(unit='texts/s', values=[n/s for s in secs], text=name, n=n, what='AWD-LSTM 400/1152/3, from text to scores')
+
+def gpu_command(rounds):
+    "What fills the GPU rows."
+    alone = [] if os.environ.get('ULMFIT_FASTAI_PYTHON') else ['--alone']
+    return [sys.executable, str(Path(__file__).with_name('compare.py')), '--gpu', '--rounds', str(rounds), *alone]
 
 ROWS = dict(tokenizing=tokenizing, training=training, classifying=classifying)
 
@@ -71,7 +78,9 @@ if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--rounds', type=int, default=5); p.add_argument('--device'); p.add_argument('--precision', default='auto')
     p.add_argument('--json', help='write the rows here too'); p.add_argument('--row', choices=ROWS, help='one row, as JSON')
+    p.add_argument('--gpu', action='store_true', help='the GPU rows of compare.py instead')
     a = p.parse_args()
+    if a.gpu: sys.exit(subprocess.run(gpu_command(a.rounds)).returncode)
     if a.row:
         row = ROWS[a.row](a)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(2**20 if sys.platform != 'darwin' else 2**30)

@@ -50,7 +50,7 @@ def refused(p, *words):
     for w in words: assert w in err, err
     assert p.stdout == b''
 
-TRAIN = '--size micro --epochs 12 --lm-epochs 2 --bs 8 --seed 1'.split()
+TRAIN = '--backbone none --size micro --epochs 12 --lm-epochs 2 --bs 8 --seed 1'.split()
 
 @pytest.fixture(scope='module')
 def model(tmp_path_factory):
@@ -203,7 +203,7 @@ def texts():
     y = [i % 2 for i in range(40)]
     return [review(rng, ('bad', 'good')[l]) for l in y], y
 
-FAST = dict(size='micro', epochs=3, lm_epochs=1, bs=8, random_state=0, progress=False, device='cpu')
+FAST = dict(backbone=None, size='micro', epochs=3, lm_epochs=1, bs=8, random_state=0, progress=False, device='cpu')
 
 def test_both_directions_save_load_predict(texts, tmp_path):
     from ulmfit_nb import ULMFiT

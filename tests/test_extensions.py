@@ -19,7 +19,7 @@ from ulmfit_nb.ulmfit import ULMFiT
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
-CPU = TrainConfig(device='cpu')
+CPU = TrainConfig(device='cpu', precision='float32')
 SIZE = (12, 20, 3)
 LENGTHS = (1, 69, 70, 71, 1400, 5000, 3, 140, 1401, 20)
 TEXTS = [f'the {a} {b} sees the {c} and {d}.' for a in ('small', 'large', 'old') for b in ('cat', 'dog', 'hen') for c in ('house', 'tree') for d in ('sleeps', 'runs', 'eats')]
@@ -158,7 +158,7 @@ def test_attention_keeps_no_states():
 
 def test_attention_under_bfloat16():
     docs,model = some_docs((1, 69, 71, 300)),classifier(std=.5)
-    p = [predict_logits(model, docs, bs, bf16=True).softmax(1) for bs in (1, 4)]
+    p = [predict_logits(model, docs, bs, precision='bf16').softmax(1) for bs in (1, 4)]
     assert (p[0]-p[1]).abs().max() < 2e-3 and (p[0]-predict_logits(model, docs).softmax(1)).abs().max() < 1e-2
 
 @pytest.mark.parametrize('recipe', ['freez', 'last'])
@@ -182,7 +182,7 @@ def test_attention_weights():
 
 def test_unknown_pooling():
     with pytest.raises(InputError, match='unknown pooling .median.: choose one of concat, attention'): pool_class('median')
-    with pytest.raises(InputError, match='unknown pooling'): ULMFiT(pool='median').check()
+    with pytest.raises(InputError, match='unknown pooling'): ULMFiT(None, pool='median').check()
 
 # ---- skip connections ---------------------------------------------------------------------------------------------
 
@@ -319,7 +319,7 @@ def test_bad_cache():
 
 @pytest.fixture(scope='module')
 def fitted():
-    return ULMFiT(size=(12, 20, 2), direction='both', pool='attention', skip=True, vocab_size=100, epochs=3, lm_epochs=1, random_state=0, device='cpu', progress=False).fit(TEXTS, LABELS)
+    return ULMFiT(None, size=(12, 20, 2), direction='both', pool='attention', skip=True, vocab_size=100, epochs=3, lm_epochs=1, random_state=0, device='cpu', progress=False).fit(TEXTS, LABELS)
 
 def test_saved_model_loads_where_nobody_imported_extensions(fitted, tmp_path):
     fitted.save(tmp_path/'model')
@@ -333,7 +333,7 @@ def test_saved_model_loads_where_nobody_imported_extensions(fitted, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path/'p.npy'), fitted.predict_proba(TEXTS[:5]), atol=1e-6)
 
 def test_saved_model_of_before_loads(tmp_path):
-    clf = ULMFiT(size=(12, 20, 2), vocab_size=100, epochs=2, lm_epochs=0, random_state=0, device='cpu', progress=False).fit(TEXTS, LABELS)
+    clf = ULMFiT(None, size=(12, 20, 2), vocab_size=100, epochs=2, lm_epochs=0, random_state=0, device='cpu', progress=False).fit(TEXTS, LABELS)
     clf.save(tmp_path)
     config = json.loads((tmp_path/'config.json').read_text())
     assert config['settings'].pop('pool') == 'concat' and config['settings'].pop('skip') is False and config['model'].pop('skip') is False

@@ -32,7 +32,7 @@ def plant(n, seed, most=25):
 def both(one_thread):
     "A classifier in two directions, whose deciding words are known"
     rows = plant(240, 0)
-    clf = ULMFiT(direction='both', size='micro', lm_epochs=0, epochs=5, random_state=0, progress=False, device='cpu')
+    clf = ULMFiT(None, direction='both', size='micro', lm_epochs=0, epochs=5, random_state=0, progress=False, device='cpu')
     return clf.fit([r[0] for r in rows], [r[1] for r in rows])
 
 def only(clf, *directions):

@@ -17,7 +17,7 @@ from ulmfit_nb.training import TrainConfig
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
-CPU = TrainConfig(device='cpu')
+CPU = TrainConfig(device='cpu', precision='float32')
 TEXTS = [f'the {a} {b} sees the {c} and {d}.' for a in ('small', 'large', 'old') for b in ('cat', 'dog', 'hen') for c in ('house', 'tree') for d in ('sleeps', 'runs', 'eats')]
 OTHER = [f'a {a} {b} near the {c}, it {d}.' for a in ('blue', 'old', 'red') for b in ('fish', 'dog', 'owl') for c in ('river', 'tree') for d in ('swims', 'runs', 'sleeps')]
 

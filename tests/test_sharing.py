@@ -433,8 +433,13 @@ def test_push_and_pull_over_http(hub, backbone, tmp_path):
 
 def test_what_is_not_pushed(hub, tmp_path, backbone):
     refuses(lambda: push_model(tmp_path, 'me/x', endpoint=hub.url, token='secret'), 'config.json')
-    refuses(lambda: ULMFiT().push_to_hub('me/x', endpoint=hub.url, token='secret'), 'nothing to save')
+    refuses(lambda: ULMFiT(None).push_to_hub('me/x', endpoint=hub.url, token='secret'), 'nothing to save')
     assert not hub.asked
     refuses(lambda: push_model(backbone, 'a b', endpoint=hub.url, token='secret'), 'a b')
     refuses(lambda: push_model(backbone, 'me/x', endpoint=hub.url, token='wrong'), 'me/x')
     assert not hub.repos
+
+def test_the_packages_own_backbone_can_be_saved(tmp_path):
+    from ulmfit_nb.language_model import find_backbone
+    ULMFiT().save_pretrained(tmp_path/'copy')
+    assert content(tmp_path/'copy') == content(find_backbone('en-small'))

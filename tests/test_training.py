@@ -1,5 +1,5 @@
 "The loop and the three stages: what must stay true whatever is changed."
-import math
+import math, warnings
 from dataclasses import replace
 
 import numpy as np
@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 from ulmfit_nb.awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, NO_DROPOUT, LanguageModel
-from ulmfit_nb.classifier import RECIPES, ClasBatches, TextClassifier, finetune_classifier, pad_docs, predict_logits, recipe_phases
+from ulmfit_nb.classifier import PRECISIONS, RECIPES, ClasBatches, TextClassifier, chunk_ends, finetune_classifier, int8_model, pad_docs, predict_logits, recipe_phases
 from ulmfit_nb.corpus import Corpus, InputError
 from ulmfit_nb.language_model import LMBatches, lm_metrics, train_lm
-from ulmfit_nb.training import NTASGD, NonFiniteLoss, Phase, TrainConfig, Trainer
+from ulmfit_nb.training import NTASGD, NonFiniteLoss, Phase, TrainConfig, Trainer, use_bf16
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
-CPU = TrainConfig(device='cpu')
+CPU = TrainConfig(device='cpu', precision='float32')
 SIZE = (12, 20, 2)
 
 def corpus(n=40, vocab=50, seed=0, longest=60):
@@ -249,3 +249,121 @@ def test_accumulation_equals_the_larger_batch():
         Trainer(model, src, [Phase(1, .1, schedule='constant')], replace(CPU, opt='sgd', accumulate=acc, clip=None, wd=0), progress=False).fit()
         return torch.cat([p.detach().ravel() for p in model.parameters()])
     torch.testing.assert_close(run(8, 4), run(32, 1), atol=1e-6, rtol=1e-5)
+
+# ---- where chunks end, and int8 -----------------------------------------------------------------------------------
+
+def random_docs(lens, seed=0):
+    rng = np.random.default_rng(seed)
+    return [np.r_[2, rng.integers(5, 50, n-1)] for n in lens]
+
+def decided(size=SIZE, skip=False, pool='concat', n_classes=3, **kw):
+    "A classifier for which every token matters."
+    torch.manual_seed(0)
+    model = TextClassifier(AWDLSTM(50, size, skip=skip), n_classes, pool=pool, **kw).eval()
+    model.backbone.encoder.weight.data.normal_()
+    return model
+
+@pytest.mark.parametrize('slack,room', [(0, 2**14), (1, 50), (128, 1), (128, 2**14), (10**9, 10**9)])
+def test_chunks_end_in_order_within_their_bounds(slack, room):
+    rng = np.random.default_rng(0)
+    for lens in ([1], [5000], [7]*40, *(np.sort(rng.integers(1, 400, n))[::-1] for n in (2, 30, 256))):
+        lens = np.asarray(lens)
+        ends = chunk_ends(lens, slack, room)
+        assert ends[-1] == lens.max() and ends[0] > 0 and all(a < b for a, b in zip(ends, ends[1:]))
+        for a, b in zip([0, *ends], ends):
+            rows = (lens > a).sum()
+            assert rows*(b-a) - (np.minimum(lens, b)-a).clip(0).sum() <= slack and (rows*(b-a) <= room or b == a+1)
+
+@pytest.mark.parametrize('pool', ['concat', 'attention'])
+def test_scores_do_not_depend_on_where_chunks_end(pool):
+    docs, model = random_docs((300, 141, 140, 71, 70, 69, 2, 1)), decided(pool=pool, max_len=90)
+    ids, lengths = pad_docs(docs)
+    with torch.inference_mode():
+        want = model(ids, lengths)
+        for ends in ([300], [1, 2, 300], [90, 210, 300], [*range(1, 301)], chunk_ends([len(d) for d in docs], 0)):
+            torch.testing.assert_close(model(ids, lengths, ends=ends), want, atol=1e-5, rtol=0)
+
+@pytest.mark.parametrize('size,skip,pool', [(SIZE, False, 'concat'), ((16, 33, 3), True, 'concat'), ((16, 16, 2), True, 'attention'), ((1, 1, 1), False, 'concat')])
+def test_int8_stays_near_and_keeps_neighbours_out(size, skip, pool):
+    docs, model = random_docs((1, 69, 70, 71, 1500, 3, 140, 20)), decided(size, skip, pool)
+    if skip:
+        for r in model.backbone.rnns: r.skip.data.uniform_(-1, 1)
+    want, rng = predict_logits(model, docs).softmax(1), np.random.default_rng(0)
+    alone = torch.cat([predict_logits(model, [d], precision='int8') for d in docs]).softmax(1)
+    assert (alone-want).abs().max() < 2e-2
+    for bs in (2, 3, 8):
+        for order in (np.arange(8), rng.permutation(8)):
+            assert (predict_logits(model, [docs[i] for i in order], bs, precision='int8').softmax(1)-alone[order]).abs().max() < 2e-3
+
+def test_an_extreme_neighbour_does_not_change_int8():
+    "A range taken from the whole batch would let it."
+    model, doc = decided(), random_docs((40,))[0]
+    model.backbone.encoder.weight.data[7] = 1000.
+    alone = predict_logits(model, [doc[doc != 7]], precision='int8')
+    beside = predict_logits(model, [doc[doc != 7], np.full(40, 7)], precision='int8')[:1]
+    assert (alone-beside).abs().max() < 2e-3
+
+@pytest.mark.parametrize('n', [12, 16, 400])
+def test_int8_products_do_not_depend_on_how_many_rows_there_are(n):
+    torch.manual_seed(0)
+    layer = int8_model(decided((8, n, 2))).backbone.rnns[0]
+    h = torch.rand(40, layer.weight.shape[1]).mul_(2).sub_(1).bfloat16()
+    h[:, n:] = 0
+    exact = h.double() @ layer.weight.double().T
+    for rows in (1, 3, 16, 17, 40):
+        got = layer.product(h[:rows].contiguous())
+        assert ((got-exact[:rows]).abs() <= exact[:rows].abs()*2**-7 + 1e-2).all()
+    assert torch.equal(layer.product(h[:16].contiguous()), torch.cat([layer.product(h[i:i+1].contiguous()) for i in range(16)]))
+
+def test_int8_leaves_the_model_as_it_was():
+    model, docs = decided(), random_docs((9, 30))
+    model.train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')                      # no deprecation reaches the user
+        made = int8_model(model)
+        predict_logits(model, docs, precision='int8')
+    assert model.training and before.keys() == model.state_dict().keys() and all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert int8_model(made) is made and made.head is model.head and made.backbone.encoder is model.backbone.encoder
+    torch.testing.assert_close(predict_logits(made, docs, precision='int8'), predict_logits(model, docs, precision='int8'))
+    for r, q in zip(model.backbone.rnns, made.backbone.rnns):
+        assert q.weight.dtype == torch.int8 and (q.weight[:, :r.n_out]*q.scale[:, None]-r.weight_hh_l0).abs().max() <= q.scale.max()*.51
+
+def test_int8_of_zeros_and_bad_precisions(monkeypatch):
+    model, docs = decided(), random_docs((5,))
+    for r in model.backbone.rnns: r.weight_hh_l0.data.zero_()
+    torch.testing.assert_close(predict_logits(model, docs, precision='int8'), predict_logits(model, docs), atol=1e-5, rtol=0)
+    for bad in ('int4', '', None, True):
+        with pytest.raises(InputError, match='unknown precision'): predict_logits(model, docs, precision=bad)
+    with pytest.raises(InputError, match='on a CPU'): int8_model(decided().to('meta'))
+    monkeypatch.delattr(torch, '_weight_int8pack_mm')
+    with pytest.raises(InputError, match='choose float32 or bf16'): predict_logits(model, docs, precision='int8')
+    assert {*PRECISIONS} == {'float32', 'bf16', 'int8'}
+
+def test_the_estimator_rounds_weights_once_and_again_when_they_change():
+    from ulmfit_nb.ulmfit import ULMFiT
+    clf = ULMFiT()
+    clf.models_ = dict(forward=decided())
+    first = clf._int8()
+    assert clf._int8() is first
+    with torch.no_grad(): clf.models_['forward'].backbone.rnns[0].weight_hh_l0.mul_(2)
+    second = clf._int8()
+    assert second is not first and clf._int8() is second
+    clf.models_ = dict(forward=decided())
+    assert clf._int8() is not second
+
+# ---- precision --------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('amx', [True, False])
+def test_auto_precision_asks_the_cpu(monkeypatch, amx):
+    cpu = torch.device('cpu')
+    monkeypatch.setattr(torch.cpu, '_is_amx_tile_supported', lambda: amx, raising=False)
+    assert use_bf16('auto', cpu) is amx and use_bf16('bf16', cpu) is True and use_bf16('float32', cpu) is False
+    assert use_bf16('auto', torch.device('meta')) is False
+
+def test_a_torch_that_cannot_tell_means_float32(monkeypatch):
+    def broken(): raise RuntimeError('no such capability')
+    monkeypatch.setattr(torch.cpu, '_is_amx_tile_supported', broken, raising=False)
+    assert use_bf16('auto', torch.device('cpu')) is False
+    monkeypatch.delattr(torch.cpu, '_is_amx_tile_supported')
+    assert use_bf16('auto', torch.device('cpu')) is False

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['LM_DROPOUTS', 'CLAS_DROPOUTS', 'NO_DROPOUT', 'SIZES', 'detach', 'drop_mask', 'compute_dtype', 'WeightDropLSTM',
-           'Dropouts', 'Masks', 'Size', 'AWDLSTM', 'lm_loss', 'LMOutput', 'LanguageModel']
+           'Dropouts', 'Masks', 'Size', 'AWDLSTM', 'lm_loss', 'adaptive_loss', 'adaptive_log_probs', 'LMOutput',
+           'LanguageModel']
 
 # %% ../nbs/03_awd_lstm.ipynb #a0c9bb54
 from dataclasses import asdict, dataclass, fields
@@ -137,11 +138,12 @@ class Size:
     n_layers:int=3   # LSTM layers
     @classmethod
     def of(cls,
-        size, # name, (emb_sz, n_hid, n_layers) or a `Size`
+        size, # name, (emb_sz, n_hid, n_layers), the same as text such as '192,384,2', or a `Size`
     ):
         "The dial for size: a name, or three numbers. Raises `InputError`."
         if isinstance(size, cls): return size
-        dims = SIZES.get(size, ()) if isinstance(size, str) else tuple(size)
+        if isinstance(size, str) and size not in SIZES: size = [int(s) if s.isdecimal() else 0 for s in size.split(',')]
+        dims = SIZES[size] if isinstance(size, str) else tuple(size)
         if len(dims) != 3 or min(dims) < 1: raise InputError(f'unknown size {size!r}: choose one of {", ".join(SIZES)}, or give (emb_sz, n_hid, n_layers)')
         return cls(*dims)
 
@@ -236,6 +238,38 @@ def lm_loss(
             return F.linear_cross_entropy(x, w, targets, linear_bias=b, reduction='sum', options=some)/n
         return F.cross_entropy(F.linear(x, w, b).float(), targets, reduction='sum')/n
 
+# %% ../nbs/03_awd_lstm.ipynb #883e46b4
+def adaptive_loss(
+    x:Tensor, # (bs, seq_len, emb_sz) states
+    weight:Tensor, # (vocab_size, emb_sz), rows by falling frequency
+    bias:Tensor, # (vocab_size,)
+    targets:Tensor, # (bs, seq_len); -100 is not counted
+    cutoffs:tuple, # first id of each cluster, rising
+    clusters:Tensor, # (n_clusters, emb_sz): their rows in the head
+    cluster_bias:Tensor, # (n_clusters,)
+) -> Tensor: # mean negative log-likelihood in nats, float32
+    "Adaptive softmax (Grave et al. 2017): the rows of a rare word's cluster are used only where it is the target."
+    x,targets = x.flatten(0, 1),targets.flatten()
+    n,head = (targets != -100).sum().clamp(min=1),targets.clone()
+    total = 0.
+    for i,(a,b) in enumerate(zip(cutoffs, (*cutoffs[1:], len(weight)))):
+        at = ((targets >= a) & (targets < b)).nonzero().squeeze(1)
+        head[at] = cutoffs[0]+i
+        if len(at): total = total + lm_loss(x[at].unsqueeze(0), weight[a:b], bias[a:b], (targets[at]-a).unsqueeze(0))*len(at)
+    w,b = torch.cat([weight[:cutoffs[0]], clusters]),torch.cat([bias[:cutoffs[0]], cluster_bias])
+    return (total + lm_loss(x.unsqueeze(0), w, b, head.unsqueeze(0))*n)/n
+
+# %% ../nbs/03_awd_lstm.ipynb #0acc42e2
+def adaptive_log_probs(
+    x:Tensor, # (..., emb_sz) states
+    weight:Tensor, bias:Tensor, cutoffs:tuple, clusters:Tensor, cluster_bias:Tensor, # see `adaptive_loss`
+) -> Tensor: # (..., vocab_size), they sum to one
+    "The logarithm of every word's probability, for those who want them all."
+    c = cutoffs[0]
+    head = F.linear(x, torch.cat([weight[:c], clusters]), torch.cat([bias[:c], cluster_bias])).log_softmax(-1)
+    parts = [head[...,c+i,None] + F.linear(x, weight[a:b], bias[a:b]).log_softmax(-1) for i,(a,b) in enumerate(zip(cutoffs, (*cutoffs[1:], len(weight))))]
+    return torch.cat([head[...,:c], *parts], -1)
+
 # %% ../nbs/03_awd_lstm.ipynb #eab75e53
 class LMOutput(NamedTuple):
     "What `LanguageModel` returns when it is given targets."
@@ -250,14 +284,27 @@ class LanguageModel(nn.Module):
         backbone:AWDLSTM, # embedding and LSTM layers
         alpha:float=2., # activation regularisation (AR), Merity et al. 2017, section 4.6
         beta:float=1., # temporal activation regularisation (TAR), the same
+        cutoffs:tuple=(), # where an adaptive softmax cuts the vocabulary; none is the full softmax
     ):
         super().__init__()
         self.backbone,self.alpha,self.beta = backbone,alpha,beta
-        self.bias = nn.Parameter(torch.zeros(backbone.vocab_size))
+        self.bias,self.cutoffs = nn.Parameter(torch.zeros(backbone.vocab_size)),tuple(cutoffs)
+        if sorted({0, *cutoffs, backbone.vocab_size}) != [0, *cutoffs, backbone.vocab_size]:
+            raise InputError(f'cutoffs must rise between 0 and the vocabulary of {backbone.vocab_size}, and they are {list(cutoffs)}')
+        for name,shape in dict(clusters=(len(cutoffs), backbone.emb_sz), cluster_bias=(len(cutoffs),)).items():
+            self.register_parameter(name, nn.Parameter(torch.zeros(shape)) if cutoffs else None)
+
+    @property
+    def config(self) -> dict:
+        "What it takes to build the same model again, apart from its weights."
+        return self.backbone.config | (dict(cutoffs=list(self.cutoffs)) if self.cutoffs else {})
+
+    @property
+    def _parts(self): return self.cutoffs,self.clusters,self.cluster_bias
 
     def layer_groups(self) -> list[list]:
         "A group an LSTM layer, then embedding and decoder, which share their weights."
-        return [*([r] for r in self.backbone.rnns), [self.backbone.encoder, self.bias]]
+        return [*([r] for r in self.backbone.rnns), [self.backbone.encoder, self.bias, *([self.clusters, self.cluster_bias] if self.cutoffs else [])]]
 
 # %% ../nbs/03_awd_lstm.ipynb #fdf73340
 @patch
@@ -271,6 +318,7 @@ def decode(self:LanguageModel,
     x:Tensor, # (..., emb_sz)
 ) -> Tensor: # (..., vocab_size) scores
     "Scores of every word as the next one."
+    if self.cutoffs: return adaptive_log_probs(x, self.decoder_weight(), self.bias, *self._parts)
     return F.linear(x, self.decoder_weight(), self.bias)
 
 # %% ../nbs/03_awd_lstm.ipynb #9dd0ecdf
@@ -283,7 +331,8 @@ def forward(self:LanguageModel,
 ): # scores (bs, seq_len, vocab_size) and state; with targets an `LMOutput`
     layers,x,state = self.backbone(ids, state, masks)
     if targets is None: return self.decode(x), state
-    nll = loss = lm_loss(x, self.decoder_weight(), self.bias, targets)
+    w,b = self.decoder_weight(),self.bias
+    nll = loss = adaptive_loss(x, w, b, targets, *self._parts) if self.cutoffs else lm_loss(x, w, b, targets)
     if self.training and self.alpha: loss = loss + self.alpha*x.float().pow(2).mean()
     if self.training and self.beta and x.shape[1]>1: loss = loss + self.beta*layers[-1].float().diff(dim=1).pow(2).mean()
     return LMOutput(loss, nll.detach(), (targets != -100).sum(), state)

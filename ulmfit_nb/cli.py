@@ -6,8 +6,7 @@
 __all__ = ['COMMANDS', 'DIRECTION', 'KIND', 'DEVICE', 'TRAINING', 'DEMO_TEXTS', 'DEMO', 'opt', 'command', 'parser', 'main',
            'fail', 'free_dir', 'file_stamp', 'start_run', 'cmd_train', 'read_stdin', 'cmd_predict', 'scores',
            'print_scores', 'cmd_evaluate', 'limited', 'prepare', 'profile_pretraining', 'cmd_pretrain', 'cmd_generate',
-           'cmd_reproduce', 'cmd_import_fastai', 'cmd_export_fastai', 'cmd_data', 'demo_backbone', 'demo_models',
-           'cmd_demo']
+           'cmd_reproduce', 'cmd_import_fastai', 'cmd_export_fastai', 'cmd_data', 'demo_models', 'cmd_demo']
 
 # %% ../nbs/14_cli.ipynb #fde4a199
 import argparse, csv, json, os, random, shutil, sys, time
@@ -106,12 +105,12 @@ def start_run(
 # %% ../nbs/14_cli.ipynb #74d3d69a
 @command(opt('data', help='CSV, TSV, JSONL, Parquet (also .xz, .gz), or a folder with a sub-folder a class'),
     opt('--text', default='text', help='column of the texts'), opt('--label', default='label', help='column of the labels'),
-    opt('--unlabelled', nargs='+', help='files with more texts'), opt('--backbone', help='directory of a pretrained backbone, or owner/name on the hub'),
+    opt('--unlabelled', nargs='+', help='files with more texts'), opt('--backbone', default='en-small', help='name or directory of a pretrained backbone, owner/name on the hub, or none'),
     opt('--out', required=True, help='directory of the model'), opt('--size', default='tiny', help='of a model without backbone'), KIND, DIRECTION,
     opt('--vocab-size', type=int, default=60000, help='of a tokenizer that is trained here'),
     opt('--lm-epochs', type=float, help='passes of the language model; by the size of the texts if left out'), opt('--lm-lr', type=float, default=4e-3, help='its largest rate'),
-    opt('--epochs', type=int, help='passes of the classifier; by the number of labels if left out'), opt('--lr', type=float, default=.01, help='its largest rate'),
-    opt('--bs', type=int, default=32, help='texts in a batch'), opt('--recipe', default='freez', help='unfreezing: freez, full, last, chain-thaw, from-scratch'), *TRAINING)
+    opt('--epochs', type=int, help='passes of the classifier; by the number of labels if left out'), opt('--lr', type=float, help='its largest rate; by the size of the backbone if left out'),
+    opt('--bs', type=int, default=32, help='texts in a batch'), opt('--recipe', help='unfreezing: freez, full, last, chain-thaw, from-scratch; by the size of the backbone if left out'), *TRAINING)
 def cmd_train(a):
     "Fine-tune language model and classifier on a table of texts and labels."
     texts,labels = read_labelled(a.data, a.text, a.label)
@@ -120,7 +119,7 @@ def cmd_train(a):
     what = dict(command='train', data=file_stamp(a.data), text=a.text, label=a.label, seed=a.seed, unlabelled=[file_stamp(f) for f in a.unlabelled or ()], **opts)
     from ulmfit_nb.training import main_first
     from ulmfit_nb.sharing import ULMFiT, local_model
-    clf = ULMFiT(random_state=a.seed, device=a.device, **opts | dict(backbone=local_model(a.backbone))).check()
+    clf = ULMFiT(random_state=a.seed, device=a.device, **opts | dict(backbone=local_model(None if a.backbone == 'none' else a.backbone))).check()
     with main_first(a.device) as rank: run,begun = start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank),time.monotonic()
     a.quiet = a.quiet or rank > 0
     clf.set_params(progress=not a.quiet).fit(texts, labels, extra, run, a.resume)
@@ -139,11 +138,12 @@ def read_stdin():
 
 @command(opt('model', help='directory that `ulmfit train` wrote'), opt('file', nargs='?', help='table, .txt file or folder; standard input if left out'),
     opt('--text', help='column of the texts; the one that the model was trained on if left out'),
-    opt('--precision', default='float32', choices=['float32', 'bf16'], help='of prediction'), DEVICE)
+    opt('--precision', default='float32', choices=['float32', 'bf16', 'int8'], help='of prediction; int8 is for a few texts on a CPU'), DEVICE)
 def cmd_predict(a):
     "Write the input's columns, and prediction and confidence, as CSV to standard output."
-    from ulmfit_nb.ulmfit import ULMFiT
-    clf,writer = ULMFiT.load(a.model, a.device),None
+    from ulmfit_nb.classifier import Predictor
+    clf,writer = Predictor(),None
+    clf.read(a.model, a.device)
     trained = clf.meta_.get('columns', {}).get('text', 'text')
     rows = read_stdin() if a.file in (None, '-') else read_rows(a.file)
     for part in iter(lambda: list(islice(rows, 1000)), []):
@@ -152,7 +152,7 @@ def cmd_predict(a):
             if col is None: raise InputError(f'{a.file} has no column {a.text or trained!r}: name one of {", ".join(map(str, part[0]))} with --text')
             writer = csv.writer(sys.stdout, lineterminator='\n')
             writer.writerow([*part[0], 'prediction', 'confidence'])
-        probs = clf.predict_proba(['' if r[col] is None else str(r[col]) for r in part], precision=a.precision)
+        probs = clf.probs(['' if r[col] is None else str(r[col]) for r in part], precision=a.precision)
         for r,p in zip(part, probs): writer.writerow([*r.values(), clf.classes_[p.argmax()], f'{p.max():.4f}'])
     if writer is None: raise InputError(f'{a.file or "standard input"} holds no rows: there is nothing to predict')
 
@@ -177,10 +177,16 @@ def print_scores(res:dict, conf, classes:list):
     for c,row in zip(classes, conf): print(f'{c!s:>{w}}' + ''.join(f'{n:>{w}}' for n in row))
 
 # %% ../nbs/14_cli.ipynb #22ed6c3d
-@command(opt('model', help='directory that `ulmfit train` wrote'), opt('file', help='labelled table or folder'), opt('--text', help='column of the texts'), opt('--label', help='column of the labels'),
-    opt('--train', help='training file for the baseline'), opt('--json', action='store_true', help='print JSON'), DEVICE)
+@command(opt('model', help='directory that `ulmfit train` wrote, or a backbone'), opt('file', help='labelled table or folder; for a backbone any texts'), opt('--text', help='column of the texts'), opt('--label', help='column of the labels'),
+    opt('--train', help='training file for the baseline'), opt('--json', action='store_true', help='print JSON'),
+    opt('--direction', default='forward', choices=['forward', 'backward'], help='of a backbone'), DEVICE)
 def cmd_evaluate(a):
-    "Accuracy, macro F1 and confusion on labelled texts, beside the TF-IDF baseline fitted on the training file."
+    "Accuracy, macro F1 and confusion on labelled texts, beside the TF-IDF baseline fitted on the training file; of a backbone, its perplexity."
+    from ulmfit_nb.language_model import find_backbone, load_backbone, lm_scores
+    from ulmfit_nb.sharing import model_kind
+    if find_backbone(a.model).is_dir() and model_kind(find_backbone(a.model)) == 'language model':
+        res = lm_scores(*load_backbone(a.model, a.direction), read_texts(a.file, a.text or 'text'), backward=a.direction == 'backward')
+        return print(json.dumps(res) if a.json else '\n'.join(f'{k:16} {v:,.4g}' if isinstance(v, float) else f'{k:16} {v:,}' for k,v in res.items()))
     from ulmfit_nb.results import baseline
     from ulmfit_nb.ulmfit import ULMFiT
     clf = ULMFiT.load(a.model, a.device)
@@ -214,8 +220,10 @@ def limited(
 def prepare(a, run:Path): # tokenizer, training and held-out corpus
     "Learn the vocabulary and write the corpus, unless an interrupted run has done it."
     import numpy as np
+    from ulmfit_nb.language_model import load_model
     from ulmfit_nb.tokenization import Tokenizer
     def texts(): return read_texts([Path(f) for f in a.files], a.text)
+    if a.init and not (run/'tokenizer.json').exists(): load_model(a.init, 'language model')[1].save(run/'tokenizer.json')
     if not (run/'tokenizer.json').exists():
         Tokenizer.train(islice(texts(), a.vocab_texts), kind=a.kind, vocab_size=a.vocab_size, min_count=a.min_count).save(run/'tokenizer.json')
     tok = Tokenizer.load(run/'tokenizer.json')
@@ -234,21 +242,23 @@ def profile_pretraining(a, corpus:Corpus, size):
     from ulmfit_nb.training import Phase, TrainConfig, Trainer
     source = LMBatches(corpus, a.bs, a.bptt, a.seed, backward=a.direction == 'backward')
     if source.n_batches(0) < 12: raise InputError(f'the text has {source.n_batches(0)} batches and a profile needs 12: lower --bs, or give more text')
-    t = Trainer(LanguageModel(AWDLSTM(corpus.vocab_size, size, LM_DROPOUTS*a.drop_mult)), source, [Phase(1, a.lr)], TrainConfig(precision=a.precision, device=a.device), progress=False)
+    t = Trainer(LanguageModel(AWDLSTM(corpus.vocab_size, size, LM_DROPOUTS*a.drop_mult, skip=a.skip), cutoffs=a.cutoffs), source, [Phase(1, a.lr)], TrainConfig(precision=a.precision, device=a.device), progress=False)
     res = profile_steps(t)
     if t.rank == 0: print_profile(res)
 
 # %% ../nbs/14_cli.ipynb #2f952090
 @command(opt('files', nargs='+', help='.txt, JSONL, CSV, Parquet (also .xz, .gz) or folders'), opt('--out', required=True, help='directory of the backbone'), opt('--text', default='text', help='column of the texts'),
-    opt('--size', default='base', help='micro, tiny, small or base (400/1152/3)'), KIND, DIRECTION, opt('--vocab-size', type=int, default=60000, help='at most'),
+    opt('--size', default='base', help='micro, tiny, small, base (400/1152/3) or three numbers such as 192,384,2'), KIND, DIRECTION, opt('--vocab-size', type=int, default=60000, help='at most'),
     opt('--min-count', type=int, default=3, help='of a word in the vocabulary'), opt('--vocab-texts', type=int, default=20000, help='documents that the vocabulary is learned from'),
     opt('--epochs', type=float, default=1., help='passes'), opt('--lr', type=float, default=4e-3, help='largest rate'), opt('--bs', type=int, default=64, help='streams'), opt('--bptt', type=int, default=70, help='tokens a step'),
     opt('--drop-mult', type=float, default=.5, help='times the dropouts'), opt('--max-tokens', type=int, help='read no more than this'), opt('--minutes', type=float, help='stop cleanly after so long'),
-    opt('--profile', action='store_true', help='show where the time of a step goes, and train nothing'), *TRAINING)
+    opt('--skip', action='store_true', help='skip connections past the LSTM layers (chapter 11)'),
+    opt('--cutoffs', type=int, nargs='+', default=[], help='cut the softmax at these ids: an adaptive one (chapter 3)'), opt('--init', help='go on from this backbone: its vocabulary and size'),
+    opt('--bits', type=int, default=32, choices=[8, 32], help='of a stored weight'), opt('--profile', action='store_true', help='show where the time of a step goes, and train nothing'), *TRAINING)
 def cmd_pretrain(a):
     "Stage 1: a tokenizer and a language model from text files."
     from ulmfit_nb.awd_lstm import Size
-    from ulmfit_nb.language_model import pretrain, save_backbone
+    from ulmfit_nb.language_model import load_backbone, pretrain, save_backbone
     from ulmfit_nb.training import TrainConfig, main_first
     size,skip = Size.of(a.size),('files', 'out', 'run', 'resume', 'overwrite', 'quiet', 'device', 'minutes', 'profile')
     what = dict(files=[file_stamp(f) for f in a.files], **{k: v for k,v in vars(a).items() if k not in skip})
@@ -261,13 +271,13 @@ def cmd_pretrain(a):
     for d in ('forward', 'backward') if a.direction == 'both' else (a.direction,):
         if not a.quiet: print(f'Stage 1, {d}: {train.n_tokens:,} tokens, vocabulary {tok.vocab_size:,}, {size}', flush=True)
         begun = time.monotonic()
-        t = pretrain(train, valid, size, a.drop_mult, a.epochs, a.lr, a.seed, cfg, bs=a.bs, bptt=a.bptt, backward=d=='backward', path=run/d, resume=True, minutes=left, progress=not a.quiet)
+        t = pretrain(train, valid, size, a.drop_mult, a.epochs, a.lr, a.seed, cfg, a.skip, tuple(a.cutoffs), load_backbone(a.init, d)[0] if a.init else None, bs=a.bs, bptt=a.bptt, backward=d=='backward', path=run/d, resume=True, minutes=left, progress=not a.quiet)
         left = None if left is None else max(0., left-(time.monotonic()-begun)/60)
         if not t.done: return rank or print(f'Time is up at step {t.step}: the same command with --resume goes on')
         models[d] = t.model
         history += [dict(direction=d, **r) for r in t.history]
     if rank: return
-    save_backbone(a.out, models, tok, history, files=[Path(f).name for f in a.files], tokens=train.n_tokens, epochs=a.epochs, seconds=round(sum(r['seconds'] for r in history), 1), seed=a.seed)
+    save_backbone(a.out, models, tok, history, a.bits, files=[Path(f).name for f in a.files], tokens=train.n_tokens, epochs=a.epochs, **(dict(init=Path(a.init).name) if a.init else {}), seconds=round(sum(r['seconds'] for r in history), 1), seed=a.seed)
     shutil.rmtree(run)
     if not a.quiet: print(f'The backbone stands in {a.out}: try `ulmfit generate {a.out} "The film"`')
 
@@ -337,38 +347,26 @@ def cmd_data(a):
 DEMO_TEXTS = ['Draw a line through the points and put a legend in the upper right corner.',
     'Return the shortest path between two nodes, or an empty list if they are not connected.',
     'Compute the gradient of the loss with respect to the weights of every layer.']
-DEMO = dict(lm_lr=.015, lm_bs=16, lm_drop_mult=.1, drop_mult=.1, epochs=10) # chosen on the task's validation texts: so small a model, read so little, wants high rates and little dropout
-
-def demo_backbone(task, a, out:Path):
-    "Stage 1 of the demo: a small language model of the standard library's docstrings."
-    from ulmfit_nb.language_model import pretrain, save_backbone
-    from ulmfit_nb.tokenization import Tokenizer
-    from ulmfit_nb.training import TrainConfig
-    tok = Tokenizer.train(task.general, kind='bpe', vocab_size=4000)
-    docs = list(tok.encode_iter(task.general))
-    cut = len(docs)//20
-    train,valid = (Corpus.from_docs(d, tok.vocab_size) for d in (docs[cut:], docs[:cut]))
-    t = pretrain(train, valid, 'tiny', DEMO['lm_drop_mult'], a.pretrain_epochs, DEMO['lm_lr'], a.seed, TrainConfig(seed=a.seed), bs=DEMO['lm_bs'])
-    save_backbone(out, dict(forward=t.model), tok, t.history, data='docstrings of the Python standard library', tokens=train.n_tokens)
+DEMO = dict(lm_epochs=1, epochs=10)
 
 # %% ../nbs/14_cli.ipynb #553728ea
 def demo_models(task, a, out:Path, say) -> dict: # name → fitted classifier
     "The demo's classifiers: ULMFiT, the same network from random weights, and the baseline."
+    from ulmfit_nb.language_model import load_backbone
     from ulmfit_nb.results import baseline
     from ulmfit_nb.ulmfit import ULMFiT
-    say('Stage 1: a language model learns general English from the docstrings of the standard library')
-    demo_backbone(task, a, out/'backbone')
-    say("Stages 2 and 3: it reads the packages' unlabelled docstrings, then a classifier learns from the labelled ones")
+    say(f"Stage 1 is done: the backbone {a.backbone} has read general English. Stages 2 and 3: it reads the packages' unlabelled docstrings, then a classifier learns from the labelled ones")
     more = random.Random(a.seed).sample(task.unlabelled, min(a.unlabelled, len(task.unlabelled)))
-    ulmfit = ULMFiT(out/'backbone', lm_epochs=1, lr=.02, div=1., random_state=a.seed, **DEMO).fit(task.texts, task.labels, more)
+    ulmfit = ULMFiT(a.backbone, random_state=a.seed, **DEMO).fit(task.texts, task.labels, more)
     ulmfit.save(out/'model', columns=dict(text='text', label='label'), n_labelled=len(task.texts), n_unlabelled=len(more), seed=a.seed)
     say('For comparison: the same network from random weights, and TF-IDF with logistic regression')
-    scratch = ULMFiT(None, size='tiny', kind='bpe', vocab_size=4000, lm_epochs=0, random_state=a.seed, progress=False, **DEMO).fit(task.texts, task.labels)
+    b = load_backbone(a.backbone)[0].backbone
+    scratch = ULMFiT(None, size=b.size, skip=b.skip, random_state=a.seed, progress=False, **DEMO | dict(lm_epochs=0, drop_mult=.1)).fit(task.texts, task.labels)
     return {'LSTM from scratch': scratch, 'TF-IDF + logistic regression': baseline(task.texts, task.labels), 'ULMFiT': ulmfit}
 
 # %% ../nbs/14_cli.ipynb #232527af
 @command(opt('--out', default='ulmfit-demo', help='directory'), opt('--labels', type=int, default=50, help='labelled texts a class'), opt('--seed', type=int, default=0, help='of everything'),
-    opt('--pretrain-epochs', type=float, default=1., help='passes of stage 1'), opt('--unlabelled', type=int, default=9000, help='texts that stage 2 reads beside the labelled ones'))
+    opt('--backbone', default='en-small', help='name or directory of a pretrained backbone'), opt('--unlabelled', type=int, default=6000, help='texts that stage 2 reads beside the labelled ones'))
 def cmd_demo(a):
     "All three stages on the documentation of installed packages: no download, no data of your own."
     from ulmfit_nb.docs_corpus import docs_task
@@ -377,7 +375,7 @@ def cmd_demo(a):
     def say(text): print(f'[{time.monotonic()-begun:4.0f} s] {text}', flush=True)
     say('Reading the documentation of Python and of seven packages that are installed here')
     task = docs_task(n_labels=a.labels, seed=a.seed)
-    say(f'{len(task.general):,} general texts; {len(task.texts)} labelled ({a.labels} for each of {len(task.classes)} packages), {len(task.unlabelled):,} unlabelled, {len(task.test_texts):,} to test on')
+    say(f'{len(task.texts)} labelled texts ({a.labels} for each of {len(task.classes)} packages), {len(task.unlabelled):,} unlabelled, {len(task.test_texts):,} to test on')
     out.mkdir(parents=True, exist_ok=True)
     (out/'demo.json').write_text('{}\n', encoding='utf-8')
     models = demo_models(task, a, out, say)

@@ -64,7 +64,7 @@ def _jsonl_rows(path):
         if not line.strip(): continue
         try: row = json.loads(line)
         except (ValueError, RecursionError) as e:
-            raise InputError(f'{path} has broken JSON at line {n} ({getattr(e, "msg", "nested too deeply")}): mend or remove that line.') from None
+            raise InputError(f'{path} has broken JSON at line {n} ({getattr(e, "msg", "nested too deeply").removesuffix(" at")}): mend or remove that line.') from None
         if not isinstance(row, dict): raise InputError(f'{path} has no JSON object at line {n}: write one {{"text": …}} a line.')
         yield row
 

@@ -27,7 +27,9 @@ def transfer_vocab(
     if b.vocab_size != old.vocab_size: raise InputError(f'the model has {b.vocab_size} rows and its tokenizer {old.vocab_size} ids: they do not belong together')
     at = {w: i for i,w in enumerate(old.vocab)}
     src = torch.tensor([at.get(w, -1) for w in new.vocab], device=model.bias.device)
-    res = LanguageModel(AWDLSTM(new.vocab_size, b.size, b.drops, new.pad_id, b.skip), model.alpha, model.beta).to(src.device)
+    cutoffs = tuple(c for c in model.cutoffs if c < new.vocab_size)
+    res = LanguageModel(AWDLSTM(new.vocab_size, b.size, b.drops, new.pad_id, b.skip), model.alpha, model.beta, cutoffs).to(src.device)
+    if cutoffs: res.clusters[:],res.cluster_bias[:] = model.clusters[:len(cutoffs)],model.cluster_bias[:len(cutoffs)]
     res.backbone.rnns.load_state_dict(b.rnns.state_dict())
     w,known = b.encoder.weight,src >= 0
     for dst,rows in ((res.backbone.encoder.weight, w), (res.bias, model.bias)):

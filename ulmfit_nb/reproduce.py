@@ -154,7 +154,7 @@ def texts(self:Lab, task:Task, extra:list=(), key='inductive'): # tokenizer, cor
     everything = [t for t,_ in task.train] + task.more + list(extra)
     if not tok_file.exists():
         old = load_backbone(self.backbone)[1] if self.backbone else None
-        tok = old if old and old.config['kind'] != 'word' else Tokenizer.train(everything, kind='word' if old else 'bpe', vocab_size=60000 if old else 8000)
+        tok = old if old and old.config['kind'] != 'word' else Tokenizer.train(everything, kind='word' if old else 'bpe', vocab_size=60000 if old else 8000, also=old)
         tok.save(tok_file)
     tok = Tokenizer.load(tok_file)
     if not folder.exists(): Corpus.write(folder, tok.encode_iter(everything), tok.vocab_size, dict(tokenizer=tok.fingerprint))
@@ -166,7 +166,7 @@ def start(self:Lab, tok:Tokenizer, direction:str, seed:int, pretrained:bool=True
     torch.manual_seed(seed)
     if not self.backbone: return LanguageModel(AWDLSTM(tok.vocab_size, self.size))
     lm,old = load_backbone(self.backbone, direction)
-    if not pretrained: return LanguageModel(AWDLSTM(tok.vocab_size, lm.backbone.size))
+    if not pretrained: return LanguageModel(AWDLSTM(tok.vocab_size, lm.backbone.size, skip=lm.backbone.skip), cutoffs=[c for c in lm.cutoffs if c < tok.vocab_size])
     return lm if old.fingerprint == tok.fingerprint else transfer_vocab(lm, old, tok)[0]
 
 # %% ../nbs/13b_reproduce.ipynb #35715325
@@ -204,7 +204,7 @@ def classifier(self:Lab, name, lm, docs, ys, n_classes, direction='forward', see
     def build():
         torch.manual_seed(seed)
         b = lm.backbone
-        if recipe == 'from scratch': b = AWDLSTM(b.vocab_size, b.size)
+        if recipe == 'from scratch': b = AWDLSTM(b.vocab_size, b.size, skip=b.skip)
         return TextClassifier(b, n_classes, CLAS_DROPOUTS*.5)
     def fit(model, path, minutes):
         return finetune_classifier(model, docs, ys, valid, epochs=epochs, lr=self.lr, bs=bs, cfg=self.cfg(seed, clip=25.), backward=direction=='backward', seed=seed,

@@ -80,14 +80,15 @@ def read_results(
 # %% ../nbs/13_results.ipynb #62b0e80f
 def summary(
     rows:list[dict], # of `read_results`
-    by=('experiment', 'dataset', 'variant', 'labels', 'unlabelled'), # what makes rows comparable
+    by=('experiment', 'dataset', 'variant', 'labels', 'unlabelled', 'backbone'), # what makes rows comparable
 ) -> list[dict]: # a row a group: n runs, mean and sample deviation of the accuracy, mean of the baseline
     "Rows that differ only in their seed, put together."
     groups = {}
     for r in rows:
-        if r.get('accuracy') is not None: groups.setdefault(tuple(r.get(k) for k in by), []).append(r)
+        if r.get('accuracy') is not None: groups.setdefault(json.dumps([r.get(k) for k in by], sort_keys=True), []).append(r)
     res = []
-    for k,rs in groups.items():
+    for rs in groups.values():
+        k = [rs[0].get(c) for c in by]
         acc,base = ([r[c] for r in rs if r.get(c) is not None] for c in ('accuracy', 'baseline_accuracy'))
         res.append(dict(zip(by, k), runs=len(rs), accuracy=float(np.mean(acc)), sd=float(np.std(acc, ddof=1)) if len(acc) > 1 else None,
             baseline=float(np.mean(base)) if base else None, minutes=float(np.mean([r['minutes'] for r in rs if r.get('minutes') is not None] or [np.nan])), hardware=rs[0].get('hardware')))

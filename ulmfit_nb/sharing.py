@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .awd_lstm import AWDLSTM, LanguageModel
 from .corpus import InputError, cache_home
-from .language_model import _put_in_place, load_model
+from .language_model import _put_in_place, find_backbone, load_model
 from .tokenization import RULES_VERSION, SPECIALS, Tokenizer, _learn, plain
 from .ulmfit import ULMFiT
 
@@ -282,7 +282,7 @@ def save_pretrained(self:ULMFiT,
     if hasattr(self, 'models_'): return self.save(path, **meta)
     if self.backbone is None: raise InputError('there is nothing to save: call fit first, or give a backbone')
     load_model(self.backbone, 'language model')
-    src,path = Path(self.backbone),Path(path).resolve()
+    src,path = find_backbone(self.backbone),Path(path).resolve()
     if path.exists() and (not path.is_dir() or path == src.resolve()): raise InputError(f'{path} is a file, or the backbone itself: name another directory')
     tmp = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}')
     try: _put_in_place(Path(shutil.copytree(src, tmp, ignore=lambda _,fs: {*fs} - {*MODEL_FILES, *EXTRAS})), path)

@@ -345,6 +345,7 @@ def train(cls:Tokenizer,
     min_count:int=3, # rarer words (bpe: rarer pairs) get no id; unigram does not ask (the 2018 scripts: 1 to 3)
     rules:bool=True, # False: no markers, white space stays
     n_workers:int=None, # processes that count; None: as many as there are processors
+    also:Tokenizer=None, # its words get ids too, behind the texts' own, as far as `vocab_size` goes: a backbone's (kind word)
 ) -> Tokenizer:
     "Learn a vocabulary; the same texts give the same one. `InputError` if there is no text."
     if kind not in _kinds: raise InputError(f'kind must be one of {", ".join(_kinds)}, and it is {kind!r}')
@@ -352,6 +353,11 @@ def train(cls:Tokenizer,
     if vocab_size < least: raise InputError(f'vocab_size must be at least {least} for kind {kind!r}, and it is {vocab_size}')
     counts = count_parts(texts, kind, rules, n_workers)
     if not counts: raise InputError('there is no text to learn a vocabulary from: give at least one text with a word in it')
+    if also is not None:
+        if {kind, also.config['kind']} != {'word'}: raise InputError('only a word vocabulary can take in the words of another: leave out `also`')
+        counts = [(w,c) for w,c in counts if c >= min_count]
+        own = {w for w,_ in counts}
+        counts += [(w, min_count) for w in also._words[len(_mark):] if w not in own]
     return cls(_learn(counts, kind, vocab_size, min_count), dict(kind=kind, rules=bool(rules), rules_version=RULES_VERSION))
 
 # %% ../nbs/01_tokenization.ipynb #4398c143

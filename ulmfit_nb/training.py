@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Batch', 'layer_params', 'group_rates', 'Phase', 'TrainConfig', 'NTASGD', 'make_optimizer', 'get_accelerator',
-           'use_bf16', 'world', 'joint_sum', 'gather_rows', 'rng_states', 'set_rng_states', 'ProcessLost', 'as_lost',
-           'connect', 'main_first', 'in_notebook', 'plot_history', 'Progress', 'atomic', 'write_history',
+           'has_amx', 'use_bf16', 'world', 'joint_sum', 'gather_rows', 'rng_states', 'set_rng_states', 'ProcessLost',
+           'as_lost', 'connect', 'main_first', 'in_notebook', 'plot_history', 'Progress', 'atomic', 'write_history',
            'NonFiniteLoss', 'read_checkpoint', 'Trainer']
 
 # %% ../nbs/05_training.ipynb #8e4320ab
@@ -87,7 +87,7 @@ class TrainConfig:
     wd:float=.01          # weight decay a step and unit of rate
     clip:float|None=.3    # largest norm of the gradient (0.3: the authors' scripts, language model); `None` does not clip
     accumulate:int=1      # batches whose gradients add up to one step
-    precision:str='auto'  # float32, bf16, or auto: bf16 on a GPU that computes it
+    precision:str='auto'  # float32, bf16, or auto: bf16 where the hardware has units for it
     device:str|None=None  # cpu, cuda or mps; `None` takes the best there is
     seed:int=0            # of dropout
     eval_every:int=0      # steps between evaluations inside an epoch; 0 is none
@@ -169,13 +169,19 @@ def get_accelerator(
     return acc
 
 # %% ../nbs/05_training.ipynb #70872239
+def has_amx() -> bool:
+    "Has this CPU matrix units for bfloat16 (AMX)? A torch that cannot tell counts as no."
+    ask = getattr(torch.cpu, '_is_amx_tile_supported', None)
+    try: return bool(ask and ask())
+    except RuntimeError: return False
+
 def use_bf16(
     precision:str, # auto, float32 or bf16
     device:torch.device, # where the model is
 ) -> bool:
-    "Are products computed in bfloat16? `auto` says yes on a GPU that has it, no on a CPU: many are slower with it."
-    if precision == 'auto': return device.type == 'cuda' and torch.cuda.is_bf16_supported()
-    return precision == 'bf16'
+    "Are products computed in bfloat16? `auto` says yes on a GPU that has it and on a CPU with AMX, no elsewhere: there it is slower."
+    if precision != 'auto': return precision == 'bf16'
+    return device.type == 'cuda' and torch.cuda.is_bf16_supported() or device.type == 'cpu' and has_amx()
 
 # %% ../nbs/05_training.ipynb #b35a49b9
 def world() -> tuple[int, int]: # rank and number

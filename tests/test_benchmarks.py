@@ -1,0 +1,85 @@
+"The side-by-side benchmark: who runs where, what a row holds, what the table says. No timings."
+import json, sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ulmfit_nb.scaling import compare_rows, compare_table
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'benchmarks'))
+import compare, compare_ours, run
+
+def side(seconds, work=10, **facts):
+    return dict(facts=dict(work=work, **facts), rounds=[dict(seconds=s) for s in seconds], end=dict(peak_gb=1.))
+
+RATE = dict(float32=100., bfloat16=200., bytes=50.)
+
+def test_kinds_of_a_row():
+    assert compare.kinds('train-60k') == ['float32', 'adaptive'] and compare.kinds('train-60k', gpu=True) == ['bf16', 'adaptive']
+    assert compare.kinds('tokenizing', True) == ['float32'] and compare.kinds('cold', True) == ['float32']
+    assert compare.kinds('tokenizing', asked=['bf16', 'int8']) == [] and compare.kinds('predict', asked=['bf16', 'adaptive', 'int8']) == ['bf16', 'int8']
+    assert compare.kinds('one-text', True, ['int8']) == []
+    assert all(set(compare.kinds(r)) <= set(compare.ALLOWED.get(r, ('float32',))) for r in compare.ROWS)
+
+def test_a_row_is_summed_up():
+    r = compare.summed('train-30k', 'tokens/s', 'float32', side([2., 1., 4.], flops=100.), side([4., 4., 2.], work=5), RATE)
+    assert (r['ours'], r['fastai'], r['ratio']) == (5., 1.25, 4.) and r['ratios'] == [1., 4., 8.] and r['rounds'] == 3 and r['peak_gb'] == [1., 1.]
+    assert r['floor_share'] == .5 and r['seconds'][0] == [2., 4.]
+    alone = compare.summed('train-30k', 'tokens/s', 'float32', side([2.]), None, RATE)
+    assert alone['fastai'] is None and alone['ratio'] is None and alone['ratios'] == [] and alone['floor_share'] is None
+    assert '2.00' in compare.shown(r | dict(ours=2.)) and compare.shown(alone)
+
+def test_the_floor():
+    assert compare.floor_share(dict(flops=100.), 2., RATE, 'float32') == .5
+    assert compare.floor_share(dict(flops=100.), 2., RATE, 'bf16') == .25 and compare.floor_share(dict(flops=100., bf16=True), 2., RATE, 'adaptive') == .25
+    assert compare.floor_share(dict(flops=100., bytes=50.), 4., RATE, 'int8') == .5
+    assert compare.floor_share({}, 1., RATE, 'float32') is None
+
+def test_a_cold_start_is_measured_by_the_import_of_torch():
+    ours = side([4., 4.], work=1)
+    for r in ours['rounds']: r['torch_seconds'] = 3.
+    r = compare.summed('cold', 's', 'float32', ours, side([8., 8.], work=1), RATE)
+    assert (r['ours'], r['fastai'], r['ratio'], r['floor_share'], r['more']) == (4., 8., 2., .75, dict(torch_seconds=3.))
+
+def test_one_command_fills_the_gpu_rows(monkeypatch):
+    monkeypatch.delenv('ULMFIT_FASTAI_PYTHON', raising=False)
+    assert run.gpu_command(3)[1:] == [str(Path(run.__file__).with_name('compare.py')), '--gpu', '--rounds', '3', '--alone']
+    monkeypatch.setenv('ULMFIT_FASTAI_PYTHON', 'python')
+    assert '--alone' not in run.gpu_command(3)
+    a = compare.arguments(run.gpu_command(3)[2:])
+    assert a.gpu and a.rounds == 3 and a.rows == list(compare.ROWS)
+    for bad in (['--rows', 'nothing'], ['--ours', 'int4']):
+        with pytest.raises(SystemExit): compare.arguments(bad)
+
+def test_an_adaptive_token_pays_for_fewer_rows():
+    docs = [np.array([5, 1999, 2000, 9999, 10000])]
+    assert compare_ours.softmax_rows(docs, 30000, 'float32') == 30000
+    assert compare_ours.softmax_rows(docs, 30000, 'adaptive') == pytest.approx(2002 + 8000*2/5 + 20000/5)
+    assert compare_ours.recurrent() == 4*(1152*1152*2 + 400*400)
+
+def record(folder, name, **row):
+    (folder/'compare').mkdir(exist_ok=True)
+    (folder/'compare'/f'{name}.json').write_text(json.dumps(row))
+
+def test_the_table_comes_from_the_files(tmp_path):
+    assert compare_rows(tmp_path) == [] and compare_rows(tmp_path/'absent') == []
+    common = dict(kind='float32', unit='texts/s', hardware='a CPU', rounds=5, device='cpu', torch='2', commit='c')
+    record(tmp_path, 'a', row='one-text', ours=2., fastai=1., ratio=2., ratios=[1.5, 2.5], peak_gb=[.5, 1.], floor_share=.25, **common)
+    record(tmp_path, 'b', row='tokenizing', ours=2000., fastai=250., ratio=8., ratios=[7., 9.], peak_gb=[.5, 1.], floor_share=None, **common | dict(unit='MB/s'))
+    record(tmp_path, 'c', row='baseline', ours=3., fastai=None, ratio=None, ratios=[], peak_gb=[.5], floor_share=None, **common)
+    record(tmp_path, 'd', row='predict', ours=3., fastai=None, ratio=None, ratios=[], peak_gb=[.5], floor_share=.1, **common | dict(device='cuda', hardware='a GPU'))
+    record(tmp_path, 'cpu-loss', check='loss', losses={})
+    rows = compare_rows(tmp_path)
+    assert [r['row'] for r in rows] == ['tokenizing', 'one-text', 'baseline', 'predict']
+    text = compare_table(rows, dict(tokenizing=8, **{'one-text': 3}))
+    lines = text.splitlines()
+    assert 'yes' in next(l for l in lines if l.startswith('| tokenizing')) and '8.0 (7.0 to 9.0)' in text and '2,000' in text
+    assert 'no' in next(l for l in lines if l.startswith('| one text')) and '25 %' in text
+    assert lines[0].startswith('| work') and 'a CPU' in text and 'a GPU' in text
+    assert all(l.count('|') == lines[0].count('|') for l in lines if l.startswith('|'))
+
+def test_recorded_rows_make_a_table():
+    rows = compare_rows(Path(__file__).resolve().parent.parent/'results')
+    assert len(rows) >= 5 and all(r['device'] in ('cpu', 'cuda') for r in rows)
+    assert compare_table(rows).count('\n') > len(rows)
