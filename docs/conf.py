@@ -86,7 +86,7 @@ def link_names(app, tree):
     page, seen = app.env.docname, {'glossary': terms}.get(app.env.docname, set()).copy()
     for n in [n for n in tree.findall(nodes.literal) if isinstance(n.parent, (nodes.paragraph, nodes.entry, nodes.strong, nodes.emphasis))]:
         s = n.astext().removesuffix('()').removeprefix('ulmfit_nb.')
-        word = page[:3] not in ('nbs', 'api') and s.isalpha() and s.islower()   # on other pages a plain word is a command or a field
+        word = page[:3] not in ('nbs', 'api') and s.isalnum() and s.islower()   # on other pages a plain word is a command or a field
         to = ('py', 'mod', m) if page == 'index' and (m := f'ulmfit_nb.{s}') in index['syms'] else ('py', 'obj', names[s]) if s in names and not word else ('std', 'term', s) if s in terms - seen else None
         if not seen.add(s) and to: n.replace_self(pending_xref('', n.deepcopy(), refexplicit=True, refdoc=page, **dict(zip(('refdomain', 'reftype', 'reftarget'), to))))
 def link_code(app, page, template, context, tree):

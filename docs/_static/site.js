@@ -8,3 +8,13 @@ function reachable() {
 addEventListener('load', reachable);
 addEventListener('resize', reachable);
 document.addEventListener('toggle', reachable, true);
+// A long line of code or output goes on in the next one, a little further in, and hides nothing (not on a phone); the text to copy stays as it is.
+function wrap() {
+  for (const pre of document.querySelectorAll('article .highlight pre')) {
+    pre.innerHTML = pre.innerHTML.replace(/[^\n]+/g, line => {
+      const text = line.replace(/<[^>]*>/g, ''), ch = text.length - text.trimStart().length + 4;
+      return `<span class="line" style="--in: ${ch}ch">${line}</span>`;
+    });
+  }
+}
+document.addEventListener('DOMContentLoaded', wrap);
