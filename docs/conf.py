@@ -56,7 +56,7 @@ def text(path):
     def link(m): return m[0] if (docs/m[1]).exists() or not (root/m[1]).is_file() else f'](../{m[1]})'
     return re.sub(r'\]\(([^):#]+)\)', link, re.sub(r'\A---\n.*?\n---\n', '', (root/path).read_text(encoding='utf-8'), flags=re.S))
 rows = [r | dict(file=f.name) for f in sorted(root.glob('results/*/*.json')) if 'accuracy' in (r := json.loads(f.read_text(encoding='utf-8')))]
-backbones = [dict(name=f.parent.name, card=re.sub('^#', '##', text(f.relative_to(root)), flags=re.M), files=[(o.name, o.stat().st_size) for o in sorted(f.parent.iterdir())])
+backbones = [dict(name=f.parent.name, card=re.sub('^#', '###', text(f.relative_to(root)), flags=re.M), files=[(o.name, o.stat().st_size) for o in sorted(f.parent.iterdir())])
     for f in sorted(root.glob('ulmfit_nb/backbones/*/README.md'))]
 
 # ---- how it is shown
