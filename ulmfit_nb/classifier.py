@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['POOLS', 'PRECISIONS', 'RECIPES', 'split_even', 'sortish_batches', 'sorted_batches', 'pad_docs', 'ClasBatches',
-           'ConcatPool', 'pool_class', 'BatchNorm', 'ClasOutput', 'TextClassifier', 'chunk_ends', 'Int8LSTM',
-           'int8_model', 'predict_logits', 'clas_metrics', 'Predictor', 'recipe_phases', 'finetune_classifier']
+           'ConcatPool', 'pool_class', 'BatchNorm', 'ClasOutput', 'TextClassifier', 'chunk_ends', 'fbgemm',
+           'Int8Weights', 'Int8LSTM', 'int8_model', 'predict_logits', 'clas_metrics', 'Predictor', 'recipe_phases',
+           'finetune_classifier']
 
 # %% ../nbs/08_classifier.ipynb #06d1ede0
+import warnings
 from copy import copy
 from typing import NamedTuple
 
@@ -280,47 +282,65 @@ def chunk_ends(
     return ends
 
 # %% ../nbs/08_classifier.ipynb #852c095f
+def fbgemm() -> bool:
+    "Does this torch multiply bytes by FBGEMM?"
+    return 'fbgemm' in torch.backends.quantized.supported_engines and hasattr(torch.ops.quantized, 'linear_with_input_q_dq_qweight_dq_output_fp32')
+
+class Int8Weights:
+    "A matrix of weights as whole numbers, with a factor for each row, for vectors within ±1."
+    def __init__(self,
+        w:Tensor, # (n_out, n_in)
+    ):
+        w,self.packed,self.wide,most = w.detach().float(),None,None,63 if fbgemm() else 127
+        self.scale = w.abs().amax(1).clamp(min=1e-12)/most
+        if not fbgemm():
+            w = (w/self.scale.unsqueeze(1)).round().to(torch.int8)
+            self.weight,self.one = F.pad(w, (0, -w.shape[1]%16)),torch.ones(len(w), dtype=torch.bfloat16) # the product reads 16 numbers at a time
+            return
+        q,was = torch.backends.quantized,torch.backends.quantized.engine
+        try:
+            q.engine = 'fbgemm'
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore') # that quantized tensors move to another package
+                self.packed = torch.ops.quantized.linear_prepack(torch.quantize_per_channel(w, self.scale.double(), torch.zeros(len(w), dtype=torch.long), 0, torch.qint8), None)
+        finally: q.engine = was
+
+# %% ../nbs/08_classifier.ipynb #f18fc74b
+@patch
+def __call__(self:Int8Weights,
+    h:Tensor, # (rows, n_in), within ±1
+) -> Tensor: # (rows, n_out), float32; a row's result does not depend on the others
+    "The product; without FBGEMM states are bfloat16, and many rows are quicker in float32, with the same result but for rounding."
+    if self.packed is not None: return torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(h.contiguous(), 2/255, 128, self.packed)
+    h = F.pad(h, (0, self.weight.shape[1]-h.shape[1])).bfloat16()
+    if len(h) <= 16: return torch._weight_int8pack_mm(h, self.weight, self.one).float()*self.scale
+    if self.wide is None: self.wide = self.weight.float()
+    return F.linear(h.float(), self.wide)*self.scale
+
+# %% ../nbs/08_classifier.ipynb #12e4508c
 class Int8LSTM(nn.Module):
-    "A `WeightDropLSTM` for prediction on a CPU: hidden-to-hidden weights in 8 bits, with a factor for each row."
+    "A `WeightDropLSTM` for prediction on a CPU, with an int8 product of its states, which lie within ±1."
     def __init__(self,
         rnn:WeightDropLSTM, # its other weights are shared, not copied
     ):
         super().__init__()
-        w = rnn.weight_hh_l0.detach().float()
-        self.rnn,self.scale = rnn,w.abs().amax(1).clamp(min=1e-12)/127
-        w = (w/self.scale.unsqueeze(1)).round().to(torch.int8)
-        self.weight = F.pad(w, (0, -w.shape[1]%16)) # the product reads 16 numbers at a time
-        self.one,self.wide = torch.ones(len(w), dtype=torch.bfloat16),None
+        self.rnn,self.hh = rnn,Int8Weights(rnn.weight_hh_l0)
 
-# %% ../nbs/08_classifier.ipynb #f18fc74b
-@patch
-def product(self:Int8LSTM,
-    h:Tensor, # (bs, n_out padded), bfloat16
-) -> Tensor: # (bs, 4*n_out), float32, rounded to bfloat16
-    "States times whole-number weights: from 8 bits for a few rows; many rows are quicker in float32, with the same result but for rounding."
-    if len(h) <= 16: return torch._weight_int8pack_mm(h, self.weight, self.one).float()
-    if self.wide is None: self.wide = self.weight.float()
-    return F.linear(h.float(), self.wide).bfloat16().float()
-
-# %% ../nbs/08_classifier.ipynb #12e4508c
-@patch
-def forward(self:Int8LSTM,
-    x:Tensor, # (bs, seq_len, n_in)
-    state:tuple|None=None, # h and c, each (bs, n_out); `None` is zeros
-    mask:None=None, # there is none in prediction
-): # outputs (bs, seq_len, n_out) and the new state
-    r,n,out = self.rnn,self.rnn.n_out,x.new_empty(x.shape[1], len(x), self.rnn.n_out)
-    gates = F.linear(x.transpose(0, 1), r.weight_ih_l0, r.bias_ih_l0 + r.bias_hh_l0) # of all steps at once: this product is wide
-    h,c = (x.new_zeros(len(x), n),)*2 if state is None else state
-    half = torch.zeros(len(x), self.weight.shape[1], dtype=torch.bfloat16)
-    for t,g in enumerate(gates):
-        half[:, :n] = h
-        i,f,u,o = torch.addcmul(g, self.product(half), self.scale).chunk(4, 1)
-        c = f.sigmoid()*c + i.sigmoid()*u.tanh()
-        h = out[t] = o.sigmoid()*c.tanh()
-    out = out.transpose(0, 1)
-    if r.skip is not None: out = out + (x*r.skip if r.skip.dim() == 1 else F.linear(x, r.skip))
-    return out, (h, c)
+    def forward(self,
+        x:Tensor, # (bs, seq_len, n_in)
+        state:tuple|None=None, # h and c, each (bs, n_out); `None` is zeros
+        mask:None=None, # there is none in prediction
+    ): # outputs (bs, seq_len, n_out) and the new state
+        r,n,out = self.rnn,self.rnn.n_out,x.new_empty(x.shape[1], len(x), self.rnn.n_out)
+        gates = F.linear(x.transpose(0, 1), r.weight_ih_l0, r.bias_ih_l0 + r.bias_hh_l0) # of all steps at once: this product is wide
+        h,c = (x.new_zeros(len(x), n),)*2 if state is None else state
+        for t,g in enumerate(gates):
+            i,f,u,o = (self.hh(h) + g).chunk(4, 1)
+            c = f.sigmoid()*c + i.sigmoid()*u.tanh()
+            h = out[t] = o.sigmoid()*c.tanh()
+        out = out.transpose(0, 1)
+        if r.skip is not None: out = out + (x*r.skip if r.skip.dim() == 1 else F.linear(x, r.skip))
+        return out, (h, c)
 
 # %% ../nbs/08_classifier.ipynb #c44ab0a1
 PRECISIONS = ('float32', 'bf16', 'int8') # of prediction
@@ -328,10 +348,10 @@ PRECISIONS = ('float32', 'bf16', 'int8') # of prediction
 def int8_model(
     model:TextClassifier, # on a CPU
 ) -> TextClassifier: # one for prediction, which shares all other weights with `model`
-    "Round the hidden-to-hidden weights to 8 bits. Raises `InputError`."
+    "Round the hidden-to-hidden weights to whole numbers. Raises `InputError`."
     if isinstance(model.backbone.rnns[0], Int8LSTM): return model
     if next(model.parameters()).device.type != 'cpu': raise InputError("int8 is for prediction on a CPU: give device='cpu', or another precision")
-    if not hasattr(torch, '_weight_int8pack_mm'): raise InputError('this torch has no products of int8 weights: choose float32 or bf16')
+    if not fbgemm() and not hasattr(torch, '_weight_int8pack_mm'): raise InputError('this torch has no products of int8 weights: choose float32 or bf16')
     res,bb = copy(model),copy(model.backbone)
     bb._modules = model.backbone._modules | dict(rnns=nn.ModuleList(map(Int8LSTM, model.backbone.rnns)))
     res._modules = model._modules | dict(backbone=bb)
