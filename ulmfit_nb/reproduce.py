@@ -20,10 +20,11 @@ from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, NO_DROPOUT, LanguageM
 from .classifier import TextClassifier, finetune_classifier, predict_logits
 from .corpus import DATASETS, Corpus, InputError, data_dir, get_data, read_rows
 from .fine_tuning import finetune_lm, transfer_vocab
-from .language_model import load_backbone, lm_metrics, LMBatches, pretrain, save_backbone
+from .language_model import find_backbone, load_backbone, lm_metrics, LMBatches, pretrain, save_backbone
 from .results import baseline, record_result
 from .tokenization import Tokenizer
 from .training import TrainConfig, atomic
+from .ulmfit import PAPER, default_settings
 
 # %% ../nbs/13b_reproduce.ipynb #36c327f2
 @dataclass
@@ -89,10 +90,14 @@ class Lab:
         size='tiny', # of networks without backbone
         device:str|None=None, # cpu, cuda; `None` is the best there is
         precision:str='auto', # see `TrainConfig`
-        bs:int=64, # rows of the language model; documents of a classifier's batch are half as many
+        bs:int|None=None, # rows of the language model; documents of a classifier's batch are half as many, or 32
         lm_epochs:float=1., # passes of stage 2
         epochs:int=4, # passes of stage 3 on full label sets
-        lr_lm:float=4e-3, lr:float=.01, # largest rates of stages 2 and 3
+        lr_lm:float=4e-3, lr:float|None=None, # largest rates of stages 2 and 3
+        labels:tuple=(20, 100, 500, 1000, 5000), draws:int=3, # of the experiments with few labels
+        unlabelled:int|None=None, # with few labels: stage 2 reads so many texts without labels, and no others; `None` is all there are
+        test:int|None=None, # with few labels: so many test texts, drawn by seed 0; `None` takes all
+        direction:str|None=None, # forward, backward or both; `None`: what the experiment has
         progress:bool|None=None, # show bars?
     ):
         store_attr()
@@ -110,11 +115,32 @@ def left(self:Lab) -> float|None:
 @patch
 def claim(self:Lab, **what):
     "Finished stages are found by name, so a folder belongs to one experiment with one set of settings. Raises `InputError`."
-    what |= {k: getattr(self, k) for k in ('size', 'bs', 'lm_epochs', 'epochs', 'lr_lm', 'lr')} | dict(backbone=self.backbone and str(Path(self.backbone).resolve()))
+    names = 'size', 'bs', 'lm_epochs', 'epochs', 'lr_lm', 'lr', 'labels', 'draws', 'unlabelled', 'test', 'direction'
+    what |= {k: getattr(self, k) for k in names} | dict(backbone=self.backbone and str(find_backbone(self.backbone).resolve()))
     f,text = self.out/'settings.json',json.dumps(what, indent=1, sort_keys=True, default=str)
     if not f.exists():
         with atomic(f) as tmp: tmp.write_text(text)
     elif f.read_text() != text: raise InputError(f'{self.out} holds an experiment with other settings: repeat them as they were, or choose another folder')
+
+@patch
+def settings(self:Lab, lm, pretrained:bool=True) -> dict: # see `default_settings`
+    "What the package does with such a network, but for what was given."
+    s = default_settings(lm.backbone.size, pretrained and self.backbone is not None)
+    return s | ({} if self.lr is None else dict(lr=self.lr)) | ({} if self.bs is None else dict(lm_bs=self.bs))
+
+@patch
+def directions(self:Lab, own) -> list:
+    "Which directions are trained. Raises `InputError`."
+    if self.direction not in (None, 'forward', 'backward', 'both'): raise InputError(f'unknown direction {self.direction!r}: choose forward, backward or both')
+    res = list(own) if self.direction is None else ['forward', 'backward'] if self.direction == 'both' else [self.direction]
+    if self.backbone:
+        for d in res: load_backbone(self.backbone, d) # one that lacks a direction is refused before anything is computed
+    return res
+
+@patch
+def in_force(self:Lab, lm, facts:dict, pretrained=True) -> dict: # for the record
+    "The settings that were in force in stages 2 and 3."
+    return self.settings(lm, pretrained) | {k: facts[k] for k in ('recipe', 'div', 'schedule', 'lr', 'drop_mult', 'bs') if k in facts}
 
 @patch
 def cfg(self:Lab, seed, **kw): return TrainConfig(precision=self.precision, device=self.device, seed=seed, save_minutes=2., **kw)
@@ -174,18 +200,21 @@ LM_RECIPES = {'full': dict(div=1., schedule='constant'), 'full + discr': dict(sc
 
 # %% ../nbs/13b_reproduce.ipynb #5a29e3b8
 @patch
-def lm(self:Lab, tok, corpus, direction='forward', seed=0, recipe='full + discr + stlr', pretrained=True, dropout=True, epochs=None, key='inductive'):
-    "Stage 2: the fine-tuned language model, or the untouched one where `recipe` is `none`; and its facts."
+def lm(self:Lab, tok, corpus, direction='forward', seed=0, recipe=None, pretrained=True, dropout=True, epochs=None, key='inductive'):
+    "Stage 2: the fine-tuned language model, or the untouched one where `recipe` is `none`; and its facts. `recipe` is one of `LM_RECIPES` with the paper's dropout, or `None` for the package's settings."
     def build(): return self.start(tok, direction, seed, pretrained)
     if recipe == 'none': return build(), dict(minutes=0., history=[])
-    kw = dict(LM_RECIPES[recipe], drop_mult=.7 if dropout else 0.) | ({} if pretrained and self.backbone else dict(div=1.))
+    if recipe is None:
+        s = self.settings(build(), pretrained)
+        kw,bs = dict(drop_mult=s['lm_drop_mult'], div=s['lm_div']),s['lm_bs']
+    else: kw,bs = dict(LM_RECIPES[recipe], drop_mult=PAPER['lm_drop_mult'] if dropout else 0.) | ({} if pretrained and self.backbone else dict(div=1.)),self.bs or PAPER['lm_bs']
     held = np.random.default_rng(seed).permutation(len(corpus))[:min(len(corpus)//20, 500)]
     train,valid = corpus.select(np.setdiff1d(np.arange(len(corpus)), held)),corpus.select(held)
-    bs = max(1, min(self.bs, train.n_tokens//(70*20)))
+    bs = max(1, min(bs, train.n_tokens//(70*20)))
     def fit(model, path, minutes):
         return finetune_lm(model, train, valid, epochs or self.lm_epochs, self.lr_lm, cfg=self.cfg(seed), seed=seed, bs=bs, backward=direction=='backward',
             path=path, resume=True, minutes=minutes, progress=self.progress, **kw)
-    name = recipe.replace(' ', '') + ('' if pretrained else '-random') + ('' if dropout else '-plain')
+    name = (recipe or 'default').replace(' ', '') + ('' if pretrained else '-random') + ('' if dropout else '-plain')
     return self.stage(f'{key}/lm-{name}-{direction}-{seed}', build, fit)
 
 # %% ../nbs/13b_reproduce.ipynb #760238d2
@@ -197,20 +226,22 @@ CLAS_RECIPES = { # table 7: recipe, rates by layer, schedule
 
 # %% ../nbs/13b_reproduce.ipynb #4473ff37
 @patch
-def classifier(self:Lab, name, lm, docs, ys, n_classes, direction='forward', seed=0, recipe='freez + discr + stlr', epochs=None, valid=None, key='inductive'):
-    "Stage 3: the classifier, and its facts."
-    bs,kw = max(2, self.bs//2),dict(CLAS_RECIPES[recipe])
+def classifier(self:Lab, name, lm, docs, ys, n_classes, direction='forward', seed=0, recipe=None, epochs=None, valid=None, key='inductive'):
+    "Stage 3: the classifier, and its facts. `recipe` is one of `CLAS_RECIPES` with the paper's dropout, or `None` for the package's settings."
+    bs,s = 32 if self.bs is None else max(2, self.bs//2),self.settings(lm)
+    if recipe is None: kw,lr,drops = dict(recipe=s['recipe'], div=s['div']),s['lr'],CLAS_DROPOUTS*s['drop_mult']
+    else: kw,lr,drops = dict(CLAS_RECIPES[recipe]),self.lr or PAPER['lr'],CLAS_DROPOUTS*PAPER['drop_mult']
     epochs = epochs or max(self.epochs, min(30, math.ceil(300/math.ceil(len(docs)/bs))))
     def build():
         torch.manual_seed(seed)
         b = lm.backbone
         if recipe == 'from scratch': b = AWDLSTM(b.vocab_size, b.size, skip=b.skip)
-        return TextClassifier(b, n_classes, CLAS_DROPOUTS*.5)
+        return TextClassifier(b, n_classes, drops)
     def fit(model, path, minutes):
-        return finetune_classifier(model, docs, ys, valid, epochs=epochs, lr=self.lr, bs=bs, cfg=self.cfg(seed, clip=25.), backward=direction=='backward', seed=seed,
+        return finetune_classifier(model, docs, ys, valid, epochs=epochs, lr=lr, bs=bs, cfg=self.cfg(seed, clip=25.), backward=direction=='backward', seed=seed,
             path=path, resume=True, minutes=minutes, progress=self.progress, **kw)
     model,facts = self.stage(f'{key}/{name}-{direction}-{seed}', build, fit)
-    return model, facts | dict(epochs=epochs)
+    return model, facts | dict(epochs=epochs, bs=bs, lr=lr, drop_mult=float(drops.weight/CLAS_DROPOUTS.weight), **kw)
 
 # %% ../nbs/13b_reproduce.ipynb #cea84c23
 @patch
@@ -255,7 +286,7 @@ def headline(
     experiment:str='imdb', # name of the rows
 ):
     "The three stages on all labels (Howard & Ruder 2018, tables 2 and 3). Raises `TimeUp`."
-    key,classes = protocol,task.classes
+    key,classes,directions = protocol,task.classes,lab.directions(directions)
     tok,corpus = lab.texts(task, [t for t,_ in task.test] if protocol == 'transductive' else (), key)
     base = lab.base(task.name, task.train, task.test)
     ys = np.array([classes.index(l) for _,l in task.train])
@@ -269,7 +300,7 @@ def headline(
             p = lab.probs('clas', model, tok, [t for t,_ in task.test], d, seed, key)
             ps.append(p); cost += f2['minutes'] + f3['minutes']
             common = dict(experiment=experiment, dataset=task.name, split='test', n=len(task.test), protocol=protocol, labels=len(used), seed=seed, baseline_accuracy=base,
-                unlabelled=len(task.more), epochs=f3['epochs'], lm_epochs=lab.lm_epochs, bs=lab.bs, lr=lab.lr, lr_lm=lab.lr_lm, note=task.note, variant='ulmfit')
+                unlabelled=len(task.more), epochs=f3['epochs'], lm_epochs=lab.lm_epochs, lr_lm=lab.lr_lm, settings=lab.in_force(lm, f3), note=task.note, variant='ulmfit')
             lab.row(f'{key} {d} seed {seed}', direction=d, accuracy=accuracy(p, task.test, classes), minutes=f2['minutes']+f3['minutes'], history=dict(lm=f2['history'], classifier=f3['history']), **common)
         if len(ps) > 1: lab.row(f'{key} both seed {seed}', direction='both', accuracy=accuracy(np.mean(ps, 0), task.test, classes), minutes=cost, **common)
 
@@ -291,29 +322,33 @@ def draw(
 def lowshot(
     lab:Lab, # where
     task:Task, # what
-    sizes=(20, 100, 500, 1000, 5000), # labels
-    draws=(0, 1, 2), # seeds
+    sizes=None, # labels; `None`, here and below: as the `Lab` says
+    draws=None, # seeds
     variants=('from scratch', 'pretraining only', 'ulmfit'), # the second needs a backbone and is left out without one
-    test_n:int|None=None, # test texts, drawn by seed 0; `None` takes all
+    test_n:int|None=None, # test texts, drawn by seed 0
 ):
     "Accuracy against the number of labels (Howard & Ruder 2018, section 5 and figure 3). Raises `TimeUp`."
     classes,variants = task.classes,[v for v in variants if lab.backbone or v != 'pretraining only']
-    tok,corpus = lab.texts(task)
-    test = [task.test[i] for i in np.random.default_rng(0).permutation(len(task.test))[:test_n]]
-    for n in (n for n in sizes if n <= len(task.train)):
-        for seed in draws:
-            idx = draw(task.train, n, seed)
-            rows,docs = [task.train[i] for i in idx],[np.asarray(corpus[i]) for i in idx]
+    read = task if lab.unlabelled is None else replace(task, train=[], more=[task.more[i] for i in np.random.default_rng(0).permutation(len(task.more))[:lab.unlabelled]])
+    tok,corpus = lab.texts(read)
+    test = [task.test[i] for i in np.random.default_rng(0).permutation(len(task.test))[:test_n or lab.test]]
+    common = dict(experiment=f'{task.name}-lowshot', dataset=task.name, split='test', n=len(test), protocol='inductive', unlabelled=len(read.more), lr_lm=lab.lr_lm,
+        note=f'{task.note}; stage 2 read {len(read.train)} training texts and {len(read.more)} others')
+    for n in (n for n in sizes or lab.labels if n <= len(task.train)):
+        for seed in draws or range(lab.draws):
+            rows = [task.train[i] for i in draw(task.train, n, seed)]
+            docs,ys = list(tok.encode_iter([t for t,_ in rows])),np.array([classes.index(l) for _,l in rows])
             base = lab.base(f'{task.name}-{n}-{seed}-{len(test)}', rows, test)
             for v in variants:
-                lm,f2 = lab.lm(tok, corpus, recipe='full + discr + stlr' if v == 'ulmfit' else 'none', pretrained=v != 'from scratch')
-                name = f'{v.replace(" ", "-")}-{n}'
-                model,f3 = lab.classifier(name, lm, docs, np.array([classes.index(l) for _,l in rows]), len(classes), seed=seed,
-                    recipe='from scratch' if v == 'from scratch' else 'freez + discr + stlr')
-                p = lab.probs(name, model, tok, [t for t,_ in test], seed=seed)
-                lab.row(f'{v} {n} labels, draw {seed}, {len(test)} texts', experiment=f'{task.name}-lowshot', dataset=task.name, split='test', n=len(test), protocol='inductive', direction='forward', variant=v,
-                    labels=len(rows), seed=seed, accuracy=accuracy(p, test, classes), baseline_accuracy=base, epochs=f3['epochs'], lm_epochs=lab.lm_epochs if v == 'ulmfit' else 0,
-                    minutes=f2['minutes']+f3['minutes'], unlabelled=len(task.more), note=task.note)
+                name,ps,cost = f'{v.replace(" ", "-")}-{n}',[],0.
+                for d in lab.directions(['forward']):
+                    lm,f2 = lab.lm(tok, corpus, d, recipe=None if v == 'ulmfit' else 'none', pretrained=v != 'from scratch')
+                    model,f3 = lab.classifier(name, lm, docs, ys, len(classes), d, seed, recipe='from scratch' if v == 'from scratch' else None)
+                    ps.append(lab.probs(name, model, tok, [t for t,_ in test], d, seed))
+                    cost += f2['minutes'] + f3['minutes']
+                    what = dict(variant=v, labels=len(rows), seed=seed, baseline_accuracy=base, epochs=f3['epochs'], lm_epochs=lab.lm_epochs if v == 'ulmfit' else 0, settings=lab.in_force(lm, f3, v != 'from scratch'))
+                    lab.row(f'{v} {n} labels, draw {seed}, {len(test)} texts, {d}', direction=d, accuracy=accuracy(ps[-1], test, classes), minutes=f2['minutes']+f3['minutes'], **what, **common)
+                if len(ps) > 1: lab.row(f'{v} {n} labels, draw {seed}, {len(test)} texts, both', direction='both', accuracy=accuracy(np.mean(ps, 0), test, classes), minutes=cost, **what, **common)
 
 # %% ../nbs/13b_reproduce.ipynb #d768d3bf
 ABLATIONS = {'no pretraining': dict(pretrained=False), 'plain LSTM LM': dict(dropout=False), 'no LM fine-tuning': dict(lm='none'),
@@ -375,7 +410,7 @@ def wikitext2(
         def fit(model, path, minutes):
             from ulmfit_nb.language_model import train_lm
             from ulmfit_nb.training import Phase
-            return train_lm(model, train, valid, [Phase(lab.lm_epochs, lab.lr_lm, div=1., schedule='one_cycle')], lab.cfg(seed), lab.bs, path=path, resume=True, minutes=minutes, progress=lab.progress)
+            return train_lm(model, train, valid, [Phase(lab.lm_epochs, lab.lr_lm, div=1., schedule='one_cycle')], lab.cfg(seed), lab.bs or PAPER['lm_bs'], path=path, resume=True, minutes=minutes, progress=lab.progress)
         model,facts = lab.stage(f'wikitext2/{v.replace(" ", "-")}-{seed}', build, fit)
         res = {s: lm_metrics(model.eval(), LMBatches(c, 10, variable=False, shuffle=False))['perplexity'] for s,c in (('valid', valid), ('test', test))}
         lab.row(f'wikitext-2 {v} seed {seed}', experiment='wikitext2', dataset='wikitext-2', split='test', n=test.n_tokens, protocol='inductive', direction='forward', variant=v, labels=0, seed=seed,
@@ -392,7 +427,7 @@ def vietnamese(lab:Lab, articles, out=None):
         if not (lab.out/'vi'/'corpus').exists(): Corpus.write(lab.out/'vi'/'corpus', tok.encode_iter(r['text'] for r in read_rows(articles)), tok.vocab_size)
         c = Corpus(lab.out/'vi'/'corpus')
         train,valid = c.select(range(40, len(c))),c.select(range(40))
-        t = pretrain(train, valid, lab.size, cfg=lab.cfg(0), bs=lab.bs, path=lab.out/'vi'/'run', resume=True, minutes=lab.left(), progress=lab.progress)
+        t = pretrain(train, valid, lab.size, cfg=lab.cfg(0), bs=lab.bs or PAPER['lm_bs'], path=lab.out/'vi'/'run', resume=True, minutes=lab.left(), progress=lab.progress)
         if not t.done: raise TimeUp
         save_backbone(folder, dict(forward=t.model), tok, t.history, data='Vietnamese Wikipedia', tokens=train.n_tokens, seconds=round(t.seconds))
     lab.backbone = folder
