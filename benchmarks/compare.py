@@ -20,10 +20,10 @@ from run import texts
 HERE = Path(__file__).parent
 ROWS = { # name → (settings, unit, our kinds)
     'tokenizing': (dict(mb=2), 'MB/s', ['float32']),
-    'train-30k': (dict(vocab=30000, bs=32, steps=1), 'tokens/s', ['float32']),
+    'train-30k': (dict(vocab=30000, bs=32, steps=1), 'tokens/s', ['float32', 'adaptive']),
     'train-60k': (dict(vocab=60000, bs=32, steps=1), 'tokens/s', ['float32', 'adaptive']),
     'classifier': (dict(vocab=30000, n=32, bs=16), 'documents/s', ['float32']),
-    'predict': (dict(vocab=30000, n=100), 'documents/s', ['float32']),
+    'predict': (dict(vocab=30000, n=100), 'documents/s', ['float32', 'int8']),
     'one-text': (dict(vocab=30000, n=5), 'texts/s', ['float32', 'int8']),
     'cold': (dict(vocab=30000), 's', ['float32']),
     'baseline': (dict(n=1000), 'documents/s', ['float32'])}

@@ -73,6 +73,7 @@ def test_the_table_comes_from_the_files(tmp_path):
     rows = compare_rows(tmp_path)
     assert [r['row'] for r in rows] == ['tokenizing', 'one-text', 'baseline', 'predict']
     text = compare_table(rows, dict(tokenizing=8, **{'one-text': 3}))
+    assert compare_table(rows, brief=True).splitlines()[0].endswith('| aim | met |')
     lines = text.splitlines()
     assert 'yes' in next(l for l in lines if l.startswith('| tokenizing')) and '8.0 (7.0 to 9.0)' in text and '2,000' in text
     assert 'no' in next(l for l in lines if l.startswith('| one text')) and '25 %' in text
@@ -83,3 +84,7 @@ def test_recorded_rows_make_a_table():
     rows = compare_rows(Path(__file__).resolve().parent.parent/'results')
     assert len(rows) >= 5 and all(r['device'] in ('cpu', 'cuda') for r in rows)
     assert compare_table(rows).count('\n') > len(rows)
+
+def test_the_readme_shows_the_recorded_comparison():
+    root = Path(__file__).resolve().parent.parent
+    assert compare_table(compare_rows(root/'results'), brief=True) in (root/'README.md').read_text(encoding='utf-8')
