@@ -12,7 +12,7 @@ from ulmfit_nb.results import commit, hardware
 
 ABOUT = """
 **What it read.** Long English Wikipedia articles of 2015, those of WikiText's validation and test sets left out: {tokens:,} tokens a direction, in {passes}.
-**What it cost.** {minutes} minutes a direction{both}; {hardware}; torch {torch}, commit {commit}. Build it again: `benchmarks/en_small.sh`.
+**What it cost.** {cost}; {hardware}; torch {torch}, commit {commit}. Build it again: `benchmarks/en_small.sh`.
 **What it is for.** A start for classifiers of English texts (`ULMFiT(backbone="en-small")`): stage 2 gives it your words. It writes no sensible text, knows nothing after 2015, and has the prejudices of what it read.
 **Licence.** Wikipedia's text is under CC BY-SA; so are these weights. Attribution: the authors of the English Wikipedia.
 
@@ -36,7 +36,7 @@ if __name__ == '__main__':
         metas[d] = load_model(runs/d, 'language model')[0]['meta']
         with open(runs/d/'history.csv', encoding='utf-8') as f: history += list(csv.DictReader(f))
     m = next(iter(metas.values()))
-    facts = dict(tokens=m['tokens'], files=m['files'], epochs=m['epochs'], seed=m['seed'], minutes=round(max(v['seconds'] for v in metas.values())/60),
+    facts = dict(tokens=m['tokens'], files=m['files'], epochs=m['epochs'], seed=m['seed'], minutes={d: round(v['seconds']/60) for d,v in metas.items()},
         hardware=hardware(), torch=__import__('torch').__version__, commit=commit(), **({'init': m['init']} if 'init' in m else {}))
     save_backbone(to, models, tok, history, bits=8, **facts)
     texts = {'enwiki': list(read_texts(data_dir()/'enwiki'/'valid.jsonl.xz')), 'WikiText-2 test': wikitext2(data_dir())}
