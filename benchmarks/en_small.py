@@ -47,7 +47,7 @@ if __name__ == '__main__':
             rows.append(f'| {name} | {d} | {s["n"]} | {s["words"]:,} | {s["unknown"]:.1%} | {s["valid_loss"]:.3f} | {s["perplexity"]:.1f} | {s["word_perplexity"]:.1f} | {s["bits_per_byte"]:.3f} |')
             facts[f'{name} {d}'] = {k: round(v, 4) if isinstance(v, float) else v for k, v in s.items()}
     passes = f'{m["epochs"]:g} pass{"es" if m["epochs"] != 1 else ""} over {", ".join(m["files"])}' + (f', going on from {m["init"]}' if 'init' in m else '')
-    save_backbone(to, models, tok, history, 8, ABOUT.format(**facts | dict(passes=passes, both=', both side by side' if len(models) > 1 else '; the other direction is still to be trained'), scores='\n'.join(rows)), **{k: v for k, v in facts.items() if not isinstance(v, dict)})
+    save_backbone(to, models, tok, history, 8, ABOUT.format(**facts | dict(passes=passes, cost=', '.join(f'{n} minutes {d}' for d, n in facts['minutes'].items())), scores='\n'.join(rows)), **{k: v for k, v in facts.items() if k == 'minutes' or not isinstance(v, dict)})
     Path('results/backbones').mkdir(parents=True, exist_ok=True)
     Path(f'results/backbones/{to.name}.json').write_text(json.dumps(facts | dict(model=next(iter(models.values())).config, directions=list(models)), indent=1)+'\n')
     print((to/'README.md').read_text(encoding='utf-8'))
