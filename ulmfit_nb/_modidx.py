@@ -686,5 +686,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'ulmfit_nb.ulmfit.ULMFiT.save': ('ulmfit.html#ulmfit.save', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.check_labels': ('ulmfit.html#check_labels', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.check_texts': ('ulmfit.html#check_texts', 'ulmfit_nb/ulmfit.py'),
+                                  'ulmfit_nb.ulmfit.clas_passes': ('ulmfit.html#clas_passes', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.default_settings': ('ulmfit.html#default_settings', 'ulmfit_nb/ulmfit.py'),
+                                  'ulmfit_nb.ulmfit.lm_passes': ('ulmfit.html#lm_passes', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.model_card': ('ulmfit.html#model_card', 'ulmfit_nb/ulmfit.py')}}}

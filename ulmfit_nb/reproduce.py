@@ -24,7 +24,7 @@ from .language_model import find_backbone, load_backbone, lm_metrics, LMBatches,
 from .results import baseline, record_result
 from .tokenization import Tokenizer
 from .training import TrainConfig, atomic
-from .ulmfit import PAPER, default_settings
+from .ulmfit import PAPER, clas_passes, default_settings, lm_passes
 
 # %% ../nbs/13b_reproduce.ipynb #36c327f2
 @dataclass
@@ -91,7 +91,7 @@ class Lab:
         device:str|None=None, # cpu, cuda; `None` is the best there is
         precision:str='auto', # see `TrainConfig`
         bs:int|None=None, # rows of the language model; documents of a classifier's batch are half as many, or 32
-        lm_epochs:float=1., # passes of stage 2
+        lm_epochs:float|None=None, # passes of stage 2; `None` decides by the number of tokens: see `lm_passes`
         epochs:int=4, # passes of stage 3 on full label sets
         lr_lm:float=4e-3, lr:float|None=None, # largest rates of stages 2 and 3
         labels:tuple=(20, 100, 500, 1000, 5000), draws:int=3, # of the experiments with few labels
@@ -203,19 +203,21 @@ LM_RECIPES = {'full': dict(div=1., schedule='constant'), 'full + discr': dict(sc
 def lm(self:Lab, tok, corpus, direction='forward', seed=0, recipe=None, pretrained=True, dropout=True, epochs=None, key='inductive'):
     "Stage 2: the fine-tuned language model, or the untouched one where `recipe` is `none`; and its facts. `recipe` is one of `LM_RECIPES` with the paper's dropout, or `None` for the package's settings."
     def build(): return self.start(tok, direction, seed, pretrained)
-    if recipe == 'none': return build(), dict(minutes=0., history=[])
+    if recipe == 'none': return build(), dict(minutes=0., history=[], epochs=0)
     if recipe is None:
         s = self.settings(build(), pretrained)
         kw,bs = dict(drop_mult=s['lm_drop_mult'], div=s['lm_div']),s['lm_bs']
     else: kw,bs = dict(LM_RECIPES[recipe], drop_mult=PAPER['lm_drop_mult'] if dropout else 0.) | ({} if pretrained and self.backbone else dict(div=1.)),self.bs or PAPER['lm_bs']
+    epochs = epochs or self.lm_epochs or lm_passes(corpus.n_tokens)
     held = np.random.default_rng(seed).permutation(len(corpus))[:min(len(corpus)//20, 500)]
     train,valid = corpus.select(np.setdiff1d(np.arange(len(corpus)), held)),corpus.select(held)
     bs = max(1, min(bs, train.n_tokens//(70*20)))
     def fit(model, path, minutes):
-        return finetune_lm(model, train, valid, epochs or self.lm_epochs, self.lr_lm, cfg=self.cfg(seed), seed=seed, bs=bs, backward=direction=='backward',
+        return finetune_lm(model, train, valid, epochs, self.lr_lm, cfg=self.cfg(seed), seed=seed, bs=bs, backward=direction=='backward',
             path=path, resume=True, minutes=minutes, progress=self.progress, **kw)
     name = (recipe or 'default').replace(' ', '') + ('' if pretrained else '-random') + ('' if dropout else '-plain')
-    return self.stage(f'{key}/lm-{name}-{direction}-{seed}', build, fit)
+    model,facts = self.stage(f'{key}/lm-{name}-{direction}-{seed}', build, fit)
+    return model, facts | dict(epochs=epochs)
 
 # %% ../nbs/13b_reproduce.ipynb #760238d2
 CLAS_RECIPES = { # table 7: recipe, rates by layer, schedule
@@ -231,7 +233,7 @@ def classifier(self:Lab, name, lm, docs, ys, n_classes, direction='forward', see
     bs,s = 32 if self.bs is None else max(2, self.bs//2),self.settings(lm)
     if recipe is None: kw,lr,drops = dict(recipe=s['recipe'], div=s['div']),s['lr'],CLAS_DROPOUTS*s['drop_mult']
     else: kw,lr,drops = dict(CLAS_RECIPES[recipe]),self.lr or PAPER['lr'],CLAS_DROPOUTS*PAPER['drop_mult']
-    epochs = epochs or max(self.epochs, min(30, math.ceil(300/math.ceil(len(docs)/bs))))
+    epochs = epochs or max(self.epochs, clas_passes(math.ceil(len(docs)/bs), (PAPER if recipe else s)['max_epochs']))
     def build():
         torch.manual_seed(seed)
         b = lm.backbone
@@ -300,7 +302,7 @@ def headline(
             p = lab.probs('clas', model, tok, [t for t,_ in task.test], d, seed, key)
             ps.append(p); cost += f2['minutes'] + f3['minutes']
             common = dict(experiment=experiment, dataset=task.name, split='test', n=len(task.test), protocol=protocol, labels=len(used), seed=seed, baseline_accuracy=base,
-                unlabelled=len(task.more), epochs=f3['epochs'], lm_epochs=lab.lm_epochs, lr_lm=lab.lr_lm, settings=lab.in_force(lm, f3), note=task.note, variant='ulmfit')
+                unlabelled=len(task.more), epochs=f3['epochs'], lm_epochs=f2['epochs'], lr_lm=lab.lr_lm, settings=lab.in_force(lm, f3), note=task.note, variant='ulmfit')
             lab.row(f'{key} {d} seed {seed}', direction=d, accuracy=accuracy(p, task.test, classes), minutes=f2['minutes']+f3['minutes'], history=dict(lm=f2['history'], classifier=f3['history']), **common)
         if len(ps) > 1: lab.row(f'{key} both seed {seed}', direction='both', accuracy=accuracy(np.mean(ps, 0), task.test, classes), minutes=cost, **common)
 
@@ -346,7 +348,7 @@ def lowshot(
                     model,f3 = lab.classifier(name, lm, docs, ys, len(classes), d, seed, recipe='from scratch' if v == 'from scratch' else None)
                     ps.append(lab.probs(name, model, tok, [t for t,_ in test], d, seed))
                     cost += f2['minutes'] + f3['minutes']
-                    what = dict(variant=v, labels=len(rows), seed=seed, baseline_accuracy=base, epochs=f3['epochs'], lm_epochs=lab.lm_epochs if v == 'ulmfit' else 0, settings=lab.in_force(lm, f3, v != 'from scratch'))
+                    what = dict(variant=v, labels=len(rows), seed=seed, baseline_accuracy=base, epochs=f3['epochs'], lm_epochs=f2['epochs'], settings=lab.in_force(lm, f3, v != 'from scratch'))
                     lab.row(f'{v} {n} labels, draw {seed}, {len(test)} texts, {d}', direction=d, accuracy=accuracy(ps[-1], test, classes), minutes=f2['minutes']+f3['minutes'], **what, **common)
                 if len(ps) > 1: lab.row(f'{v} {n} labels, draw {seed}, {len(test)} texts, both', direction='both', accuracy=accuracy(np.mean(ps, 0), test, classes), minutes=cost, **what, **common)
 
@@ -378,7 +380,7 @@ def ablation(
             model,f3 = lab.classifier(run, lm, docs, ys, len(classes), seed=seed, recipe=a.get('clas', 'freez + discr + stlr'), key=key)
             p = lab.probs(run, model, tok, [t for t,_ in held], seed=seed, key=key)
             lab.row(f'{name}, seed {seed}', experiment=f'{task.name}-ablation', dataset=task.name, split='a tenth of train', n=len(held), protocol='inductive', direction='forward', variant=name,
-                labels=len(used), seed=seed, accuracy=accuracy(p, held, classes), baseline_accuracy=base, epochs=f3['epochs'], lm_epochs=lab.lm_epochs, minutes=f2['minutes']+f3['minutes'], note=task.note)
+                labels=len(used), seed=seed, accuracy=accuracy(p, held, classes), baseline_accuracy=base, epochs=f3['epochs'], lm_epochs=f2['epochs'], minutes=f2['minutes']+f3['minutes'], note=task.note)
 
 # %% ../nbs/13b_reproduce.ipynb #d1256cab
 def wikitext2_ids(folder): # vocabulary, then ids of train, valid, test as corpora of one document
@@ -410,11 +412,11 @@ def wikitext2(
         def fit(model, path, minutes):
             from ulmfit_nb.language_model import train_lm
             from ulmfit_nb.training import Phase
-            return train_lm(model, train, valid, [Phase(lab.lm_epochs, lab.lr_lm, div=1., schedule='one_cycle')], lab.cfg(seed), lab.bs or PAPER['lm_bs'], path=path, resume=True, minutes=minutes, progress=lab.progress)
+            return train_lm(model, train, valid, [Phase(lab.lm_epochs or 1., lab.lr_lm, div=1., schedule='one_cycle')], lab.cfg(seed), lab.bs or PAPER['lm_bs'], path=path, resume=True, minutes=minutes, progress=lab.progress)
         model,facts = lab.stage(f'wikitext2/{v.replace(" ", "-")}-{seed}', build, fit)
         res = {s: lm_metrics(model.eval(), LMBatches(c, 10, variable=False, shuffle=False))['perplexity'] for s,c in (('valid', valid), ('test', test))}
         lab.row(f'wikitext-2 {v} seed {seed}', experiment='wikitext2', dataset='wikitext-2', split='test', n=test.n_tokens, protocol='inductive', direction='forward', variant=v, labels=0, seed=seed,
-            accuracy=None, baseline_accuracy=None, epochs=lab.lm_epochs, minutes=facts['minutes'], perplexity=res['test'], valid_perplexity=res['valid'], size=str(lab.size))
+            accuracy=None, baseline_accuracy=None, epochs=lab.lm_epochs or 1., minutes=facts['minutes'], perplexity=res['test'], valid_perplexity=res['valid'], size=str(lab.size))
 
 # %% ../nbs/13b_reproduce.ipynb #d39e14c4
 def vietnamese(lab:Lab, articles, out=None):
