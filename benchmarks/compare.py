@@ -68,8 +68,8 @@ def rates(device, half=True):
     for dtype in (torch.float32, torch.bfloat16)[:1+half]:
         a = torch.randn(n, n, device=device).to(dtype)
         res[str(dtype).removeprefix('torch.')] = 2*n**3/best(lambda: (a@a, done()))
-    x = torch.ones(2**26, device=device) # 256 MB: more than caches hold
-    res['bytes'] = 4*x.numel()/best(lambda: (x.sum(), done()))
+    a, x = torch.ones(2**13, 2**13, device=device), torch.ones(2**13, device=device) # 256 MB: more than caches hold
+    res['bytes'] = 4*a.numel()/best(lambda: (a@x, done())) # read as weights are read for one text; a plain sum reads more slowly on some processors
     return res
 
 def floor_share(facts, seconds, rate, kind):
