@@ -239,7 +239,7 @@ def _stage3(self:ULMFiT, lm, docs, ys, n_classes, direction, seed, path, resume)
 @patch
 def predict_proba(self:ULMFiT,
     X, # texts
-    precision:str='float32', # or bf16: quicker where the hardware has it; int8: quicker for a few texts on a CPU; both within about 1e-2
+    precision:str='float32', # or bf16: quicker where the hardware has it, within about 1e-2; int8: quicker on a CPU, most of all for a few texts, within about 3e-2
     bs:int=256, # texts at a time: changes speed, not results
 ) -> np.ndarray: # float32 (n, n_classes), columns as in `classes_`
     "Probability of each class for each text; it depends on the text alone."
