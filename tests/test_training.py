@@ -317,10 +317,10 @@ def test_int8_products_do_not_depend_on_how_many_rows_there_are(n, bytes_, monke
     step = w.abs().amax(1)/(63 if bytes_ else 127)
     torch.testing.assert_close(product.scale, step)
     whole = (w/step[:, None]).round()
-    ours = (h*127.5).round()/127.5 if bytes_ else h.bfloat16().float()
+    ours = (h*127.5).round().clamp(-128, 127)/127.5 if bytes_ else h.bfloat16().float()
     exact = ours.double() @ (whole*step[:, None]).double().T
     for rows in (1, 3, 16, 17, 40):
-        assert ((product(h[:rows])-exact[:rows]).abs() <= exact[:rows].abs()*2**-7 + (2e-3*n**.5 if bytes_ else 1e-2)).all()
+        assert ((product(h[:rows])-exact[:rows]).abs() <= (1e-4 if bytes_ else exact[:rows].abs()*2**-7 + 1e-2)).all()
     assert torch.equal(product(h[:16]), torch.cat([product(h[i:i+1]) for i in range(16)]))
     assert not bytes_ or torch.equal(product(h), torch.cat([product(h[i:i+1]) for i in range(40)]))
 

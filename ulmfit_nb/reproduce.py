@@ -123,6 +123,14 @@ def claim(self:Lab, **what):
     elif f.read_text() != text: raise InputError(f'{self.out} holds an experiment with other settings: repeat them as they were, or choose another folder')
 
 @patch
+def cfg(self:Lab, seed, **kw): return TrainConfig(precision=self.precision, device=self.device, seed=seed, save_minutes=2., **kw)
+
+@patch
+def say(self:Lab, text):
+    if self.progress is not False: print(text, flush=True)
+
+# %% ../nbs/13b_reproduce.ipynb #9d48923c
+@patch
 def settings(self:Lab, lm, pretrained:bool=True) -> dict: # see `default_settings`
     "What the package does with such a network, but for what was given."
     s = default_settings(lm.backbone.size, pretrained and self.backbone is not None)
@@ -141,13 +149,6 @@ def directions(self:Lab, own) -> list:
 def in_force(self:Lab, lm, facts:dict, pretrained=True) -> dict: # for the record
     "The settings that were in force in stages 2 and 3."
     return self.settings(lm, pretrained) | {k: facts[k] for k in ('recipe', 'div', 'schedule', 'lr', 'drop_mult', 'bs') if k in facts}
-
-@patch
-def cfg(self:Lab, seed, **kw): return TrainConfig(precision=self.precision, device=self.device, seed=seed, save_minutes=2., **kw)
-
-@patch
-def say(self:Lab, text):
-    if self.progress is not False: print(text, flush=True)
 
 # %% ../nbs/13b_reproduce.ipynb #6943cfb3
 @patch
@@ -203,7 +204,7 @@ LM_RECIPES = {'full': dict(div=1., schedule='constant'), 'full + discr': dict(sc
 def lm(self:Lab, tok, corpus, direction='forward', seed=0, recipe=None, pretrained=True, dropout=True, epochs=None, key='inductive'):
     "Stage 2: the fine-tuned language model, or the untouched one where `recipe` is `none`; and its facts. `recipe` is one of `LM_RECIPES` with the paper's dropout, or `None` for the package's settings."
     def build(): return self.start(tok, direction, seed, pretrained)
-    if recipe == 'none': return build(), dict(minutes=0., history=[], epochs=0)
+    if recipe == 'none' or self.lm_epochs == 0: return build(), dict(minutes=0., history=[], epochs=0)
     if recipe is None:
         s = self.settings(build(), pretrained)
         kw,bs = dict(drop_mult=s['lm_drop_mult'], div=s['lm_div']),s['lm_bs']
