@@ -325,20 +325,17 @@ def draw(
 def lowshot(
     lab:Lab, # where
     task:Task, # what
-    sizes=None, # labels; `None`, here and below: as the `Lab` says
-    draws=None, # seeds
     variants=('from scratch', 'pretraining only', 'ulmfit'), # the second needs a backbone and is left out without one
-    test_n:int|None=None, # test texts, drawn by seed 0
 ):
     "Accuracy against the number of labels (Howard & Ruder 2018, section 5 and figure 3). Raises `TimeUp`."
     classes,variants = task.classes,[v for v in variants if lab.backbone or v != 'pretraining only']
     read = task if lab.unlabelled is None else replace(task, train=[], more=[task.more[i] for i in np.random.default_rng(0).permutation(len(task.more))[:lab.unlabelled]])
     tok,corpus = lab.texts(read)
-    test = [task.test[i] for i in np.random.default_rng(0).permutation(len(task.test))[:test_n or lab.test]]
+    test = [task.test[i] for i in np.random.default_rng(0).permutation(len(task.test))[:lab.test]]
     common = dict(experiment=f'{task.name}-lowshot', dataset=task.name, split='test', n=len(test), protocol='inductive', unlabelled=len(read.more), lr_lm=lab.lr_lm,
         note=f'{task.note}; stage 2 read {len(read.train)} training texts and {len(read.more)} others')
-    for n in (n for n in sizes or lab.labels if n <= len(task.train)):
-        for seed in draws or range(lab.draws):
+    for n in (n for n in lab.labels if n <= len(task.train)):
+        for seed in range(lab.draws):
             rows = [task.train[i] for i in draw(task.train, n, seed)]
             docs,ys = list(tok.encode_iter([t for t,_ in rows])),np.array([classes.index(l) for _,l in rows])
             base = lab.base(f'{task.name}-{n}-{seed}-{len(test)}', rows, test)
