@@ -370,16 +370,18 @@ def test_the_estimator_rounds_weights_once_and_again_when_they_change():
 
 # ---- precision --------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('amx', [True, False])
-def test_auto_precision_asks_the_cpu(monkeypatch, amx):
+ASKED = '_is_avx512_bf16_supported', '_is_amx_tile_supported'
+
+@pytest.mark.parametrize('has', [(), ASKED[:1], ASKED[1:], ASKED])
+def test_auto_precision_asks_the_cpu(monkeypatch, has):
     cpu = torch.device('cpu')
-    monkeypatch.setattr(torch.cpu, '_is_amx_tile_supported', lambda: amx, raising=False)
-    assert use_bf16('auto', cpu) is amx and use_bf16('bf16', cpu) is True and use_bf16('float32', cpu) is False
+    for name in ASKED: monkeypatch.setattr(torch.cpu, name, lambda yes=name in has: yes, raising=False)
+    assert use_bf16('auto', cpu) is bool(has) and use_bf16('bf16', cpu) is True and use_bf16('float32', cpu) is False
     assert use_bf16('auto', torch.device('meta')) is False
 
 def test_a_torch_that_cannot_tell_means_float32(monkeypatch):
     def broken(): raise RuntimeError('no such capability')
-    monkeypatch.setattr(torch.cpu, '_is_amx_tile_supported', broken, raising=False)
+    for name in ASKED: monkeypatch.setattr(torch.cpu, name, broken, raising=False)
     assert use_bf16('auto', torch.device('cpu')) is False
-    monkeypatch.delattr(torch.cpu, '_is_amx_tile_supported')
+    for name in ASKED: monkeypatch.delattr(torch.cpu, name)
     assert use_bf16('auto', torch.device('cpu')) is False

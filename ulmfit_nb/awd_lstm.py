@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
 
+from .bfloat16 import LSTMFunction, fused_lstm_pays, softmax_loss
 from .corpus import InputError
 
 # %% ../nbs/03_awd_lstm.ipynb #509abd72
@@ -87,10 +88,11 @@ def forward(self:WeightDropLSTM,
     state = [x.new_zeros(x.shape[0], self.n_out)]*2 if state is None else state
     hx = [s.to(dtype).unsqueeze(0).contiguous() for s in state]
     with torch.autocast(x.device.type, enabled=False):
-        x = x.to(dtype)
-        out,h,c = torch.lstm(x, hx, self.weights(mask, dtype), True, 1, 0., train, False, True)
+        x,ws = x.to(dtype),self.weights(mask, dtype)
+        if fused_lstm_pays(x, ws): out,*(h,c) = LSTMFunction.apply(x, hx[0][0], hx[1][0], ws[0], ws[1], ws[2]+ws[3]) # chapter 03b
+        else: out,(h,),(c,) = torch.lstm(x, hx, ws, True, 1, 0., train, False, True)
         if self.skip is not None: out = out + (x*self.skip.to(dtype) if self.skip.dim() == 1 else F.linear(x, self.skip.to(dtype)))
-    return out, (h[0], c[0])
+    return out, (h, c)
 
 # %% ../nbs/03_awd_lstm.ipynb #b7704e79
 @dataclass(frozen=True)
@@ -236,6 +238,7 @@ def lm_loss(
         if fused and hasattr(nn, 'LinearCrossEntropyOptions') and x.dtype == torch.float32:
             some = nn.LinearCrossEntropyOptions(batch_chunk_size=max(64, (2**23 if x.device.type == 'cpu' else 2**28)//len(w))) # 32 MB of scores at a time, 1 GB on a GPU
             return F.linear_cross_entropy(x, w, targets, linear_bias=b, reduction='sum', options=some)/n
+        if fused and x.dtype == torch.bfloat16 and x.device.type == 'cpu': return softmax_loss(x, w, b, targets)/n # chapter 03b
         return F.cross_entropy(F.linear(x, w, b).float(), targets, reduction='sum')/n
 
 # %% ../nbs/03_awd_lstm.ipynb #883e46b4
@@ -278,6 +281,7 @@ class LMOutput(NamedTuple):
     n:Tensor     # targets that were counted
     state:list   # for the next chunk
 
+# %% ../nbs/03_awd_lstm.ipynb #a3d1c07e
 class LanguageModel(nn.Module):
     "A backbone and a decoder that shares the embedding's weights (Merity et al. 2017, section 4.4)."
     def __init__(self,

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['Batch', 'layer_params', 'group_rates', 'Phase', 'TrainConfig', 'NTASGD', 'make_optimizer', 'get_accelerator',
-           'has_amx', 'use_bf16', 'world', 'joint_sum', 'gather_rows', 'rng_states', 'set_rng_states', 'ProcessLost',
-           'as_lost', 'connect', 'main_first', 'in_notebook', 'plot_history', 'Progress', 'atomic', 'write_history',
-           'NonFiniteLoss', 'read_checkpoint', 'Trainer']
+           'use_bf16', 'reuse_memory', 'world', 'joint_sum', 'gather_rows', 'rng_states', 'set_rng_states',
+           'ProcessLost', 'as_lost', 'connect', 'main_first', 'in_notebook', 'plot_history', 'Progress', 'atomic',
+           'write_history', 'NonFiniteLoss', 'read_checkpoint', 'Trainer']
 
 # %% ../nbs/05_training.ipynb #8e4320ab
-import csv, io, json, math, os, sys, time
+import csv, ctypes, io, json, math, os, sys, time
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.profiler import record_function
 
 from .awd_lstm import detach
+from .bfloat16 import cpu_has_bf16
 from .corpus import InputError
 from .schedules import make_schedule
 
@@ -169,19 +170,30 @@ def get_accelerator(
     return acc
 
 # %% ../nbs/05_training.ipynb #70872239
-def has_amx() -> bool:
-    "Has this CPU matrix units for bfloat16 (AMX)? A torch that cannot tell counts as no."
-    ask = getattr(torch.cpu, '_is_amx_tile_supported', None)
-    try: return bool(ask and ask())
-    except RuntimeError: return False
-
 def use_bf16(
     precision:str, # auto, float32 or bf16
     device:torch.device, # where the model is
 ) -> bool:
-    "Are products computed in bfloat16? `auto` says yes on a GPU that has it and on a CPU with AMX, no elsewhere: there it is slower."
+    "Are products computed in bfloat16? `auto` says yes on a GPU that has it and on a CPU with instructions for it, no elsewhere: there it is slower."
     if precision != 'auto': return precision == 'bf16'
-    return device.type == 'cuda' and torch.cuda.is_bf16_supported() or device.type == 'cpu' and has_amx()
+    return device.type == 'cuda' and torch.cuda.is_bf16_supported() or device.type == 'cpu' and cpu_has_bf16()
+
+# %% ../nbs/05_training.ipynb #2be9d7a4
+_reusing = [0] # how many calls of `reuse_memory` are open
+
+@contextmanager
+def reuse_memory():
+    "While it is open, the C library keeps what is freed, however large, for the next tensor (glibc only; elsewhere nothing happens). Gives whether it does."
+    try: mallopt,trim = (lambda lib: (lib.mallopt, lib.malloc_trim))(ctypes.CDLL(None))
+    except (OSError, AttributeError, TypeError): mallopt = None # another C library
+    def limits(mmap, keep): return mallopt and all([mallopt(-3, mmap), mallopt(-1, keep)]) # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+    _reusing[0] += 1
+    try: yield bool(limits(2**30, 2**31-1))
+    finally:
+        _reusing[0] -= 1
+        if mallopt and not _reusing[0]:
+            limits(2**25, 2**26) # the largest that glibc chooses by itself
+            trim(0)
 
 # %% ../nbs/05_training.ipynb #b35a49b9
 def world() -> tuple[int, int]: # rank and number
@@ -556,6 +568,7 @@ def _epoch(self:Trainer, stop) -> bool: # is the epoch complete?
 
 # %% ../nbs/05_training.ipynb #bec06f5f
 @patch
+@reuse_memory()
 def fit(self:Trainer,
     minutes:float|None=None, # stop cleanly after so long, with a checkpoint
     steps:int|None=None, # stop after so many steps in all

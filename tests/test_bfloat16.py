@@ -1,0 +1,149 @@
+"The two backward passes written by hand: equal to torch's for every shape, and used exactly where they pay."
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ulmfit_nb import awd_lstm
+from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT, Dropouts, LanguageModel, lm_loss
+from ulmfit_nb.bfloat16 import LSTMFunction, SoftmaxLossFunction, fused_lstm_pays, softmax_loss
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+f64 = torch.float64
+
+@pytest.fixture(autouse=True)
+def seed(): torch.manual_seed(0)
+
+def layer(B, T, m, n): return [torch.randn(s, dtype=f64) for s in ((B, T, m), (B, n), (B, n), (4*n, m), (4*n, n), (4*n,))]
+def theirs(x, h, c, w, u, b):
+    out, h, c = torch.lstm(x, [h[None].contiguous(), c[None].contiguous()], [w, u, b, torch.zeros_like(b)], True, 1, 0., True, False, True)
+    return out, h[0], c[0]
+
+def grads(f, args, on=None, use=(0, 1, 2)):
+    "Gradients of the outputs `use` by the arguments `on`."
+    on = range(len(args)) if on is None else on
+    args = [a.clone().requires_grad_(k in on) for k, a in enumerate(args)]
+    outs = f(*args)
+    sum((outs[k]*torch.randn(outs[k].shape, dtype=outs[k].dtype, generator=torch.Generator().manual_seed(k))).sum() for k in use).backward()
+    return [args[k].grad for k in on]
+
+@pytest.mark.parametrize('B,T,m,n', [(1, 1, 1, 1), (1, 7, 3, 2), (5, 1, 2, 4), (3, 9, 8, 5), (17, 4, 6, 6)])
+@pytest.mark.parametrize('use', [(0,), (1,), (2,), (0, 1, 2)])
+def test_lstm_is_torchs(B, T, m, n, use):
+    args = layer(B, T, m, n)
+    for a, b in zip(LSTMFunction.apply(*args), theirs(*args)): torch.testing.assert_close(a, b)
+    for a, b in zip(grads(LSTMFunction.apply, args, use=use), grads(theirs, args, use=use), strict=True): torch.testing.assert_close(a, b)
+
+@pytest.mark.parametrize('on', [(0,), (3,), (4, 5), (0, 1, 2), (1, 3)])
+def test_frozen_parts_get_none(on):
+    args = layer(3, 6, 4, 5)
+    for a, b in zip(grads(LSTMFunction.apply, args, on), grads(theirs, args, on), strict=True): torch.testing.assert_close(a, b)
+
+def test_the_inputs_are_left_alone():
+    args = layer(2, 5, 3, 4)
+    was = [a.clone() for a in args]
+    grads(LSTMFunction.apply, args)
+    assert all(map(torch.equal, args, was))
+
+def test_a_second_backward_gives_the_same():
+    args = [a.requires_grad_() for a in layer(2, 5, 3, 4)]
+    out = LSTMFunction.apply(*args)[0].square().sum()
+    first, second = (torch.autograd.grad(out, args, retain_graph=True) for _ in range(2))
+    assert all(map(torch.equal, first, second))
+    x, w, b = (torch.randn(s, dtype=f64, requires_grad=True) for s in ((4, 3), (6, 3), (6,)))
+    loss = softmax_loss(x, w, b, torch.tensor([0, 5, -100, 2]))
+    first, second = (torch.autograd.grad(loss*3, [x, w, b], retain_graph=True) for _ in range(2))
+    assert all(map(torch.equal, first, second))
+
+# ---- softmax ----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('n,V,rows', [(1, 2, 1), (5, 3, 2), (40, 7, 16), (40, 7, 17), (40, 7, None)])
+@pytest.mark.parametrize('on', [(0,), (1,), (2,), (0, 1, 2)])
+def test_softmax_is_torchs(n, V, rows, on):
+    args = [torch.randn(s, dtype=f64) for s in ((n, 4), (V, 4), (V,))]
+    y = torch.randint(0, V, (n,)); y[1::3] = -100
+    def ours(x, w, b): return softmax_loss(x, w, b, y, rows),
+    def plain(x, w, b): return F.cross_entropy(F.linear(x, w, b), y, reduction='sum'),
+    torch.testing.assert_close(ours(*args)[0], plain(*args)[0])
+    for a, b in zip(grads(ours, args, on, (0,)), grads(plain, args, on, (0,)), strict=True): torch.testing.assert_close(a, b)
+
+def test_nothing_counts():
+    x, w, b = (torch.randn(s, requires_grad=True) for s in ((3, 4), (5, 4), (5,)))
+    loss = softmax_loss(x, w, b, torch.full((3,), -100))
+    loss.backward()
+    assert loss.item() == 0 and not any(p.grad.any() for p in (x, w, b))
+
+def test_scores_beyond_the_range_of_exp():
+    x, w, y = torch.full((2, 1), 1e4), torch.tensor([[1.], [-1.], [.5]]).requires_grad_(), torch.tensor([0, 1])
+    loss = softmax_loss(x, w, torch.zeros(3), y)
+    loss.backward()
+    assert loss.item() == pytest.approx(2e4) and w.grad.isfinite().all()
+
+def test_without_a_gradient_nothing_is_kept():
+    x, w, b, y = torch.randn(3, 4), torch.randn(5, 4), torch.zeros(5), torch.tensor([1, 2, 4])
+    assert softmax_loss(x, w, b, y).grad_fn is None
+    torch.testing.assert_close(softmax_loss(x, w, b, y), F.cross_entropy(F.linear(x, w, b), y, reduction='sum'))
+
+# ---- in the model -----------------------------------------------------------------------------------------------
+
+class Seen:
+    "Counts the calls of a Function's `apply`."
+    def __init__(self, monkeypatch, *places):
+        self.n = 0
+        for place, name, f in places: monkeypatch.setattr(place, name, self.counting(f))
+    def counting(self, f):
+        def g(*a):
+            self.n += 1
+            return f(*a)
+        return g
+
+def model(drops=Dropouts(.1, .3, .1, .1, .1)): return LanguageModel(AWDLSTM(30, (16, 24, 2), drops))
+
+@pytest.mark.parametrize('skip', [False, True])
+def test_a_model_trains_the_same_by_hand(monkeypatch, skip):
+    "Loss, gradients and state of the whole model, with torch's LSTM and with ours."
+    m = model()
+    if skip: m.backbone.add_skip(.5)
+    ids, masks = torch.randint(2, 30, (4, 9)), m.backbone.sample_masks(4)
+    def go():
+        m.zero_grad()
+        state = None
+        for k in (0, 4): # the second chunk takes the state of the first
+            with torch.autocast('cpu', torch.bfloat16): out = m(ids[:, k:k+4], awd_lstm.detach(state), ids[:, k+1:k+5], masks)
+            out.loss.backward(); state = out.state
+        return out.loss.item(), [p.grad.clone() for p in m.parameters()], state
+    monkeypatch.setattr(awd_lstm, 'fused_lstm_pays', lambda x, ws: False)
+    loss, gs, state = go()
+    seen = Seen(monkeypatch, (LSTMFunction, 'apply', LSTMFunction.apply))
+    monkeypatch.setattr(awd_lstm, 'fused_lstm_pays', lambda x, ws: True)
+    loss2, gs2, state2 = go()
+    assert seen.n == 4 and loss2 == pytest.approx(loss, abs=5e-3)
+    for a, b in zip(gs2, gs, strict=True): assert (a-b).norm() <= .02*b.norm() + 1e-6
+    for s, s2 in zip(state, state2):
+        for a, b in zip(s2, s): assert a.dtype == b.dtype == torch.bfloat16; torch.testing.assert_close(a, b, atol=2e-2, rtol=0)
+
+def test_the_loss_takes_the_quick_way_in_bfloat16_only(monkeypatch):
+    seen = Seen(monkeypatch, (SoftmaxLossFunction, 'apply', SoftmaxLossFunction.apply))
+    x, w, b, y = torch.randn(2, 3, 4), torch.randn(7, 4), torch.zeros(7), torch.tensor([[1, 2, -100], [0, 6, 3]])
+    full = lm_loss(x, w, b, y)
+    assert seen.n == 0
+    assert lm_loss(x.bfloat16(), w, b, y).item() == pytest.approx(full.item(), abs=.05) and seen.n == 1
+    lm_loss(x.bfloat16(), w, b, y, fused=False)
+    assert seen.n == 1
+
+def test_large_layers_take_the_quick_way():
+    ws = [torch.empty(4608, n, dtype=torch.bfloat16, requires_grad=True) for n in (1152, 1152)]
+    x = torch.empty(7, 1, 1152, dtype=torch.bfloat16)
+    assert fused_lstm_pays(x, ws) and not fused_lstm_pays(x[:6], ws) and not fused_lstm_pays(x.float(), ws) and not fused_lstm_pays(x, [w.detach() for w in ws])
+    assert fused_lstm_pays(x.requires_grad_(), [w.detach() for w in ws]) # a frozen layer hands a gradient on
+    with torch.no_grad(): assert not fused_lstm_pays(x, ws)
+
+def test_prediction_calls_torch_and_training_does_not(monkeypatch):
+    seen = Seen(monkeypatch, (LSTMFunction, 'apply', LSTMFunction.apply))
+    m, ids = AWDLSTM(30, (1152, 1152, 1), NO_DROPOUT), torch.randint(2, 30, (7, 2))
+    with torch.autocast('cpu', torch.bfloat16):
+        with torch.inference_mode(): m.eval()(ids)
+        assert seen.n == 0
+        m.train()(ids)
+    assert seen.n == 1
+    with torch.autocast('cpu', torch.bfloat16, enabled=False): m(ids)
+    assert seen.n == 1
