@@ -217,7 +217,8 @@ def test_loss_fused_and_plain(n, ignored, dtype):
     assert a.dtype == torch.float32
     if ignored == n: assert a == b == 0
     close(a, b, rtol=1e-5)
-    for p, q in zip(torch.autograd.grad(a, args), torch.autograd.grad(b, args)): close(p, q)
+    near = {} if dtype == torch.float32 else dict(atol=2e-3, rtol=2e-2) # each rounds its gradients to 8 bits where it suits it
+    for p, q in zip(torch.autograd.grad(a, args), torch.autograd.grad(b, args)): close(p, q, **near)
     if dtype == torch.float32: close(a*(n > ignored), F.cross_entropy((args[0]@args[1].t()+args[2])[0], t[0], reduction='sum')/max(1, n-ignored))
 
 def test_loss_in_several_chunks():

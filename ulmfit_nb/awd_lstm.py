@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LM_DROPOUTS', 'CLAS_DROPOUTS', 'NO_DROPOUT', 'SIZES', 'detach', 'drop_mask', 'compute_dtype', 'WeightDropLSTM',
-           'Dropouts', 'Masks', 'Size', 'AWDLSTM', 'lm_loss', 'adaptive_loss', 'adaptive_log_probs', 'LMOutput',
-           'LanguageModel']
+           'Dropouts', 'Masks', 'Size', 'AWDLSTM', 'lm_loss', 'hold_row', 'adaptive_loss', 'adaptive_log_probs',
+           'LMOutput', 'LanguageModel']
 
 # %% ../nbs/03_awd_lstm.ipynb #a0c9bb54
 from dataclasses import asdict, dataclass, fields
@@ -242,6 +242,13 @@ def lm_loss(
         return F.cross_entropy(F.linear(x, w, b).float(), targets, reduction='sum')/n
 
 # %% ../nbs/03_awd_lstm.ipynb #883e46b4
+def hold_row(
+    weight:Tensor, # (n, ...)
+    row:int, # of the padding
+) -> Tensor: # the same values
+    "The same weights, where no gradient reaches one row."
+    return weight.select_scatter(weight[row].detach(), 0, row) if weight.requires_grad and torch.is_grad_enabled() else weight
+
 def adaptive_loss(
     x:Tensor, # (bs, seq_len, emb_sz) states
     weight:Tensor, # (vocab_size, emb_sz), rows by falling frequency
@@ -250,17 +257,21 @@ def adaptive_loss(
     cutoffs:tuple, # first id of each cluster, rising
     clusters:Tensor, # (n_clusters, emb_sz): their rows in the head
     cluster_bias:Tensor, # (n_clusters,)
+    pad_id:int|None=None, # a row that takes no gradient: see `hold_row`
 ) -> Tensor: # mean negative log-likelihood in nats, float32
     "Adaptive softmax (Grave et al. 2017): the rows of a rare word's cluster are used only where it is the target."
     x,targets = x.flatten(0, 1),targets.flatten()
     n,head = (targets != -100).sum().clamp(min=1),targets.clone()
-    total = 0.
-    for i,(a,b) in enumerate(zip(cutoffs, (*cutoffs[1:], len(weight)))):
-        at = ((targets >= a) & (targets < b)).nonzero().squeeze(1)
+    total,edges = 0.,(0, *cutoffs, len(weight))
+    sizes = [b-a for a,b in zip(edges, edges[1:])]
+    if pad_id is not None and pad_id >= cutoffs[0]: weight,pad_id = hold_row(weight, pad_id),None
+    (w0,*ws),(b0,*bs) = weight.split(sizes),bias.split(sizes) # one gradient of the whole, where slices would make one each
+    for i,(a,w,b) in enumerate(zip(cutoffs, ws, bs)):
+        at = ((targets >= a) & (targets < a+len(w))).nonzero().squeeze(1)
         head[at] = cutoffs[0]+i
-        if len(at): total = total + lm_loss(x[at].unsqueeze(0), weight[a:b], bias[a:b], (targets[at]-a).unsqueeze(0))*len(at)
-    w,b = torch.cat([weight[:cutoffs[0]], clusters]),torch.cat([bias[:cutoffs[0]], cluster_bias])
-    return (total + lm_loss(x.unsqueeze(0), w, b, head.unsqueeze(0))*n)/n
+        if len(at): total = total + lm_loss(x[at].unsqueeze(0), w, b, (targets[at]-a).unsqueeze(0))*len(at)
+    if pad_id is not None: w0 = hold_row(w0, pad_id) # a copy of the head in place of all
+    return (total + lm_loss(x.unsqueeze(0), torch.cat([w0, clusters]), torch.cat([b0, cluster_bias]), head.unsqueeze(0))*n)/n
 
 # %% ../nbs/03_awd_lstm.ipynb #0acc42e2
 def adaptive_log_probs(
@@ -314,8 +325,7 @@ class LanguageModel(nn.Module):
 @patch
 def decoder_weight(self:LanguageModel) -> Tensor: # (vocab_size, emb_sz)
     "The embedding's weights; no gradient reaches the row of the padding, which stays zero."
-    w,pad = self.backbone.encoder.weight,self.backbone.pad_id
-    return w.select_scatter(w[pad].detach(), 0, pad) if w.requires_grad and torch.is_grad_enabled() else w
+    return hold_row(self.backbone.encoder.weight, self.backbone.pad_id)
 
 @patch
 def decode(self:LanguageModel,
@@ -335,8 +345,7 @@ def forward(self:LanguageModel,
 ): # scores (bs, seq_len, vocab_size) and state; with targets an `LMOutput`
     layers,x,state = self.backbone(ids, state, masks)
     if targets is None: return self.decode(x), state
-    w,b = self.decoder_weight(),self.bias
-    nll = loss = adaptive_loss(x, w, b, targets, *self._parts) if self.cutoffs else lm_loss(x, w, b, targets)
+    nll = loss = adaptive_loss(x, self.backbone.encoder.weight, self.bias, targets, *self._parts, self.backbone.pad_id) if self.cutoffs else lm_loss(x, self.decoder_weight(), self.bias, targets)
     if self.training and self.alpha: loss = loss + self.alpha*x.float().pow(2).mean()
     if self.training and self.beta and x.shape[1]>1: loss = loss + self.beta*layers[-1].float().diff(dim=1).pow(2).mean()
     return LMOutput(loss, nll.detach(), (targets != -100).sum(), state)

@@ -110,12 +110,13 @@ def start_run(
     opt('--vocab-size', type=int, default=60000, help='of a tokenizer that is trained here'),
     opt('--lm-epochs', type=float, help='passes of the language model; by the size of the texts if left out'), opt('--lm-lr', type=float, default=4e-3, help='its largest rate'),
     opt('--epochs', type=int, help='passes of the classifier; by the number of labels if left out'), opt('--lr', type=float, help='its largest rate; by the size of the backbone if left out'),
-    opt('--bs', type=int, default=32, help='texts in a batch'), opt('--recipe', help='unfreezing: freez, full, last, chain-thaw, from-scratch; by the size of the backbone if left out'), *TRAINING)
+    opt('--bs', type=int, default=32, help='texts in a batch'), opt('--recipe', help='unfreezing: freez, full, last, chain-thaw, from-scratch; by the size of the backbone if left out'),
+    opt('--self-train', type=int, help='unlabelled texts that the classifier labels itself for a second round, 0 for none; by the size of the backbone if left out'), *TRAINING)
 def cmd_train(a):
     "Fine-tune language model and classifier on a table of texts and labels."
     texts,labels = read_labelled(a.data, a.text, a.label)
     extra = list(read_texts([Path(f) for f in a.unlabelled], a.text)) if a.unlabelled else None
-    opts = {k: getattr(a, k) for k in 'backbone direction size kind vocab_size lm_epochs lm_lr epochs lr bs recipe precision'.split()}
+    opts = {k: getattr(a, k) for k in 'backbone direction size kind vocab_size lm_epochs lm_lr epochs lr bs recipe self_train precision'.split()}
     what = dict(command='train', data=file_stamp(a.data), text=a.text, label=a.label, seed=a.seed, unlabelled=[file_stamp(f) for f in a.unlabelled or ()], **opts)
     from ulmfit_nb.training import main_first
     from ulmfit_nb.sharing import ULMFiT, local_model
@@ -298,6 +299,7 @@ def cmd_generate(a):
     opt('--epochs', type=int, default=4, help='passes of stage 3, at least'), opt('--lm-lr', type=float, default=4e-3, help='largest rate of stage 2'), opt('--lr', type=float, help='largest rate of stage 3; what is left out goes by the size of the backbone'),
     opt('--labels', type=int, nargs='+', default=[20, 100, 500, 1000, 5000], help='of imdb-lowshot'), opt('--draws', type=int, default=3, help='of imdb-lowshot'),
     opt('--unlabelled', type=int, help='of imdb-lowshot: texts of stage 2; all if left out'), opt('--test', type=int, help='of imdb-lowshot: test texts; all if left out'),
+    opt('--variants', nargs='+', help="of imdb-lowshot: 'from scratch', 'pretraining only', ulmfit, self-training; all if left out"),
     opt('--direction', choices=['forward', 'backward', 'both'], help='of the reading; as the experiment has it if left out'),
     opt('--limit', type=int, help='rehearse with so many rows a split'), DEVICE, opt('--precision', default='auto', choices=['auto', 'float32', 'bf16'], help='of training'), opt('--quiet', action='store_true', help='no progress'))
 def cmd_reproduce(a):
@@ -305,7 +307,7 @@ def cmd_reproduce(a):
     from ulmfit_nb.awd_lstm import Size
     from ulmfit_nb.reproduce import Lab, reproduce
     Size.of(a.size)
-    lab = Lab(a.out or f'runs/{a.name}', a.results, a.minutes, a.backbone, a.size, a.device, a.precision, a.bs, a.lm_epochs, a.epochs, a.lm_lr, a.lr, tuple(a.labels), a.draws, a.unlabelled, a.test, a.direction, False if a.quiet else None)
+    lab = Lab(a.out or f'runs/{a.name}', a.results, a.minutes, a.backbone, a.size, a.device, a.precision, a.bs, a.lm_epochs, a.epochs, a.lm_lr, a.lr, tuple(a.labels), a.draws, a.unlabelled, a.test, a.direction, a.variants and tuple(a.variants), False if a.quiet else None)
     if reproduce(a.name, lab, a.limit) and not a.quiet: print(f'Done: the rows stand in {a.results}')
 
 # %% ../nbs/14_cli.ipynb #232fe99f

@@ -149,7 +149,8 @@ def averaged(self:NTASGD):
 # %% ../nbs/05_training.ipynb #8284cedb
 def make_optimizer(cfg:TrainConfig, groups:list[dict]):
     "The optimiser that `cfg` names, over groups that bring their own rates."
-    if cfg.opt == 'adam': return torch.optim.AdamW(groups, betas=tuple(cfg.betas), eps=1e-7, weight_decay=cfg.wd)
+    one = next(p for g in groups for p in g['params']).device.type in ('cpu', 'cuda') # one pass over the weights in place of ten
+    if cfg.opt == 'adam': return torch.optim.AdamW(groups, betas=tuple(cfg.betas), eps=1e-7, weight_decay=cfg.wd, fused=one)
     if cfg.opt == 'sgd': return torch.optim.SGD(groups, momentum=cfg.betas[0], weight_decay=cfg.wd)
     return NTASGD(groups, weight_decay=cfg.wd)
 

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['PAPER', 'SMALL', 'SETTINGS', 'check_texts', 'check_labels', 'default_settings', 'lm_passes', 'clas_passes', 'ULMFiT',
-           'model_card']
+           'pseudo_labels', 'second_passes', 'model_card']
 
 # %% ../nbs/09_ulmfit.ipynb #f45019cc
 import math, tempfile
 from contextlib import nullcontext
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, LanguageModel, Size
-from .classifier import Predictor, TextClassifier, finetune_classifier, pool_class, recipe_phases
+from .classifier import Predictor, TextClassifier, finetune_classifier, pool_class, predict_logits, recipe_phases
 from .corpus import Corpus, InputError
 from .fine_tuning import finetune_lm, transfer_vocab
 from .language_model import DIRECTIONS, load_backbone, pretrain, save_model
 from .tokenization import Tokenizer
-from .training import TrainConfig, connect, joint_sum, world
+from .training import TrainConfig, connect, joint_sum, use_bf16, world
 
 # %% ../nbs/09_ulmfit.ipynb #7056b362
 def check_texts(
@@ -58,8 +59,8 @@ def check_labels(
     return np.array(classes), np.array([at[v] for v in y])
 
 # %% ../nbs/09_ulmfit.ipynb #7aa00c76
-PAPER = dict(lm_bs=64, lm_drop_mult=.7, lm_div=None, lr=.01, drop_mult=.5, recipe='freez', div=2.6, max_epochs=30) # Howard & Ruder's scripts of 2018
-SMALL = dict(lm_bs=16, lm_drop_mult=.1, lm_div=1., lr=.01, drop_mult=.5, recipe='full', div=1., max_epochs=10) # chosen on IMDb's training reviews: see results/LOG.md
+PAPER = dict(lm_bs=64, lm_drop_mult=.7, lm_div=None, lr=.01, drop_mult=.5, recipe='freez', div=2.6, max_epochs=30, self_train=0) # Howard & Ruder's scripts of 2018
+SMALL = dict(lm_bs=16, lm_drop_mult=.1, lm_div=1., lr=.01, drop_mult=.5, recipe='full', div=1., max_epochs=10, self_train=2000) # chosen on IMDb's training reviews: see results/LOG.md
 
 def default_settings(
     size:Size, # of the backbone
@@ -101,6 +102,7 @@ class ULMFiT(ClassifierMixin, BaseEstimator, Predictor):
         lm_drop_mult:float=None, # times the language model's dropouts
         recipe:str=None, # unfreezing: see `recipe_phases`
         div:float=None, # the classifier's rate of a layer over that of the layer below: see `group_rates`
+        self_train:int=None, # unlabelled texts that the classifier labels itself, to learn from the surest half in a second round; 0 for none
         pool:str='concat', # how a text's states become one vector: concat, or attention (chapter 11)
         skip:bool=False, # skip connections past the LSTM layers (chapter 11)
         max_len:int=1400, # tokens of a text that are pooled
@@ -135,6 +137,7 @@ def check(self:ULMFiT):
     if self.recipe is not None: recipe_phases(self.recipe)
     Size.of(self.size)
     pool_class(self.pool)
+    if self.self_train is not None and (not isinstance(self.self_train, int) or self.self_train < 0): raise InputError(f'self_train={self.self_train!r} is no number of texts: give 0 for none, or a whole number such as 2000')
     if self.backbone is not None: load_backbone(self.backbone, self._directions()[0])
     return self
 
@@ -162,7 +165,7 @@ def fit(self:ULMFiT,
     run_dir=None, # folder for checkpoints; `None` keeps none
     resume:bool=False, # go on from that folder's checkpoints
 ):
-    "Stages 2 and 3: fine-tune the language model on all texts, then the classifier on the labelled ones."
+    "Stages 2 and 3: fine-tune the language model on all texts, then the classifier on the labelled ones, then perhaps on its own surest answers."
     texts = check_texts(X)
     if texts and not any(t.strip() for t in texts): raise InputError('every text is empty: there is nothing to learn from')
     classes,ys = check_labels(y, len(texts))
@@ -172,14 +175,16 @@ def fit(self:ULMFiT,
     with tempfile.TemporaryDirectory() if run_dir is None else nullcontext(run_dir) as folder:
         folder = Path(folder)
         extra = list(check_texts(unlabelled, 'unlabelled')) if unlabelled is not None else []
-        self.history_,models = {},{}
+        self.history_,models,lms = {},{},{}
         for d in directions:
             lm,tok,known = self._start(texts, extra, d, seed)
             at = folder/d
             corpus = Corpus.from_docs(tok.encode_iter(texts + extra), tok.vocab_size)
             lm = self._stage2(lm, tok, corpus, known, d, seed, at/'lm', resume)
             docs = [np.asarray(corpus[i]) for i in range(len(texts))]
+            lms[d] = deepcopy(lm) if extra and self._setting('self_train', lm) else None
             models[d] = self._stage3(lm, docs, ys, len(classes), d, seed, at/'classifier', resume)
+        if all(lms.values()): models = self._second_round(lms, models, tok, docs, ys, extra, seed, folder, resume)
     self.tokenizer_,self.models_,self.classes_ = tok,models,classes
     return self
 
@@ -221,19 +226,52 @@ def _stage2(self:ULMFiT, lm, tok, corpus, known, direction, seed, path, resume):
 
 # %% ../nbs/09_ulmfit.ipynb #8a6e6de7
 @patch
-def _stage3(self:ULMFiT, lm, docs, ys, n_classes, direction, seed, path, resume):
+def _stage3(self:ULMFiT, lm, docs, ys, n_classes, direction, seed, path, resume, epochs=None, key='classifier', labelled='labelled texts'):
     "The classifier learns the labels, its layers unfrozen from the top."
     self.settings_ = {k: self._setting(k, lm) for k in PAPER} # what was in force
     s,recipe = self.settings_,'from-scratch' if self.backbone is None and self.lm_epochs == 0 and self.recipe in (None, 'freez') else self.settings_['recipe']
-    epochs = self.epochs if self.epochs is not None else clas_passes(math.ceil(len(docs)/self.bs), s['max_epochs'])
+    epochs = epochs or (self.epochs if self.epochs is not None else clas_passes(math.ceil(len(docs)/self.bs), s['max_epochs']))
     torch.manual_seed(seed)
     model = TextClassifier(lm.backbone, n_classes, CLAS_DROPOUTS*s['drop_mult'], self.bptt, self.max_len, pool=self.pool)
-    self._say(f'Stage 3, {direction}: classifier on {len(docs):,} labelled texts, {n_classes} classes, {epochs} epochs, recipe {recipe}')
+    self._say(f'Stage 3, {direction}: classifier on {len(docs):,} {labelled}, {n_classes} classes, {epochs} epochs, recipe {recipe}')
     cfg = TrainConfig(clip=25., precision=self.precision, device=self.device, seed=seed)
     t = finetune_classifier(model, docs, ys, recipe=recipe, epochs=epochs, lr=s['lr'], div=s['div'], bs=self.bs, cfg=cfg,
         backward=direction=='backward', seed=seed, path=path, resume=resume, progress=self.progress)
-    self.history_[f'classifier {direction}'] = t.history
+    self.history_[f'{key} {direction}'] = t.history
     return t.model.eval()
+
+# %% ../nbs/09_ulmfit.ipynb #e1d27a48
+def pseudo_labels(
+    probs:np.ndarray, # (n, n_classes) of the first round
+    share:float=.5, # of the texts given to a class, the surest
+) -> tuple: # indices of the texts that are kept, rising, and the class of each
+    "Which of its own answers a classifier learns from in self-training (Scudder 1965; Lee 2013)."
+    best,keep = probs.argmax(1),[]
+    for c in range(probs.shape[1]):
+        idx = np.flatnonzero(best == c)
+        keep.append(idx[np.argsort(-probs[idx, c], kind='stable')[:math.ceil(share*len(idx))]])
+    idx = np.sort(np.concatenate(keep))
+    return idx, best[idx]
+
+def second_passes(
+    steps:int, # batches of a pass
+) -> int:
+    "Passes of the second round: about 100 steps, three passes at least."
+    return max(3, math.ceil(100/steps))
+
+# %% ../nbs/09_ulmfit.ipynb #07d9c3b5
+@patch
+def _second_round(self:ULMFiT, lms, models, tok, docs, ys, extra, seed, folder, resume):
+    "Stage 3 again from the same language models, on the labels and on the surest answers of the first round; `models` where labels are many."
+    n,n_classes = min(self.settings_['self_train'], len(extra)),next(iter(models.values())).head[-1].out_features
+    if 2*len(docs) > n: return models
+    sample = list(tok.encode_iter([extra[i] for i in np.random.default_rng(seed).permutation(len(extra))[:n]]))
+    self._say(f'Self-training: the classifier labels {n:,} of the unlabelled texts and keeps the surer half')
+    def probs(d, m): return predict_logits(m, sample, backward=d=='backward', precision='bf16' if use_bf16(self.precision, next(m.parameters()).device) else 'float32').softmax(1)
+    idx,own = pseudo_labels(torch.stack([probs(d, m) for d,m in models.items()]).mean(0).numpy())
+    all_docs,all_ys = docs + [sample[i] for i in idx],np.concatenate([ys, own])
+    kw = dict(epochs=second_passes(math.ceil(len(all_docs)/self.bs)), key='self-training', labelled=f'texts, {len(idx):,} of them labelled by itself')
+    return {d: self._stage3(lm, all_docs, all_ys, n_classes, d, seed, folder/d/'self-training', resume, **kw) for d,lm in lms.items()}
 
 # %% ../nbs/09_ulmfit.ipynb #21e38957
 @patch
