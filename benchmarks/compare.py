@@ -16,12 +16,13 @@ from pathlib import Path
 from statistics import median
 
 from run import texts
+from ulmfit_nb.bfloat16 import cpu_has_bf16
 
 HERE = Path(__file__).parent
 ROWS = { # name → (settings, unit, our kinds)
     'tokenizing': (dict(mb=2), 'MB/s', ['float32']),
-    'train-30k': (dict(vocab=30000, bs=32, steps=1), 'tokens/s', ['float32', 'adaptive']),
-    'train-60k': (dict(vocab=60000, bs=32, steps=1), 'tokens/s', ['float32', 'adaptive']),
+    'train-30k': (dict(vocab=30000, bs=32, steps=2), 'tokens/s', ['float32', 'adaptive']),
+    'train-60k': (dict(vocab=60000, bs=32, steps=2), 'tokens/s', ['float32', 'adaptive']),
     'classifier': (dict(vocab=30000, n=32, bs=16), 'documents/s', ['float32']),
     'predict': (dict(vocab=30000, n=100), 'documents/s', ['float32', 'int8']),
     'one-text': (dict(vocab=30000, n=5), 'texts/s', ['float32', 'int8']),
@@ -32,8 +33,9 @@ ALLOWED = {'train-30k': ('float32', 'bf16', 'adaptive'), 'train-60k': ('float32'
     'predict': ('float32', 'bf16', 'int8'), 'one-text': ('float32', 'bf16', 'int8')}
 
 def kinds(row, gpu=False, asked=None):
-    "Which of our kinds run in a row: those asked for that make sense there, else the usual ones (on a GPU bfloat16 stands for float32)."
+    "Which of our kinds run in a row: those asked for that make sense there, else the usual ones (on a GPU bfloat16 stands for float32; on a CPU with instructions for it, it stands beside it)."
     usual = [('bf16' if gpu and k == 'float32' and row in ALLOWED else k) for k in ROWS[row][2] if not (gpu and k == 'int8')]
+    if not gpu and row in ALLOWED and cpu_has_bf16(): usual.insert(1, 'bf16')
     return usual if asked is None else [k for k in asked if k in ALLOWED.get(row, ('float32',)) and not (gpu and k == 'int8')]
 
 class Worker:
@@ -138,7 +140,7 @@ if __name__ == '__main__':
         spec = common | dict(row=name, **(settings | (GPU.get(name, {}) if a.gpu else {}) | (dict(n=a.n) if a.n and name == 'predict' else {})))
         ours = kinds(name, a.gpu, a.ours)
         if not ours: continue
-        rate = rates(device, a.gpu or 'bf16' in ours)
+        rate = rates(device, a.gpu or cpu_has_bf16())
         workers = [Worker(sys.executable, 'compare_ours.py', spec | dict(kind=k)) for k in ours]
         if not a.alone and name != 'baseline': workers.append(Worker(theirs, 'compare_fastai.py', spec))
         said = take_turns(workers, a.rounds)

@@ -21,7 +21,10 @@ def softmax_rows(corpus, vocab, kind):
     edges = [*CUTOFFS, vocab]
     return CUTOFFS[0] + len(CUTOFFS) + sum((b-a)*((ids >= a) & (ids < b)).mean() for a,b in zip(edges, edges[1:]))
 
-def precision(s): return 'bf16' if s['kind'] == 'bf16' or s['kind'] == 'adaptive' and s['device'] == 'cuda' else 'float32'
+def precision(s):
+    "Of a kind; the adaptive softmax takes what `auto` would."
+    from ulmfit_nb.bfloat16 import cpu_has_bf16
+    return 'bf16' if s['kind'] == 'bf16' or s['kind'] == 'adaptive' and (s['device'] == 'cuda' or cpu_has_bf16()) else 'float32'
 
 def sync(s):
     if s['device'] == 'cuda':

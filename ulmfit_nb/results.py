@@ -30,14 +30,16 @@ def baseline(
 def hardware(
     device='cpu', # torch device of the run
 ) -> str:
-    "Processor, cores and memory, or the GPU's name."
+    "Processor, its vector units, threads and memory, or the GPU's name."
     import torch
     if str(device).startswith('cuda'): return torch.cuda.get_device_name()
     name = platform.processor() or platform.machine()
     info = Path('/proc/cpuinfo')
     if info.exists(): name = next((l.split(':')[1].strip() for l in info.read_text().splitlines() if l.startswith('model name')), name)
     mem = os.sysconf('SC_PAGE_SIZE')*os.sysconf('SC_PHYS_PAGES')/2**30 if hasattr(os, 'sysconf') else float('nan')
-    return f'{name}, {torch.get_num_threads()} threads, {mem:.0f} GiB'
+    from ulmfit_nb.bfloat16 import cpu_has_bf16
+    units = torch.backends.cpu.get_cpu_capability() + (' with bfloat16' if cpu_has_bf16() else '')
+    return f'{name} ({units}), {torch.get_num_threads()} threads, {mem:.0f} GiB'
 
 def commit() -> str|None:
     "The commit of the source that runs, with a plus where it was changed since; `None` outside a checkout."
@@ -80,7 +82,7 @@ def read_results(
 # %% ../nbs/13_results.ipynb #62b0e80f
 def summary(
     rows:list[dict], # of `read_results`
-    by=('experiment', 'dataset', 'variant', 'labels', 'unlabelled', 'backbone'), # what makes rows comparable
+    by=('experiment', 'dataset', 'protocol', 'variant', 'direction', 'labels', 'unlabelled', 'backbone'), # what makes rows comparable
 ) -> list[dict]: # a row a group: n runs, mean and sample deviation of the accuracy, mean of the baseline
     "Rows that differ only in their seed, put together."
     groups = {}

@@ -184,7 +184,7 @@ _reusing = [0] # how many calls of `reuse_memory` are open
 
 @contextmanager
 def reuse_memory():
-    "While it is open, the C library keeps what is freed, however large, for the next tensor (glibc only; elsewhere nothing happens). Gives whether it does."
+    "While it is open, the C library keeps what is freed, however large, for the next tensor (glibc, in the main thread; elsewhere nothing happens). Gives whether it is glibc."
     try: mallopt,trim = (lambda lib: (lib.mallopt, lib.malloc_trim))(ctypes.CDLL(None))
     except (OSError, AttributeError, TypeError): mallopt = None # another C library
     def limits(mmap, keep): return mallopt and all([mallopt(-3, mmap), mallopt(-1, keep)]) # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD

@@ -22,7 +22,7 @@ from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, LanguageModel, Size
 from .classifier import Predictor, TextClassifier, finetune_classifier, pool_class, predict_logits, recipe_phases
 from .corpus import Corpus, InputError
 from .fine_tuning import finetune_lm, transfer_vocab
-from .language_model import DIRECTIONS, load_backbone, pretrain, save_model
+from .language_model import DIRECTIONS, load_backbone, load_model, pretrain, save_model
 from .tokenization import Tokenizer
 from .training import TrainConfig, connect, joint_sum, use_bf16, world
 
@@ -86,7 +86,7 @@ class ULMFiT(ClassifierMixin, BaseEstimator, Predictor):
     "Text classifier by universal language model fine-tuning (Howard & Ruder 2018), as a scikit-learn estimator."
     def __init__(self,
         backbone='en-small', # name of a backbone that travels in the package, or directory of one; `None` trains a language model on the given texts alone
-        direction:str='forward', # forward, backward or both: the mean of their probabilities
+        direction:str=None, # forward, backward or both: the mean of their probabilities; `None` is both where a small backbone has both, else forward
         *,
         size='tiny', # of a language model that is trained here: see `Size`
         kind:str='word', # of a tokenizer that is trained here: word, bpe or unigram
@@ -143,6 +143,10 @@ def check(self:ULMFiT):
 
 @patch
 def _directions(self:ULMFiT):
+    if self.direction is None:
+        if self.backbone is None: return ['forward']
+        c = load_model(self.backbone, 'language model')[0]
+        return [d for d in DIRECTIONS if d in c['directions']] if c['model'].get('n_hid', 0) < 1000 else ['forward']
     if self.direction not in ('forward', 'backward', 'both'): raise InputError(f'unknown direction {self.direction!r}: choose forward, backward or both')
     return list(DIRECTIONS) if self.direction == 'both' else [self.direction]
 
