@@ -187,13 +187,13 @@ def reuse_memory():
     "While it is open, the C library keeps what is freed, however large, for the next tensor (glibc, in the main thread; elsewhere nothing happens). Gives whether it is glibc."
     try: mallopt,trim = (lambda lib: (lib.mallopt, lib.malloc_trim))(ctypes.CDLL(None))
     except (OSError, AttributeError, TypeError): mallopt = None # another C library
-    def limits(mmap, keep): return mallopt and all([mallopt(-3, mmap), mallopt(-1, keep)]) # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+    THRESHOLD,MMAP_MAX,TRIM = -3,-4,-1 # names of mallopt(3); an older glibc refuses a threshold above 32 MB, and takes none in place of large
     _reusing[0] += 1
-    try: yield bool(limits(2**30, 2**31-1))
+    try: yield bool(mallopt and (mallopt(THRESHOLD, 2**30) or mallopt(MMAP_MAX, 0)) and mallopt(TRIM, 2**31-1))
     finally:
         _reusing[0] -= 1
         if mallopt and not _reusing[0]:
-            limits(2**25, 2**26) # the largest that glibc chooses by itself
+            for k,v in ((THRESHOLD, 2**25), (MMAP_MAX, 2**16), (TRIM, 2**26)): mallopt(k, v) # the largest that glibc chooses by itself
             trim(0)
 
 # %% ../nbs/05_training.ipynb #b35a49b9
