@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ulmfit_nb.results import lowshot_table, read_results
 from ulmfit_nb.scaling import compare_rows, compare_table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'benchmarks'))
@@ -91,3 +92,16 @@ def test_recorded_rows_make_a_table():
 def test_the_readme_shows_the_recorded_comparison():
     root = Path(__file__).resolve().parent.parent
     assert compare_table(compare_rows(root/'results'), brief=True) in (root/'README.md').read_text(encoding='utf-8')
+
+def shot(variant, direction, labels, seed, accuracy): return dict(variant=variant, direction=direction, labels=labels, seed=seed, n=50, accuracy=accuracy, baseline_accuracy=.5+seed/10)
+
+def test_the_table_of_few_labels():
+    rows = [shot('ulmfit', 'both', 10, 0, .6), shot('ulmfit', 'both', 10, 1, .8), shot('ulmfit', 'forward', 10, 0, .9), shot('ulmfit', 'both', 20, 0, .7)]
+    lines = lowshot_table(rows).splitlines()
+    assert [l.count('|') for l in lines] == [4]*5 and '10 labels' in lines[0] and '20 labels' in lines[0]
+    assert lines[2] == '| TF-IDF + logistic regression | 55.0 % ± 7.1 (2) | 50.0 % (1) |' # a draw counts once, however many roads started from it
+    assert lines[3] == '| ulmfit, forward | 90.0 % (1) | – |' and lines[4] == '| ulmfit, both | 70.0 % ± 14.1 (2) | 70.0 % (1) |'
+
+def test_the_readme_shows_the_recorded_draws():
+    root = Path(__file__).resolve().parent.parent
+    assert lowshot_table(read_results(root/'results', 'imdb-lowshot')) in (root/'README.md').read_text(encoding='utf-8')

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from ulmfit_nb import awd_lstm
 from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT, Dropouts, LanguageModel, lm_loss
-from ulmfit_nb.bfloat16 import LSTMFunction, SoftmaxLossFunction, fused_lstm_pays, softmax_loss
+from ulmfit_nb.bfloat16 import LSTMFunction, fused_lstm_pays, softmax_loss
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 f64 = torch.float64
@@ -85,21 +85,22 @@ def test_without_a_gradient_nothing_is_kept():
 
 # ---- in the model -----------------------------------------------------------------------------------------------
 
-class Seen:
-    "Counts the calls of a Function's `apply`."
-    def __init__(self, monkeypatch, *places):
-        self.n = 0
-        for place, name, f in places: monkeypatch.setattr(place, name, self.counting(f))
-    def counting(self, f):
+@pytest.fixture
+def calls(monkeypatch):
+    "How often each quick way was taken."
+    n = dict(lstm=0, loss=0)
+    def counted(k, f):
         def g(*a):
-            self.n += 1
+            n[k] += 1
             return f(*a)
         return g
+    for k, (pays, f) in awd_lstm.FAST.items(): monkeypatch.setitem(awd_lstm.FAST, k, (pays, counted(k, f)))
+    return n
 
 def model(drops=Dropouts(.1, .3, .1, .1, .1)): return LanguageModel(AWDLSTM(30, (16, 24, 2), drops))
 
 @pytest.mark.parametrize('skip', [False, True])
-def test_a_model_trains_the_same_by_hand(monkeypatch, skip):
+def test_a_model_trains_the_same_by_hand(monkeypatch, calls, skip):
     "Loss, gradients and state of the whole model, with torch's LSTM and with ours."
     m = model()
     if skip: m.backbone.add_skip(.5)
@@ -111,24 +112,24 @@ def test_a_model_trains_the_same_by_hand(monkeypatch, skip):
             with torch.autocast('cpu', torch.bfloat16): out = m(ids[:, k:k+4], awd_lstm.detach(state), ids[:, k+1:k+5], masks)
             out.loss.backward(); state = out.state
         return out.loss.item(), [p.grad.clone() for p in m.parameters()], state
-    monkeypatch.setattr(awd_lstm, 'fused_lstm_pays', lambda x, ws: False)
+    def when(yes): monkeypatch.setitem(awd_lstm.FAST, 'lstm', (lambda x, ws: yes, awd_lstm.FAST['lstm'][1]))
+    when(False)
     loss, gs, state = go()
-    seen = Seen(monkeypatch, (LSTMFunction, 'apply', LSTMFunction.apply))
-    monkeypatch.setattr(awd_lstm, 'fused_lstm_pays', lambda x, ws: True)
+    assert calls['lstm'] == 0
+    when(True)
     loss2, gs2, state2 = go()
-    assert seen.n == 4 and loss2 == pytest.approx(loss, abs=5e-3)
+    assert calls['lstm'] == 4 and loss2 == pytest.approx(loss, abs=5e-3)
     for a, b in zip(gs2, gs, strict=True): assert (a-b).norm() <= .02*b.norm() + 1e-6
     for s, s2 in zip(state, state2):
         for a, b in zip(s2, s): assert a.dtype == b.dtype == torch.bfloat16; torch.testing.assert_close(a, b, atol=2e-2, rtol=0)
 
-def test_the_loss_takes_the_quick_way_in_bfloat16_only(monkeypatch):
-    seen = Seen(monkeypatch, (SoftmaxLossFunction, 'apply', SoftmaxLossFunction.apply))
+def test_the_loss_takes_the_quick_way_in_bfloat16_only(calls):
     x, w, b, y = torch.randn(2, 3, 4), torch.randn(7, 4), torch.zeros(7), torch.tensor([[1, 2, -100], [0, 6, 3]])
     full = lm_loss(x, w, b, y)
-    assert seen.n == 0
-    assert lm_loss(x.bfloat16(), w, b, y).item() == pytest.approx(full.item(), abs=.05) and seen.n == 1
+    assert calls['loss'] == 0
+    assert lm_loss(x.bfloat16(), w, b, y).item() == pytest.approx(full.item(), abs=.05) and calls['loss'] == 1
     lm_loss(x.bfloat16(), w, b, y, fused=False)
-    assert seen.n == 1
+    assert calls['loss'] == 1
 
 def test_large_layers_take_the_quick_way():
     ws = [torch.empty(4608, n, dtype=torch.bfloat16, requires_grad=True) for n in (1152, 1152)]
@@ -137,13 +138,12 @@ def test_large_layers_take_the_quick_way():
     assert fused_lstm_pays(x.requires_grad_(), [w.detach() for w in ws]) # a frozen layer hands a gradient on
     with torch.no_grad(): assert not fused_lstm_pays(x, ws)
 
-def test_prediction_calls_torch_and_training_does_not(monkeypatch):
-    seen = Seen(monkeypatch, (LSTMFunction, 'apply', LSTMFunction.apply))
+def test_prediction_calls_torch_and_training_does_not(calls):
     m, ids = AWDLSTM(30, (1152, 1152, 1), NO_DROPOUT), torch.randint(2, 30, (7, 2))
     with torch.autocast('cpu', torch.bfloat16):
         with torch.inference_mode(): m.eval()(ids)
-        assert seen.n == 0
+        assert calls['lstm'] == 0
         m.train()(ids)
-    assert seen.n == 1
+    assert calls['lstm'] == 1
     with torch.autocast('cpu', torch.bfloat16, enabled=False): m(ids)
-    assert seen.n == 1
+    assert calls['lstm'] == 1

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .awd_lstm import FAST
+
 # %% ../nbs/03b_bfloat16.ipynb #6baf9139
 def cpu_has_bf16() -> bool:
     "Has this CPU instructions for products of bfloat16 (AVX-512 BF16 or AMX)? A torch that cannot tell counts as no."
@@ -124,3 +126,6 @@ def softmax_loss(
 ) -> Tensor: # sum of the negative log-likelihoods, in nats
     "`F.cross_entropy(F.linear(x, weight, bias), targets, reduction='sum')` that never holds more than `rows` rows of scores."
     return SoftmaxLossFunction.apply(x, weight, bias, targets, rows or max(64, 2**27//len(weight)))
+
+# %% ../nbs/03b_bfloat16.ipynb #6fd1e0a9
+FAST.update(lstm=(fused_lstm_pays, LSTMFunction.apply), loss=(lambda x: x.dtype == torch.bfloat16 and not x.is_cuda, softmax_loss))
