@@ -232,6 +232,39 @@ def test_one_seed_two_equal_runs(texts):
     a, b = (ULMFiT(**FAST).fit(X, y).predict_proba(X) for _ in range(2))
     assert np.array_equal(a, b)
 
+@pytest.mark.parametrize('direction', ['forward', 'both'])
+def test_a_second_round_learns_from_its_own_answers(direction, texts, tmp_path):
+    from ulmfit_nb import ULMFiT
+    X, y = texts
+    rng = np.random.default_rng(5)
+    more = [review(rng, ('bad', 'good')[i % 2]) for i in range(90)]
+    def fit(n, **kw): return ULMFiT(direction=direction, self_train=n, **FAST | dict(lm_epochs=.3)).fit(X, y, more, **kw)
+    clf = fit(80, run_dir=tmp_path/'run')
+    rounds = {k for k in clf.history_ if k.startswith('self-training')}
+    assert rounds == {f'self-training {d}' for d in (['forward', 'backward'] if direction == 'both' else ['forward'])}
+    assert all(clf.history_[k][-1]['step'] > clf.history_[k.replace('self-training', 'classifier')][-1]['step'] for k in rounds)
+    p = clf.predict_proba(X)
+    assert np.array_equal(fit(80, run_dir=tmp_path/'run', resume=True).predict_proba(X), p) # all stages are loaded
+    assert np.array_equal(fit(80).predict_proba(X), p)
+    first = fit(79) # 40 labels are more than half of 79: the first round stands
+    assert not any(k.startswith('self-training') for k in first.history_) and not np.array_equal(first.predict_proba(X), p)
+
+@pytest.mark.parametrize('bad', [-1, 2.5, 'many'])
+def test_self_train_is_a_number_of_texts(bad):
+    from ulmfit_nb import InputError, ULMFiT
+    with pytest.raises(InputError, match='self_train'): ULMFiT(self_train=bad, **FAST).check()
+
+@pytest.mark.parametrize('has', [('forward',), ('backward',), ('forward', 'backward')])
+def test_the_direction_that_is_left_out_goes_by_the_backbone(has, tmp_path):
+    from ulmfit_nb import ULMFiT
+    from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
+    from ulmfit_nb.language_model import save_backbone
+    from ulmfit_nb.tokenization import Tokenizer
+    tok = Tokenizer.train(['one two three']*3, min_count=1)
+    save_backbone(tmp_path/'b', {d: LanguageModel(AWDLSTM(tok.vocab_size, (8, 12, 1))) for d in has}, tok, [])
+    assert ULMFiT(tmp_path/'b').check()._directions() == list(has)
+    assert ULMFiT(None)._directions() == ['forward'] and ULMFiT(tmp_path/'b', direction=has[0])._directions() == [has[0]]
+
 def test_scikit_learn_takes_it(texts):
     import pandas as pd
     from sklearn.base import clone
