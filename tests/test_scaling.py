@@ -129,7 +129,7 @@ def test_pretrain_and_train_from_the_command_line(tmp_path):
         p = subprocess.run([sys.executable, *start, '-m', 'ulmfit_nb', *cmd], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert p.returncode == 0, p.stdout + p.stderr
         return p
-    args = ['--size', 'micro', '--min-count', '1', '--bs', '4', '--bptt', '10', '--drop-mult', '0', '--quiet', '--device', 'cpu']
+    args = ['--size', 'micro', '--min-count', '1', '--bs', '4', '--bptt', '10', '--drop-mult', '0', '--quiet', '--device', 'cpu', '--precision', 'float32']
     for n in (1, 2): run(n, 'pretrain', 't.txt', '--out', f'bb{n}', *args)
     from safetensors.torch import load_file
     assert far(load_file(tmp_path/'bb1'/'model.safetensors'), load_file(tmp_path/'bb2'/'model.safetensors')) < 1e-3
