@@ -15,6 +15,7 @@ import argparse, json, os, subprocess, sys, time
 from pathlib import Path
 from statistics import median
 
+from compare_ours import recurrent
 from run import texts
 from ulmfit_nb.bfloat16 import cpu_has_bf16
 
@@ -62,8 +63,8 @@ def best(f, n=3):
         begun = time.perf_counter(); f(); secs.append(time.perf_counter()-begun)
     return min(secs)
 
-def rates(device, half=True):
-    "What this machine reaches now: operations a second of a large matrix product in float32 (and bfloat16), bytes a second read."
+def rates(device, half=True, sizes=()):
+    "What this machine reaches now: operations a second of a large matrix product in float32 (and bfloat16), bytes a second read; `reads` has them for matrices of so many bytes, which a cache may hold."
     import torch
     res, n = {}, 2048 if device == 'cpu' else 8192
     def done(): device == 'cpu' or torch.cuda.synchronize()
@@ -72,6 +73,9 @@ def rates(device, half=True):
         res[str(dtype).removeprefix('torch.')] = 2*n**3/best(lambda: (a@a, done()))
     a, x = torch.ones(2**13, 2**13, device=device), torch.ones(2**13, device=device) # 256 MB: more than caches hold
     res['bytes'] = 4*a.numel()/best(lambda: (a@x, done())) # read as weights are read for one text; a plain sum reads more slowly on some processors
+    for size in sizes:
+        a = torch.ones(size//4//1024, 1024, device=device); x = torch.ones(1024, device=device)
+        res.setdefault('reads', {})[str(size)] = 4*a.numel()/best(lambda: (a@x, done()), 20)
     return res
 
 def floor_share(facts, seconds, rate, kind):
@@ -79,7 +83,8 @@ def floor_share(facts, seconds, rate, kind):
     if 'floor_seconds' in facts: return facts['floor_seconds']/seconds
     if not facts.get('flops'): return None
     product = rate['bfloat16' if kind == 'bf16' or facts.get('bf16') else 'float32']
-    return (facts['flops']/product + facts.get('bytes', 0)/rate['bytes'])/seconds
+    read = rate.get('reads', {}).get(str(facts.get('set_bytes')), rate['bytes'])
+    return (facts['flops']/product + facts.get('bytes', 0)/read)/seconds
 
 def summed(name, unit, kind, ours, theirs, rate):
     "One recorded row from what two workers said; `theirs` is `None` where there is no other side."
@@ -140,7 +145,7 @@ if __name__ == '__main__':
         spec = common | dict(row=name, **(settings | (GPU.get(name, {}) if a.gpu else {}) | (dict(n=a.n) if a.n and name == 'predict' else {})))
         ours = kinds(name, a.gpu, a.ours)
         if not ours: continue
-        rate = rates(device, a.gpu or cpu_has_bf16())
+        rate = rates(device, a.gpu or cpu_has_bf16(), [recurrent()*b for b in (4, 2, 1)] if name == 'one-text' else ())
         workers = [Worker(sys.executable, 'compare_ours.py', spec | dict(kind=k)) for k in ours]
         if not a.alone and name != 'baseline': workers.append(Worker(theirs, 'compare_fastai.py', spec))
         said = take_turns(workers, a.rounds)

@@ -109,8 +109,8 @@ def predict(s, xs, one=False):
     def run(texts, **kw): return predict_logits(model, list(tok.encode_iter(texts, **kw)), precision=kind).softmax(1)
     n = sum(map(len, tok.encode_iter(part, n_workers=1)))
     if not one: return lambda: run(part), dict(work=len(part), tokens=n, flops=lstm_flops(n, train=False))
-    wide = lstm_flops(n, train=False) - 2*recurrent()*n # the products with the inputs run over a whole text at once
-    return lambda: [run([x], n_workers=1) for x in part], dict(work=len(part), tokens=n, flops=wide, bytes=n*recurrent()*dict(float32=4, bf16=2, int8=1)[kind])
+    wide,size = lstm_flops(n, train=False) - 2*recurrent()*n,recurrent()*dict(float32=4, bf16=2, int8=1)[kind] # the products with the inputs run over a whole text at once
+    return lambda: [run([x], n_workers=1) for x in part], dict(work=len(part), tokens=n, flops=wide, bytes=n*size, set_bytes=size)
 
 def cold(s, xs):
     "A whole `ulmfit predict` on one line, and `import torch` beside it."

@@ -353,7 +353,7 @@ def cmd_data(a):
 DEMO_TEXTS = ['Draw a line through the points and put a legend in the upper right corner.',
     'Return the shortest path between two nodes, or an empty list if they are not connected.',
     'Compute the gradient of the loss with respect to the weights of every layer.']
-DEMO = dict(lm_epochs=1, epochs=10)
+DEMO = dict(direction='forward', self_train=0, lm_epochs=1, epochs=10) # one direction and one round, to end in minutes
 
 # %% ../nbs/14_cli.ipynb #553728ea
 def demo_models(task, a, out:Path, say) -> dict: # name → fitted classifier
