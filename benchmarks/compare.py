@@ -71,11 +71,11 @@ def rates(device, half=True, sizes=()):
     for dtype in (torch.float32, torch.bfloat16)[:1+half]:
         a = torch.randn(n, n, device=device).to(dtype)
         res[str(dtype).removeprefix('torch.')] = 2*n**3/best(lambda: (a@a, done()))
-    a, x = torch.ones(2**13, 2**13, device=device), torch.ones(2**13, device=device) # 256 MB: more than caches hold
-    res['bytes'] = 4*a.numel()/best(lambda: (a@x, done())) # read as weights are read for one text; a plain sum reads more slowly on some processors
-    for size in sizes:
-        a = torch.ones(size//4//1024, 1024, device=device); x = torch.ones(1024, device=device)
-        res.setdefault('reads', {})[str(size)] = 4*a.numel()/best(lambda: (a@x, done()), 20)
+    def read(rows, n): # a product with a vector, a sum or a maximum: the quickest is nearest to what the memory gives
+        a, x = torch.ones(rows, 1024, device=device), torch.ones(1024, device=device)
+        return 4*a.numel()/min(best(f, n) for f in (lambda: (a@x, done()), lambda: (a.sum(), done()), lambda: (a.amax(), done())))
+    res['bytes'] = read(2**16, 3) # 256 MB: more than caches hold
+    if sizes: res['reads'] = {str(s): read(s//4//1024, 20) for s in sizes}
     return res
 
 def floor_share(facts, seconds, rate, kind):
