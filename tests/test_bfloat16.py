@@ -118,8 +118,8 @@ def test_a_model_trains_the_same_by_hand(monkeypatch, calls, skip):
     assert calls['lstm'] == 0
     when(True)
     loss2, gs2, state2 = go()
-    assert calls['lstm'] == 4 and loss2 == pytest.approx(loss, abs=2e-2)
-    for a, b in zip(gs2, gs, strict=True): assert (a-b).norm() <= .05*b.norm() + 1e-6
+    assert calls['lstm'] == 4 and loss2 == pytest.approx(loss, abs=5e-3)
+    for a, b in zip(gs2, gs, strict=True): assert (a-b).norm() <= .02*b.norm() + 1e-6
     for s, s2 in zip(state, state2):
         for a, b in zip(s2, s): assert a.dtype == b.dtype == torch.bfloat16; torch.testing.assert_close(a, b, atol=2e-2, rtol=0)
 

@@ -24,7 +24,7 @@ from .language_model import find_backbone, load_backbone, lm_metrics, LMBatches,
 from .results import baseline, record_result
 from .tokenization import Tokenizer
 from .training import TrainConfig, atomic
-from .ulmfit import PAPER, clas_passes, default_settings, lm_passes, pseudo_labels, second_passes
+from .ulmfit import PAPER, clas_passes, default_settings, lm_passes, pseudo_labels, second_passes, second_round_texts
 
 # %% ../nbs/13b_reproduce.ipynb #36c327f2
 @dataclass
@@ -328,14 +328,14 @@ def draw(
 
 # %% ../nbs/13b_reproduce.ipynb #f7a47ba2
 def taught(
-    lab:Lab, tok:Tokenizer, teachers:dict, # direction → name of its classifier, model, probabilities to come
+    lab:Lab, tok:Tokenizer, teachers:dict, # direction → name of its classifier, and the model
     more:list, # texts without labels
     n_labels:int, seed:int,
 ): # documents and labels of the classifier's own, or `None` where the package would not ask for them
     "What self-training adds to the labels: see `pseudo_labels`."
     s = lab.settings(next(iter(teachers.values()))[1], lab.backbone is not None)['self_train']
-    texts = [more[i] for i in np.random.default_rng(seed).permutation(len(more))[:s]]
-    if not s or 2*n_labels > len(texts): return None
+    texts = second_round_texts(more, s, n_labels, seed)
+    if not texts: return None
     ps = [lab.probs(name, model, tok, texts, d, seed, file='unlabelled') for d,(name,model) in teachers.items()]
     idx,own = pseudo_labels(np.mean(ps, 0))
     docs = list(tok.encode_iter(texts))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PAPER', 'SMALL', 'SETTINGS', 'check_texts', 'check_labels', 'default_settings', 'lm_passes', 'clas_passes', 'ULMFiT',
-           'pseudo_labels', 'second_passes', 'model_card']
+           'pseudo_labels', 'second_round_texts', 'second_passes', 'model_card']
 
 # %% ../nbs/09_ulmfit.ipynb #f45019cc
 import math, tempfile
@@ -257,6 +257,16 @@ def pseudo_labels(
     idx = np.sort(np.concatenate(keep))
     return idx, best[idx]
 
+def second_round_texts(
+    unlabelled:list, # texts
+    n:int, # how many are to be labelled, at most
+    n_labels:int, # that people gave
+    seed:int, # draws them
+) -> list: # none where labels are many: more than half of what would be labelled
+    "The texts that a classifier labels itself in a second round."
+    idx = np.random.default_rng(seed).permutation(len(unlabelled))[:n]
+    return [] if 2*n_labels > len(idx) else [unlabelled[i] for i in idx]
+
 def second_passes(
     steps:int, # batches of a pass
 ) -> int:
@@ -267,10 +277,10 @@ def second_passes(
 @patch
 def _second_round(self:ULMFiT, lms, models, tok, docs, ys, extra, seed, folder, resume):
     "Stage 3 again from the same language models, on the labels and on the surest answers of the first round; `models` where labels are many."
-    n,n_classes = min(self.settings_['self_train'], len(extra)),next(iter(models.values())).head[-1].out_features
-    if 2*len(docs) > n: return models
-    sample = list(tok.encode_iter([extra[i] for i in np.random.default_rng(seed).permutation(len(extra))[:n]]))
-    self._say(f'Self-training: the classifier labels {n:,} of the unlabelled texts and keeps the surer half')
+    n_classes,sample = next(iter(models.values())).head[-1].out_features,second_round_texts(extra, self.settings_['self_train'], len(docs), seed)
+    if not sample: return models
+    sample = list(tok.encode_iter(sample))
+    self._say(f'Self-training: the classifier labels {len(sample):,} of the unlabelled texts and keeps the surer half')
     def probs(d, m): return predict_logits(m, sample, backward=d=='backward', precision='bf16' if use_bf16(self.precision, next(m.parameters()).device) else 'float32').softmax(1)
     idx,own = pseudo_labels(torch.stack([probs(d, m) for d,m in models.items()]).mean(0).numpy())
     all_docs,all_ys = docs + [sample[i] for i in idx],np.concatenate([ys, own])
