@@ -300,7 +300,7 @@ def cmd_generate(a):
     opt('--epochs', type=int, default=4, help='passes of stage 3, at least'), opt('--lm-lr', type=float, default=4e-3, help='largest rate of stage 2'), opt('--lr', type=float, help='largest rate of stage 3; what is left out goes by the size of the backbone'),
     opt('--labels', type=int, nargs='+', default=[20, 100, 500, 1000, 5000], help='of imdb-lowshot'), opt('--draws', type=int, default=3, help='of imdb-lowshot'),
     opt('--unlabelled', type=int, help='of imdb-lowshot: texts of stage 2; all if left out'), opt('--test', type=int, help='of imdb-lowshot: test texts; all if left out'),
-    opt('--variants', nargs='+', help="of imdb-lowshot: 'from scratch', 'pretraining only', ulmfit, self-training; all if left out"),
+    opt('--variants', nargs='+', choices=['from scratch', 'pretraining only', 'ulmfit', 'self-training'], help='of imdb-lowshot; all if left out'),
     opt('--direction', choices=['forward', 'backward', 'both'], help='of the reading; as the experiment has it if left out'),
     opt('--limit', type=int, help='rehearse with so many rows a split'), DEVICE, opt('--precision', default='auto', choices=['auto', 'float32', 'bf16'], help='of training'), opt('--quiet', action='store_true', help='no progress'))
 def cmd_reproduce(a):
