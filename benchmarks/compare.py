@@ -9,7 +9,7 @@ fastai (and spaCy) live in an environment of their own. For each row a process i
 the same work (same texts, same sizes, same batch shapes), then they take turns, one round each; a first round warms up and does not count.
 Recorded are the medians, the ratio of the medians, the smallest and largest ratio of neighbouring rounds, peak memory, and the share of the
 floor: the time that the operations (and, for one text, the bytes of the recurrent weights) need at the rates measured here just before, over the
-time taken; for `cold`, the time of `import torch`. Five rounds take about 25 minutes on two idle cores. Each row writes its files when it ends,
+time taken; for `cold`, the time of `import torch`. Five rounds take about 50 minutes on two idle cores, most of them for `predict` and `classifier` (fewer texts: --n). Each row writes its files when it ends,
 so a run that was broken off goes on with --rows. Text: IMDb reviews where ULMFIT_DATA names them, else the documentation corpus."""
 import argparse, json, os, subprocess, sys, time
 from pathlib import Path
@@ -18,14 +18,15 @@ from statistics import median
 from compare_ours import recurrent
 from run import texts
 from ulmfit_nb.bfloat16 import cpu_has_bf16
+from ulmfit_nb.classifier import Int8Weights, fbgemm
 
 HERE = Path(__file__).parent
 ROWS = { # name → (settings, unit, our kinds)
     'tokenizing': (dict(mb=2), 'MB/s', ['float32']),
     'train-30k': (dict(vocab=30000, bs=32, steps=2), 'tokens/s', ['float32', 'adaptive']),
     'train-60k': (dict(vocab=60000, bs=32, steps=2), 'tokens/s', ['float32', 'adaptive']),
-    'classifier': (dict(vocab=30000, n=32, bs=16), 'documents/s', ['float32']),
-    'predict': (dict(vocab=30000, n=100), 'documents/s', ['float32', 'int8']),
+    'classifier': (dict(vocab=30000, n=128, bs=64), 'documents/s', ['float32']),
+    'predict': (dict(vocab=30000, n=1000), 'documents/s', ['float32', 'int8']),
     'one-text': (dict(vocab=30000, n=5), 'texts/s', ['float32', 'int8']),
     'cold': (dict(vocab=30000), 's', ['float32']),
     'baseline': (dict(n=1000), 'documents/s', ['float32'])}
@@ -64,7 +65,7 @@ def best(f, n=3):
     return min(secs)
 
 def rates(device, half=True, sizes=()):
-    "What this machine reaches now: operations a second of a large matrix product in float32 (and bfloat16), bytes a second read; `reads` has them for matrices of so many bytes, which a cache may hold."
+    "What this machine reaches now: operations a second of a large matrix product in float32 (and bfloat16, int8), bytes a second read; `reads` has them for matrices of so many bytes, which a cache may hold."
     import torch
     res, n = {}, 2048 if device == 'cpu' else 8192
     def done(): device == 'cpu' or torch.cuda.synchronize()
@@ -75,6 +76,9 @@ def rates(device, half=True, sizes=()):
         a, x = torch.ones(rows, 1024, device=device), torch.ones(1024, device=device)
         return 4*a.numel()/min(best(f, n) for f in (lambda: (a@x, done()), lambda: (a.sum(), done()), lambda: (a.amax(), done())))
     res['bytes'] = read(2**16, 3) # 256 MB: more than caches hold
+    if device == 'cpu' and fbgemm():
+        q, h = Int8Weights(torch.randn(n, n)), torch.rand(n, n)
+        res['int8'] = 2*n**3/best(lambda: q(h))
     if sizes: res['reads'] = {str(s): read(s//4//1024, 20) for s in sizes}
     return res
 
@@ -82,7 +86,7 @@ def floor_share(facts, seconds, rate, kind):
     "The least time that the work could take at those rates, over the time taken; `None` where no floor is known."
     if 'floor_seconds' in facts: return facts['floor_seconds']/seconds
     if not facts.get('flops'): return None
-    product = rate['bfloat16' if kind == 'bf16' or facts.get('bf16') else 'float32']
+    product = rate.get('int8', rate['float32']) if kind == 'int8' else rate['bfloat16' if kind == 'bf16' or facts.get('bf16') else 'float32']
     read = rate.get('reads', {}).get(str(facts.get('set_bytes')), rate['bytes'])
     return (facts['flops']/product + facts.get('bytes', 0)/read)/seconds
 
@@ -113,7 +117,7 @@ def arguments(args=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--rounds', type=int, default=5); p.add_argument('--gpu', action='store_true'); p.add_argument('--rows', nargs='+', choices=ROWS, default=list(ROWS))
     p.add_argument('--ours', nargs='+', choices=['float32', 'bf16', 'int8', 'adaptive'], help='our kinds: bf16 (no tokenizing), int8 (prediction), adaptive (training); the usual ones of each row if left out')
-    p.add_argument('--n', type=int, help='documents of `predict` (the issue says 1,000)'); p.add_argument('--threads', type=int, help='of both'); p.add_argument('--alone', action='store_true', help='without fastai')
+    p.add_argument('--n', type=int, help='documents of `predict`'); p.add_argument('--threads', type=int, help='of both'); p.add_argument('--alone', action='store_true', help='without fastai')
     p.add_argument('--loss', action='store_true', help='compare validation losses, nothing else'); p.add_argument('--results', type=Path, default=Path('results/compare'))
     return p.parse_args(args)
 

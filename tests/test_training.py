@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ulmfit_nb.awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, NO_DROPOUT, LanguageModel
-from ulmfit_nb.classifier import PRECISIONS, RECIPES, ClasBatches, Int8Weights, TextClassifier, chunk_ends, fbgemm, finetune_classifier, int8_model, pad_docs, predict_logits, recipe_phases
+from ulmfit_nb.classifier import PRECISIONS, RECIPES, ClasBatches, Int8Weights, TextClassifier, chunk_ends, fbgemm, finetune_classifier, int8_model, largest_int8, pad_docs, predict_logits, recipe_phases
 from ulmfit_nb.corpus import Corpus, InputError
 from ulmfit_nb.language_model import LMBatches, lm_metrics, train_lm
 from ulmfit_nb.training import NTASGD, NonFiniteLoss, Phase, TrainConfig, Trainer, use_bf16
@@ -314,15 +314,19 @@ def test_int8_products_do_not_depend_on_how_many_rows_there_are(n, bytes_, monke
     torch.manual_seed(0)
     w, h = torch.randn(4*n, n), torch.rand(40, n).mul_(2).sub_(1)
     product = Int8Weights(w)
-    step = w.abs().amax(1)/(63 if bytes_ else 127)
+    step = w.abs().amax(1)/largest_int8()
+    assert largest_int8() in ((63, 127) if bytes_ else (127,))
     torch.testing.assert_close(product.scale, step)
-    whole = (w/step[:, None]).round()
+    whole = torch.ops.quantized.linear_unpack(product.packed)[0].int_repr().float() if bytes_ else product.weight[:, :n].float()
+    assert ((whole-w/step[:, None]).abs() < .5001).all()    # rounded to the nearest
     ours = (h*127.5).round().clamp(-128, 127)/127.5 if bytes_ else h.bfloat16().float()
     exact = ours.double() @ (whole*step[:, None]).double().T
     for rows in (1, 3, 16, 17, 40):
         assert ((product(h[:rows])-exact[:rows]).abs() <= (1e-4 if bytes_ else exact[:rows].abs()*2**-7 + 1e-2)).all()
     assert torch.equal(product(h[:16]), torch.cat([product(h[i:i+1]) for i in range(16)]))
     assert not bytes_ or torch.equal(product(h), torch.cat([product(h[i:i+1]) for i in range(40)]))
+    long = h*torch.logspace(-3, 3, 40)[:, None]             # each row of another length: all equally near
+    if bytes_: assert ((product.any_range(long)-long@(whole*step[:, None]).T).norm(dim=1) < .01*(long@w.T).norm(dim=1)).all() and torch.equal(product.any_range(long), torch.cat([product.any_range(long[i:i+1]) for i in range(40)]))
 
 @pytest.mark.parametrize('n', [2, 4, 64, 1152])
 @pytest.mark.skipif(not fbgemm(), reason='this torch has no FBGEMM')
@@ -346,7 +350,7 @@ def test_int8_leaves_the_model_as_it_was():
 
 def test_int8_of_zeros_and_bad_precisions(monkeypatch):
     model, docs = decided(), random_docs((5,))
-    for r in model.backbone.rnns: r.weight_hh_l0.data.zero_()
+    for r in model.backbone.rnns: r.weight_hh_l0.data.zero_(); r.weight_ih_l0.data.zero_()
     torch.testing.assert_close(predict_logits(model, docs, precision='int8'), predict_logits(model, docs), atol=1e-5, rtol=0)
     for bad in ('int4', '', None, True):
         with pytest.raises(InputError, match='unknown precision'): predict_logits(model, docs, precision=bad)
@@ -362,7 +366,7 @@ def test_the_estimator_rounds_weights_once_and_again_when_they_change():
     clf.models_ = dict(forward=decided())
     first = clf._int8()
     assert clf._int8() is first
-    with torch.no_grad(): clf.models_['forward'].backbone.rnns[0].weight_hh_l0.mul_(2)
+    with torch.no_grad(): clf.models_['forward'].backbone.rnns[0].weight_ih_l0.mul_(2)
     second = clf._int8()
     assert second is not first and clf._int8() is second
     clf.models_ = dict(forward=decided())

@@ -475,7 +475,7 @@ EXPERIMENTS = { # name → function of a `Lab` and the number of rows to rehears
     'imdb-transductive': lambda lab, limit=None: headline(lab, load_task('imdb', limit), protocol='transductive'),
     'imdb-lowshot': lambda lab, limit=None: lowshot(lab, load_task('imdb', limit)),
     'imdb-ablation': lambda lab, limit=None: ablation(lab, load_task('imdb', limit)),
-    'trec6': lambda lab, limit=None: headline(lab, load_task('trec-6', limit), ['forward'], seeds=(0, 1, 2), experiment='trec6'),
+    'trec6': lambda lab, limit=None: headline(lab, load_task('trec-6', limit), seeds=(0, 1, 2), experiment='trec6'),
     'wikitext2': lambda lab, limit=None: wikitext2(lab),
     'vietnamese': lambda lab, limit=None: vietnamese(lab, (data_dir() or Path('.'))/'vietnamese'/'wiki_slice.jsonl.xz')}
 

@@ -231,7 +231,7 @@ def _stage2(self:ULMFiT, lm, tok, corpus, known, direction, seed, path, resume):
 # %% ../nbs/09_ulmfit.ipynb #8a6e6de7
 @patch
 def _stage3(self:ULMFiT, lm, docs, ys, n_classes, direction, seed, path, resume, epochs=None, key='classifier', labelled='labelled texts'):
-    "The classifier learns the labels, its layers unfrozen from the top."
+    "The classifier learns the labels, its layers unfrozen as the recipe says."
     self.settings_ = {k: self._setting(k, lm) for k in PAPER} # what was in force
     s,recipe = self.settings_,'from-scratch' if self.backbone is None and self.lm_epochs == 0 and self.recipe in (None, 'freez') else self.settings_['recipe']
     epochs = epochs or (self.epochs if self.epochs is not None else clas_passes(math.ceil(len(docs)/self.bs), s['max_epochs']))
@@ -291,7 +291,7 @@ def _second_round(self:ULMFiT, lms, models, tok, docs, ys, extra, seed, folder, 
 @patch
 def predict_proba(self:ULMFiT,
     X, # texts
-    precision:str='float32', # or bf16: quicker where the hardware has it, within about 1e-2; int8: quicker on a CPU, most of all for a few texts, within about 3e-2
+    precision:str='float32', # or bf16: quicker where the hardware has it, within about 1e-2; int8: quicker on a CPU, most of all for a few texts, within about 5e-2
     bs:int=256, # texts at a time: changes speed, not results
 ) -> np.ndarray: # float32 (n, n_classes), columns as in `classes_`
     "Probability of each class for each text; it depends on the text alone."
