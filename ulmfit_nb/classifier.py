@@ -216,12 +216,12 @@ class TextClassifier(nn.Module):
 def states(self:TextClassifier,
     ids:Tensor, # (bs, seq_len), padded behind, rows by falling length
     lengths:Tensor, # (bs,) falling
-    ends:list|None=None, # where chunks end; `None`: every `bptt` tokens
+    ends:list|None=None, # where chunks end; `None`: see `cuts`
 ): # for each chunk inside a window: its outputs (rows, n, emb_sz) and where it begins
     "Read chunk after chunk. Rows that have ended drop out; a row's graph begins with the chunk in which its window begins."
     lens = lengths.tolist()
     begin = [max(0, n-self.max_len) for n in lens]
-    masks,state,ends = self.backbone.sample_masks(len(ids)),None,ends or [a+self.bptt for a in range(0, lens[0], self.bptt)]
+    masks,state,ends = self.backbone.sample_masks(len(ids)),None,ends or self.cuts(lens)
     for a,b in zip([0, *ends], ends):
         rows,early = sum(n > a for n in lens),sum(w >= b for w in begin) # the first `early` rows: before their windows
         if state is not None: state = [tuple(t[:rows] for t in s) for s in state]
@@ -281,6 +281,17 @@ def chunk_ends(
         a += int(np.searchsorted(padding, slack, 'right'))
         ends.append(a)
     return ends
+
+# %% ../nbs/08_classifier.ipynb #f947d236
+@patch
+def cuts(self:TextClassifier,
+    lens:list, # tokens of each document, falling
+) -> list[int]: # where chunks end
+    "Every `bptt` tokens until the last window has begun, so that gradients reach no further than before; then as `chunk_ends`, with more slack, since a call costs more where gradients are wanted."
+    bounds = (2**9, 2**14) if self.backbone.encoder.weight.device.type == 'cpu' else (2**11, 2**17)
+    free = -(-max(0, lens[0]-self.max_len)//self.bptt)*self.bptt
+    rest = [n-free for n in lens if n > free]
+    return [*range(self.bptt, free+1, self.bptt), *(free+e for e in (chunk_ends(rest, *bounds) if rest else ()))]
 
 # %% ../nbs/08_classifier.ipynb #852c095f
 def fbgemm() -> bool:
