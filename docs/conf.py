@@ -9,7 +9,7 @@ from sphinx.addnodes import pending_xref
 
 docs, root = Path(__file__).parent, Path(__file__).parent.parent
 sys.path.insert(0, str(root))          # this checkout's package, installed or not
-import ulmfit_nb
+import ulmfit_nb, ulmfit_nb.reproduce
 from ulmfit_nb._modidx import d as index
 from ulmfit_nb.results import summary
 
