@@ -18,3 +18,5 @@ function wrap() {
   }
 }
 document.addEventListener('DOMContentLoaded', wrap);
+// An open list at the side shows where one is.
+addEventListener('load', () => document.querySelector('.sidebar-tree .current-page')?.scrollIntoView({block: 'nearest'}));
