@@ -110,7 +110,7 @@ def shard(self:ClasBatches, rank:int, n:int):
 def batches(self:ClasBatches,
     epoch:int=0, # which order
     skip:int=0, # batches to leave out at the beginning
-): # `Batch`es of ids (bs, longest), lengths (bs,), labels (bs,)
+): # batches (`Batch`) of ids (bs, longest), lengths (bs,), labels (bs,)
     "The batches of an epoch."
     for idx in sortish_batches(self.lens, self.bs, np.random.default_rng([self.seed, epoch]))[skip:]:
         mine = idx if len(idx) < self.n_procs else idx[self.rank::self.n_procs]
@@ -496,7 +496,7 @@ def finetune_classifier(
     docs:list, # training documents as ids
     labels, # class index of each
     valid:tuple|None=None, # documents and labels that are held out
-    recipe='freez', # name of a recipe, or a list of `Phase`s
+    recipe='freez', # name of a recipe, or a list of phases (`Phase`)
     epochs:int=4, # passes in all
     lr:float=.01, # largest rate of the head
     bs:int=32, # documents in a batch

@@ -88,7 +88,7 @@ def read(self:LMBatches, order, start:int, n:int, out):
 def batches(self:LMBatches,
     epoch:int=0, # which order of documents, which lengths
     skip:int=0, # batches to leave out at the beginning
-): # `Batch`es of ids (bs, len) and targets (bs, len), the ids one step later
+): # batches (`Batch`) of ids (bs, len) and targets (bs, len), the ids one step later
     "The batches of an epoch. Every token but the first is a target once; -100 fills the last column of the shorter rows."
     order,lens = self._order(epoch),self.lengths(epoch)
     base,extra = divmod(self.n_targets, self.bs)

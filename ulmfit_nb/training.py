@@ -385,7 +385,7 @@ class Trainer:
     def __init__(self,
         model:nn.Module, # `model(**batch.inputs)` gives `.loss`, `.nll`, `.n` and `.state`
         source, # `batches(epoch, skip)`, `n_batches(epoch)`, `stateful`, `key`; `shard(rank, n)` and `mine` where there are several processes
-        phases=(Phase(),), # `Phase`s, one after the other
+        phases=(Phase(),), # phases (`Phase`), one after the other
         cfg:TrainConfig=TrainConfig(), # how the loop runs
         evaluate=None, # function of the model that gives a dict with `valid_loss`
         path=None, # folder for checkpoints and history; `None` keeps none
