@@ -7,10 +7,11 @@ OUT=${OUT:-runs/gpu} MINUTES=${MINUTES:-9} SIZE=${SIZE:-base} BS=${BS:-256} EPOC
 mkdir -p "$OUT"
 end=$(( $(date +%s) + MINUTES*60 ))
 left() { python -c "import time; print(max(0., ($end - time.time())/60 - .3))"; }
+late() { if [ "$(left)" = 0.0 ]; then echo 'time is up: call again'; exit 0; fi; }
 once() { # once NAME COMMAND...: run unless it was finished
     local name=$1; shift
     if [ -f "$OUT/$name.done" ]; then return; fi
-    if [ "$(left)" = 0.0 ]; then echo 'time is up: call again'; exit 0; fi
+    late
     echo "== $name ($(left) minutes left)"
     timeout "$(left)m" "$@" > "$OUT/$name.log" 2>&1 && touch "$OUT/$name.done" || { tail -5 "$OUT/$name.log"; echo "== $name did not finish: the next call tries again"; }
 }
@@ -24,6 +25,6 @@ fi
 [ -f "$OUT/en-$SIZE/config.json" ] || { echo 'time is up: call again'; exit 0; }
 limit=(); if [ -n "$LIMIT" ]; then limit=(--limit "$LIMIT"); fi
 for name in imdb imdb-lowshot imdb-transductive imdb-ablation; do
-    if [ "$(left)" = 0.0 ]; then echo 'time is up: call again'; exit 0; fi
+    late
     ulmfit reproduce "$name" --backbone "$OUT/en-$SIZE" --out "$OUT/$name" --results "$RESULTS" --bs "$BS" --lm-epochs "$LM_EPOCHS" --minutes "$(left)" "${limit[@]}"
 done

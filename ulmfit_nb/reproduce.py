@@ -152,8 +152,8 @@ def directions(self:Lab, own) -> list:
 
 @patch
 def in_force(self:Lab, lm, facts:dict, pretrained=True) -> dict: # for the record
-    "The settings that were in force in stages 2 and 3."
-    return self.settings(lm, pretrained) | {k: facts[k] for k in ('recipe', 'div', 'schedule', 'lr', 'drop_mult', 'bs') if k in facts}
+    "The settings that were in force in stages 2 and 3; a second round of its own labels is the business of `one_draw`."
+    return self.settings(lm, pretrained) | dict(self_train=0) | {k: facts[k] for k in ('recipe', 'div', 'schedule', 'lr', 'drop_mult', 'bs') if k in facts}
 
 # %% ../nbs/13b_reproduce.ipynb #6943cfb3
 @patch
@@ -364,7 +364,7 @@ def one_draw(lab:Lab, task:Task, tok:Tokenizer, corpus:Corpus, read:Task, test:l
         for d,(p,minutes) in ps.items():
             if own and 'both' in ps and d != 'both': continue # each was taught by both
             lab.row(f'{v} {n} labels, draw {seed}, {len(test)} texts, {d}', variant=v, direction=d, accuracy=accuracy(p, test, classes), baseline_accuracy=base, labels=n, seed=seed, minutes=minutes,
-                epochs=f3['epochs'], lm_epochs=f2['epochs'], settings=lab.in_force(lm, f3, v != 'from scratch') | dict(self_train=len(own[0]) if own else 0), **common)
+                epochs=f3['epochs'], lm_epochs=f2['epochs'], settings=lab.in_force(lm, f3, v != 'from scratch') | (dict(self_train=len(own[0])) if own else {}), **common)
 
 # %% ../nbs/13b_reproduce.ipynb #6e4b12fa
 def lowshot(
