@@ -704,6 +704,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'ulmfit_nb.ulmfit.ULMFiT._setting': ('ulmfit.html#ulmfit._setting', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.ULMFiT._stage2': ('ulmfit.html#ulmfit._stage2', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.ULMFiT._stage3': ('ulmfit.html#ulmfit._stage3', 'ulmfit_nb/ulmfit.py'),
+                                  'ulmfit_nb.ulmfit.ULMFiT._stages': ('ulmfit.html#ulmfit._stages', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.ULMFiT._start': ('ulmfit.html#ulmfit._start', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.ULMFiT.check': ('ulmfit.html#ulmfit.check', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.ULMFiT.fit': ('ulmfit.html#ulmfit.fit', 'ulmfit_nb/ulmfit.py'),

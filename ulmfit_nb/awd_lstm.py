@@ -252,6 +252,7 @@ def hold_row(
     "The same weights, where no gradient reaches one row."
     return weight.select_scatter(weight[row].detach(), 0, row) if weight.requires_grad and torch.is_grad_enabled() else weight
 
+# %% ../nbs/03_awd_lstm.ipynb #7d0c2b11
 def adaptive_loss(
     x:Tensor, # (bs, seq_len, emb_sz) states
     weight:Tensor, # (vocab_size, emb_sz), rows by falling frequency

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import wraps
+from fastcore.basics import patch
 from fastcore.meta import delegates
 from torch.optim.lr_scheduler import LRScheduler
 from .corpus import InputError
@@ -185,13 +186,15 @@ class Schedule(LRScheduler):
     def multiplier(self, t): "What each group's highest rate is multiplied with at step `t`."; return _between(self.lowest, 1., self.height(t))
     def momentum(self, t): "Momentum at step `t`: highest where the rate is lowest."; return _between(*self.moms[::-1], self.height(t))
 
-    def get_lr(self):
-        "Rates of all groups at step `last_epoch`; sets the momentum too, as torch's `CyclicLR` does."
-        if self.moms is not None:
-            mom = self.momentum(self.last_epoch)
-            for g in self.optimizer.param_groups: g |= dict(betas=(mom, *g['betas'][1:])) if 'betas' in g else dict(momentum=mom)
-        mult = self.multiplier(self.last_epoch)
-        return [lr*mult for lr in self.base_lrs]
+# %% ../nbs/04_schedules.ipynb #5b19e0c4
+@patch
+def get_lr(self:Schedule):
+    "Rates of all groups at step `last_epoch`; sets the momentum too, as torch's `CyclicLR` does."
+    if self.moms is not None:
+        mom = self.momentum(self.last_epoch)
+        for g in self.optimizer.param_groups: g |= dict(betas=(mom, *g['betas'][1:])) if 'betas' in g else dict(momentum=mom)
+    mult = self.multiplier(self.last_epoch)
+    return [lr*mult for lr in self.base_lrs]
 
 # %% ../nbs/04_schedules.ipynb #41f8cdd4
 @delegates()

@@ -150,6 +150,7 @@ def _directions(self:ULMFiT):
     if self.direction not in ('forward', 'backward', 'both'): raise InputError(f'unknown direction {self.direction!r}: choose forward, backward or both')
     return list(DIRECTIONS) if self.direction == 'both' else [self.direction]
 
+# %% ../nbs/09_ulmfit.ipynb #3fe1a6d2
 @patch
 def _setting(self:ULMFiT, name, lm):
     "What the user said, or else the default for this language model."
@@ -181,16 +182,21 @@ def fit(self:ULMFiT,
         extra = list(check_texts(unlabelled, 'unlabelled')) if unlabelled is not None else []
         self.history_,models,lms = {},{},{}
         for d in directions:
-            lm,tok,known = self._start(texts, extra, d, seed)
-            at = folder/d
-            corpus = Corpus.from_docs(tok.encode_iter(texts + extra), tok.vocab_size)
-            lm = self._stage2(lm, tok, corpus, known, d, seed, at/'lm', resume)
-            docs = [np.asarray(corpus[i]) for i in range(len(texts))]
-            lms[d] = deepcopy(lm) if extra and self._setting('self_train', lm) else None
-            models[d] = self._stage3(lm, docs, ys, len(classes), d, seed, at/'classifier', resume)
+            models[d],lms[d],tok,docs = self._stages(texts, extra, ys, len(classes), d, seed, folder/d, resume)
         if all(lms.values()): models = self._second_round(lms, models, tok, docs, ys, extra, seed, folder, resume)
     self.tokenizer_,self.models_,self.classes_ = tok,models,classes
     return self
+
+# %% ../nbs/09_ulmfit.ipynb #1c58b7aa
+@patch
+def _stages(self:ULMFiT, texts, extra, ys, n_classes, d, seed, at, resume):
+    "One direction: its classifier, the language model as it was before stage 3 where a second round will start from it, the tokenizer, and the labelled texts as ids."
+    lm,tok,known = self._start(texts, extra, d, seed)
+    corpus = Corpus.from_docs(tok.encode_iter(texts + extra), tok.vocab_size)
+    lm = self._stage2(lm, tok, corpus, known, d, seed, at/'lm', resume)
+    docs = [np.asarray(corpus[i]) for i in range(len(texts))]
+    before = deepcopy(lm) if extra and self._setting('self_train', lm) else None
+    return self._stage3(lm, docs, ys, n_classes, d, seed, at/'classifier', resume),before,tok,docs
 
 # %% ../nbs/09_ulmfit.ipynb #54806e2e
 @patch
