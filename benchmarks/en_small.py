@@ -12,11 +12,14 @@ from ulmfit_nb.results import commit, hardware
 
 ABOUT = """
 **What it read.** Long English Wikipedia articles of 2015, those of WikiText's validation and test sets left out: {tokens:,} tokens a direction, in {passes}.
+
 **What it cost.** {cost}; {hardware}; torch {torch}, commit {commit}. Build it again: `benchmarks/en_small.sh`.
+
 **What it is for.** A start for classifiers of English texts (`ULMFiT(backbone="en-small")`): stage 2 gives it your words. It writes no sensible text, knows nothing after 2015, and has the prejudices of what it read.
+
 **Licence.** Wikipedia's text is under CC BY-SA; so are these weights. Attribution: the authors of the English Wikipedia.
 
-| held-out text | direction | texts | words | unknown tokens | nats a token | perplexity a token | a word | bits a byte |
+| held-out text | direction | texts | words | unknown tokens | nats a token | perplexity, token | perplexity, word | bits a byte |
 |---|---|---|---|---|---|---|---|---|
 {scores}
 

@@ -14,22 +14,20 @@ from ulmfit_nb._modidx import d as index
 from ulmfit_nb.results import summary
 
 project, author, copyright = 'ulmfit_nb', 'ulmfit_nb contributors', 'ulmfit_nb contributors, Apache-2.0'
-version = release = ulmfit_nb.__version__
-extensions = ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.linkcode', 'sphinx.ext.mathjax', 'sphinx_copybutton']
-nb_execution_mode, nb_merge_streams, nb_render_markdown_format, nb_ipywidgets_js = 'off', True, 'myst', {}   # stored outputs; no widget scripts from elsewhere
-nb_code_prompt_show, nb_code_prompt_hide, templates_path = 'Show auxiliary code', 'Hide auxiliary code', ['_templates']
+version, extensions = ulmfit_nb.__version__, ['myst_nb', 'sphinx.ext.autodoc', 'sphinx.ext.linkcode', 'sphinx.ext.mathjax', 'sphinx_copybutton']
+nb_execution_mode, nb_merge_streams, nb_render_markdown_format, nb_ipywidgets_js, nb_code_prompt_hide = 'off', True, 'myst', {}, 'Hide this code'   # stored outputs; no widget scripts from elsewhere
 myst_enable_extensions, myst_heading_anchors = ['amsmath', 'attrs_block', 'attrs_inline', 'colon_fence', 'deflist', 'dollarmath'], 4
-autodoc_typehints, autodoc_typehints_description_target = 'description', 'documented_params'
+maximum_signature_line_length, autodoc_typehints, autodoc_typehints_description_target = 110, 'description', 'documented_params'
 nitpick_ignore_regex = [('py:.*', r'(?!ulmfit_nb\.).*'), ('py:obj', '.*')]   # types of other libraries; names that have no docstring
 html_theme, html_title, html_favicon = 'furo', f'ulmfit_nb {version}', '_static/favicon.svg'
-html_static_path, html_css_files, html_js_files = ['_static'], ['site.css'], ['site.js']
+templates_path, html_static_path, html_css_files, html_js_files = ['_templates'], ['_static'], ['site.css'], ['site.js']
 html_show_sourcelink = html_copy_source = html_show_sphinx = html_domain_indices = add_module_names = autodoc_inherit_docstrings = False
 pygments_style, pygments_dark_style = 'a11y-high-contrast-light', 'github-dark'
 html_theme_options = {f'{k}_css_variables': {f'color-brand-{o}': c for o in ('primary', 'content', 'visited')} for k,c in dict(light='#0b5c94', dark='#7cc4f5').items()}
 mathjax_path, mathjax3_config = 'mathjax/tex-chtml.js', {'options': {'enableMenu': False}}
 
 # ---- what there is: chapters, names and the cells that define them, recorded runs, backbones
-for d in ('nbs', 'api'): shutil.rmtree(docs/d, ignore_errors=True)
+for d in ('nbs', 'api'): shutil.rmtree(docs/d, ignore_errors=True); (docs/d).mkdir()
 for f in root.glob('nbs/**/[0-9]*.ipynb'):
     (docs/f.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(f, docs/f.relative_to(root))
@@ -41,7 +39,6 @@ def chapter(f):
         module=find(r'^#\| default_exp (\w+)'), other=next((o for o in (f'solutions/{f.name}', f'../{f.name}') if (f.parent/o).exists()), ''), path=f.relative_to(docs).as_posix())
 chapters, solutions = ([chapter(f) for f in sorted(docs.glob(p))] for p in ('nbs/*.ipynb', 'nbs/solutions/*.ipynb'))
 pages, used, homes = {c['path'][:-6]: c for c in chapters + solutions}, {}, {}   # used: page -> names of the package in its code; homes: name -> cell
-(docs/'api').mkdir()
 for page, c in pages.items():
     if not c['module']: continue
     (docs/f'api/{c["module"]}.md').write_text(f"{{% set c = pages['{page}'] %}}{{% include 'module.md' %}}", encoding='utf-8')
@@ -55,8 +52,9 @@ def text(path):
     "A Markdown file of the repository; what it links to and the site does not show becomes a download."
     def link(m): return m[0] if (docs/m[1]).exists() or not (root/m[1]).is_file() else f'](../{m[1]})'
     return re.sub(r'\]\(([^):#]+)\)', link, re.sub(r'\A---\n.*?\n---\n', '', (root/path).read_text(encoding='utf-8'), flags=re.S))
-rows = [r | dict(file=f.name) for f in sorted(root.glob('results/*/*.json')) if 'accuracy' in (r := json.loads(f.read_text(encoding='utf-8')))]
-backbones = [dict(name=f.parent.name, card=re.sub('^#', '###', text(f.relative_to(root)), flags=re.M), files=[(o.name, o.stat().st_size) for o in sorted(f.parent.iterdir())])
+rows = sorted((r | dict(file=f.name) for f in root.glob('results/*/*.json') if 'accuracy' in (r := json.loads(f.read_text(encoding='utf-8')))),
+    key=lambda r: (r['experiment'], r.get('labels') or 0, r.get('variant') or '', r.get('direction') or '', r.get('seed') or 0, r['file']))
+backbones = [dict(name=f.parent.name, card=re.sub(r'\A# .+\n', '', text(f.relative_to(root))), files=[(o.name, o.stat().st_size) for o in sorted(f.parent.iterdir())])
     for f in sorted(root.glob('ulmfit_nb/backbones/*/README.md'))]
 
 # ---- how it is shown
@@ -74,12 +72,14 @@ def prepare(app, page, src):
         imported = ' '.join(re.findall(r'from (?:ulmfit_nb)?[.\w]* import (\([^)]+\)|.+)', s))
         used.setdefault(page, set()).update(re.findall(r'\w+', imported), re.findall(r'^(?:def|class) (\w+)', s, re.M) if 'export' in kinds else ())
         tags = [k for k in kinds if k in ('export', 'cuda', 'net', 'slow')]
-        if 'hide' in kinds or s.count('\n') > 32 or all(re.match(r'\s*(from .* )?import |\s|\)|#', l) for l in s.splitlines() if l): tags.append('hide-input')
+        imports = all(re.match(r'\s*(from .* )?import |\s|\)|#|plt\.rcParams|torch\.(manual_seed|set_num)', l) for l in s.splitlines() if l)
+        if 'hide' in kinds or s.count('\n') > 32 or imports: tags.append('hide-input')
+        show = 'Show the imports' + ' of the package' * ('export' in kinds) if imports else 'Show the code of the figure' if re.search('plt|draw', s) else 'Show auxiliary code'
         for o in cell['outputs']:
             if o.get('data', {}).pop('application/vnd.jupyter.widget-view+json', None): o['data'] |= {'text/markdown': '*A widget: it moves in a running notebook, not on this page.*'}
         if tags == ['hide-input'] and cells and cells[-1]['metadata'].get('tags') == tags and not cells[-1]['outputs']: s = cells.pop()['source'] + '\n\n' + s
         cells += [dict(cell_type='markdown', id='at-' + cell['id'], metadata={}, source=f'(cell-{cell["id"]})='),
-            dict(cell, source=s, metadata=dict(tags=tags, mystnb=dict(image=dict(alt=kinds.get('fig-alt') or alt))))]
+            dict(cell, source=s, metadata=dict(tags=tags, mystnb=dict(code_prompt_show=show, image=dict(alt=kinds.get('fig-alt') or alt))))]
     src[0] = json.dumps(dict(nb, cells=cells))
 def link_names(app, tree):
     "Names of the package that stand as code in prose become links, and those of the glossary where a page mentions them first."
@@ -105,7 +105,7 @@ def fields(app, what, name, obj, options, lines):
     if what in ('class', 'function', 'method'):
         found = what != 'class' and re.search(r'^ *\)(?: *->.*)?: *# (.+)$', inspect.getsource(obj), re.M)
         docs = {k: p.docment for k, p in docments(obj, full=True).items()} | ({'return': found[1]} if found else {})
-        for k, doc in docs.items(): lines += ['', f':returns: {rst(doc)}' if k == 'return' else f':param {k}: {rst(doc)}'] if doc else []
+        for k, doc in docs.items(): lines += ['', f':returns: {re.sub("^of ", "a list of ", rst(doc))}' if k == 'return' else f':param {k}: {rst(doc)}'] if doc else []
 def skip(app, what, name, obj, skip, options):
     "Leave out what Python or another library wrote."
     return True if str(obj.__doc__).startswith('Alias for field') or not str(getattr(obj, '__module__', None) or 'ulmfit_nb').startswith('ulmfit_nb') else None
@@ -116,4 +116,4 @@ def mathjax(app, exc):
 def start(app, env, *_): return setattr(env.mystnb_config, 'output_folder', str(Path(app.doctreedir)/'outputs')) or env.found_docs   # all is read anew
 def setup(app):
     for event, f in {'env-get-outdated': start, 'source-read': prepare, 'doctree-read': link_names, 'html-page-context': link_code, 'autodoc-process-docstring': fields,
-        'autodoc-skip-member': skip, 'build-finished': mathjax}.items(): app.connect(event, f, 900)
+        'autodoc-process-signature': lambda *a: a[5] and (re.sub(r'=(\w*)([({])(?:[^(){}]|[({][^(){}]*[)}]){30,}[)}]', r'=\1\2…' + ')', a[5]).replace('{…)', '{…}'), a[6]), 'autodoc-skip-member': skip, 'build-finished': mathjax}.items(): app.connect(event, f, 900)

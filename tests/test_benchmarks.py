@@ -79,7 +79,7 @@ def test_the_table_comes_from_the_files(tmp_path):
     text = compare_table(rows, dict(tokenizing=8, **{'one-text': 3}))
     assert compare_table(rows, brief=True).splitlines()[0].endswith('| aim | met |')
     lines = text.splitlines()
-    assert 'yes' in next(l for l in lines if l.startswith('| tokenizing')) and '8.0 (7.0 to 9.0)' in text and '2,000' in text
+    assert 'yes' in next(l for l in lines if l.startswith('| tokenizing')) and '8.0 (7.0–9.0)' in text and '2,000' in text
     assert 'no' in next(l for l in lines if l.startswith('| one text')) and '25 %' in text
     assert lines[0].startswith('| work') and 'a CPU' in text and 'a GPU' in text
     assert all(l.count('|') == lines[0].count('|') for l in lines if l.startswith('|'))

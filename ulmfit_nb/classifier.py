@@ -116,6 +116,7 @@ def batches(self:ClasBatches,
         mine = idx if len(idx) < self.n_procs else idx[self.rank::self.n_procs]
         docs = [self.docs[i] for i in mine]
         ids,lengths = pad_docs([reverse_doc(d) for d in docs] if self.backward else docs, self.pad_id)
+        # how many rows count here, and their share of the joint batch (chapter 12); 1 with one process
         n,share = (len(mine), len(mine)*self.n_procs/len(idx)) if len(idx) >= self.n_procs else (len(idx)*(self.rank == 0), 1.)
         yield Batch(dict(ids=ids, lengths=lengths, labels=torch.from_numpy(self.labels[mine])), n, share=share)
 

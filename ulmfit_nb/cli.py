@@ -347,7 +347,8 @@ def cmd_export_fastai(a):
 def cmd_data(a):
     "List the known data sets, or fetch one from the hub."
     if a.action == 'list':
-        for d in list_data(): print(f'{d["name"]:14} {d["about"]}' + ('' if d['fetched'] else ' [not fetched by the authors yet: columns and hashes unverified]'))
+        for d in list_data(): print(f'{d["name"]:14}{"" if d["fetched"] else "*":2}{d["about"]}')
+        print('* not fetched by the authors yet: columns and hashes are unverified')
     elif not a.name: raise InputError('name a data set: `ulmfit data list` shows them')
     else:
         for s in a.split: print(*get_data(a.name, s), sep='\n')

@@ -335,11 +335,15 @@ def backbone_card(
 ) -> str:
     "The README.md of a backbone."
     about = about and f'\n{about.strip()}\n'
-    c,rows = config['model'],'\n'.join(f'| {k} | {v} |' for k,v in config['meta'].items())
+    def shown(v):
+        if isinstance(v, dict): return ', '.join(f'{k} {shown(o)}' for k,o in v.items())
+        if isinstance(v, (list, tuple)): return ', '.join(map(shown, v))
+        return f'{v:,}' if isinstance(v, int) else f'{v:g}' if isinstance(v, float) else str(v)
+    c,rows = config['model'],'\n'.join(f'| {k} | {shown(v)} |' for k,v in config['meta'].items())
     return f"""# ULMFiT backbone
 
 An AWD-LSTM language model ({', '.join(config['directions'])}): embedding {c['emb_sz']}, hidden {c['n_hid']}, {c['n_layers']} layers{', skip connections' if c.get('skip') else ''},
-{tokenizer.config['kind']} vocabulary of {tokenizer.vocab_size}. Written by ulmfit_nb; load it with `ULMFiT(backbone="this directory")`.
+{tokenizer.config['kind']} vocabulary of {tokenizer.vocab_size:,}. Written by ulmfit_nb; load it with `ULMFiT(backbone=…)`, its directory or name.
 {about}
 | | |
 |---|---|

@@ -39,7 +39,7 @@ def hardware(
     mem = os.sysconf('SC_PAGE_SIZE')*os.sysconf('SC_PHYS_PAGES')/2**30 if hasattr(os, 'sysconf') else float('nan')
     from ulmfit_nb.bfloat16 import cpu_has_bf16
     units = torch.backends.cpu.get_cpu_capability() + (' with bfloat16' if cpu_has_bf16() else '')
-    return f'{name} ({units}), {torch.get_num_threads()} threads, {mem:.0f} GiB'
+    return f'{name} ({units}), {(k := torch.get_num_threads())} thread{"s"*(k > 1)}, {mem:.0f} GiB'
 
 def commit() -> str|None:
     "The commit of the source that runs, with a plus where it was changed since; `None` outside a checkout."

@@ -128,14 +128,14 @@ def compare_table(
     brief:bool=False, # without memory and distance from the floor?
 ) -> str: # Markdown
     "One table of all rows, and on which machines they were taken."
-    out = [['work', 'kind', 'ours', 'fastai', 'times as fast', 'aim', 'met', 'GB', 'of the floor'], ['---']*9]
+    out = [['work', 'kind', 'unit', 'ours', 'fastai', 'times as fast', 'aim', 'met', 'GB', 'of the floor'], ['---']*3 + ['--:']*7]
     def num(x): return '' if x is None else f'{x:,.0f}' if x >= 100 else f'{x:.3g}'
     machines = {(r['device'], r['hardware']): i+1 for i,r in reversed([*enumerate(rows)])}
     notes = {m: i for i,m in enumerate(sorted(machines, key=machines.get), 1)}
     for r in rows:
-        times = f'{r["ratio"]:.1f} ({r["ratios"][0]:.1f} to {r["ratios"][-1]:.1f})' if r['ratio'] else ''
+        times = f'{r["ratio"]:.1f} ({r["ratios"][0]:.1f}–{r["ratios"][-1]:.1f})' if r['ratio'] else ''
         aim = wanted.get(r['row'], wanted.get((r['row'], r['kind']))) if r['ratio'] else None
         share = '' if r['floor_share'] is None else f'{r["floor_share"]:.0%}'.replace('%', ' %')
-        out.append([f'{COMPARED[r["row"]]} [{notes[r["device"], r["hardware"]]}]', r['kind'], f'{num(r["ours"])} {r["unit"]}', num(r['fastai']), times, num(aim),
+        out.append([f'{COMPARED[r["row"]]} [{notes[r["device"], r["hardware"]]}]', r['kind'], r['unit'].replace('documents', 'texts'), num(r['ours']), num(r['fastai']), times, num(aim),
             '' if aim is None else 'yes' if r['ratio'] >= aim else 'no', ' / '.join(map(num, r['peak_gb'])), share])
-    return '\n'.join([*(f'| {" | ".join(cells[:7] if brief else cells)} |' for cells in out), '', *(f'[{i}] {hw}, {d}' for (d,hw),i in notes.items())])
+    return '\n'.join([*(f'| {" | ".join(c or "–" for c in (cells[:8] if brief else cells))} |' for cells in out), '', *(f'- [{i}] ' + hw.replace(', 1 threads', ', 1 thread') + ', GPU'*(d == 'cuda') for (d,hw),i in notes.items())])
