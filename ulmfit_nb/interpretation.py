@@ -205,7 +205,7 @@ def to_html(self:Attribution) -> str: # HTML; whatever comes from the text or th
         span = f'<span style="{style(strength, "213,94,0" if w.score < 0 else "0,114,178")}" title="{w.score:+.3f}">{_escape(w.text)}</span>'
         out += [_escape(self.text[at:w.begin]), span if strength >= .04 else _escape(w.text)]
         at = w.end
-    legend = f'<span style="{style(.5, "0,114,178")}">blue: for</span> · <span style="{style(.5, "213,94,0")}">orange: against</span>'
+    legend = f'<span style="{style(.5, "0,114,178")}">blue: for</span> · <span style="{style(.5, "213,94,0")}">vermillion: against</span>'
     return ('<div class="mathjax_ignore tex2jax_ignore" style="background:white;color:black;padding:.5em;line-height:1.7">'
         f'<div><b>{_escape(self.label)}</b> {self.confidence:.1%} &nbsp; {legend} &nbsp; {_escape(self.note())}</div>'
         f'<div style="white-space:pre-wrap;overflow-wrap:anywhere">{"".join(out)}{_escape(self.text[at:])}</div></div>')
