@@ -36,4 +36,7 @@ document.addEventListener('DOMContentLoaded', () => {
   for (const code of document.querySelectorAll('article code.literal .pre')) if (code.textContent.length > 34) code.parentElement.classList.add('long');
 });
 // An open list at the side shows where one is.
-addEventListener('load', () => document.querySelector('.sidebar-tree .current-page')?.scrollIntoView({block: 'center'}));
+addEventListener('load', () => {
+  const box = document.querySelector('.sidebar-scroll'), at = document.querySelector('.sidebar-tree .current-page');
+  if (box && at) box.scrollTop += at.getBoundingClientRect().top - box.getBoundingClientRect().top - box.clientHeight / 2;   // the page itself stays where it is
+});
