@@ -214,6 +214,20 @@ def test_non_finite_loss_stops_and_keeps_the_last_checkpoint(tmp_path):
     u.resume()
     assert u.step == 3 and all(torch.isfinite(p).all() for p in u.model.parameters())
 
+@pytest.mark.parametrize('value', [math.inf, math.nan, 3e38])
+@pytest.mark.parametrize('clip', [.3, None])
+def test_a_broken_gradient_is_no_gradient(tmp_path, value, clip):
+    def run(broken):
+        t = lm_trainer(tmp_path/str(broken))
+        t.cfg = replace(t.cfg, clip=clip)
+        t.model.bias.register_hook(lambda g: g.index_fill(0, torch.arange(2), value) if t.step in broken else g)
+        t.fit()
+        return t
+    t = run([2])
+    assert all(torch.isfinite(p).all() for p in t.model.parameters()) and math.isfinite(t.history[-1]['train_loss'])
+    assert not torch.equal(t.model.bias, run([]).model.bias)
+    with pytest.raises(NonFiniteLoss, match='ten gradients in a row'): run(range(100))
+
 def test_best_and_last_are_kept(tmp_path):
     t = lm_trainer(tmp_path)
     t.fit()

@@ -666,6 +666,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'ulmfit_nb.training.Trainer.check_finite': ( 'training.html#trainer.check_finite',
                                                                                  'ulmfit_nb/training.py'),
                                     'ulmfit_nb.training.Trainer.done': ('training.html#trainer.done', 'ulmfit_nb/training.py'),
+                                    'ulmfit_nb.training.Trainer.drop_broken': ( 'training.html#trainer.drop_broken',
+                                                                                'ulmfit_nb/training.py'),
                                     'ulmfit_nb.training.Trainer.fit': ('training.html#trainer.fit', 'ulmfit_nb/training.py'),
                                     'ulmfit_nb.training.Trainer.key': ('training.html#trainer.key', 'ulmfit_nb/training.py'),
                                     'ulmfit_nb.training.Trainer.load_best': ('training.html#trainer.load_best', 'ulmfit_nb/training.py'),

@@ -401,7 +401,7 @@ class Trainer:
         self.bf16 = use_bf16(cfg.precision, self.device)
         self.model.to(self.device)
         self.groups = layer_params(model.layer_groups())
-        self.phase = self.epoch = self.phase_epoch = self.batch = self.step = 0 # `epoch` counts over all phases
+        self.phase = self.epoch = self.phase_epoch = self.batch = self.step = self.broken = 0 # `epoch` counts over all phases
         self.state,self.opt,self.best,self.seconds,self.history,self.meter = None,None,None,0.,[],[0., 0]
 
     @property
@@ -445,7 +445,7 @@ def train_batch(self:Trainer, batch:Batch, last:bool):
     self.meter[0] += out.nll.detach()*batch.n; self.meter[1] += batch.n
     if not whole: return out
     with record_function('clip'):
-        if self.cfg.clip: torch.nn.utils.clip_grad_norm_(self.params, self.cfg.clip)
+        self.drop_broken(torch.nn.utils.clip_grad_norm_(self.params, self.cfg.clip or math.inf))
     rates = [g['lr'] for g in self.opt.param_groups]
     for g in self.opt.param_groups: g['lr'] *= batch.lr_scale
     with record_function('optimiser'): self.opt.step()
@@ -454,6 +454,20 @@ def train_batch(self:Trainer, batch:Batch, last:bool):
     self.sched.step()
     self.step += 1
     return out
+
+# %% ../nbs/05_training.ipynb #078bc435
+@patch
+def drop_broken(self:Trainer, norm:Tensor): # of the whole gradient
+    "A gradient that is not finite becomes zero; ten in a row stop the run. Raises `NonFiniteLoss`."
+    if self.device.type != 'cpu': # never wait for a GPU: whatever is broken becomes zero there
+        for p in self.params:
+            if p.grad is not None: p.grad.nan_to_num_(0., 0., 0.)
+    elif norm.isfinite(): self.broken = 0
+    else:
+        self.broken += 1
+        if self.broken == 10: raise NonFiniteLoss(f'ten gradients in a row were not finite, to step {self.step}: lower the rate or clip harder; the last checkpoint is from before')
+        for p in self.params:
+            if p.grad is not None: p.grad.zero_()
 
 # %% ../nbs/05_training.ipynb #a3d95acc
 @patch
