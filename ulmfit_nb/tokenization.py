@@ -68,18 +68,19 @@ def normalise(
     return '\n'.join(map(' '.join, _lines(text)))
 
 # %% ../nbs/01_tokenization.ipynb #58f1e40d
+# A group that repeats is never possessive here (`(?:…)*+`): Python before 3.11.5 matches those wrongly.
 _marks = ('\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed\u0711-\u074a\u0900-\u0963\u0966-\u0dff'
           '\u0e31-\u0e4e\u0eb1-\u0ecd\u0f18-\u0fbc\u102b-\u108f\u1712-\u17d3\u1b00-\u1bff\u1dc0-\u1dff\u200c\u200d\u3099\u309a\ufe20-\ufe2f')
-_letters = rf'[^\W_]{{1,100}}+(?:[{_marks}][^\W_]{{0,100}}+){{0,100}}+' # bounded: no piece of a hostile text is huge
-_word = rf'{_letters}(?:[.,:/](?<=\d.)(?=\d){_letters})*+' # film, 1,000.50, 8/10, 1990s
-_abbr = r'(?:[A-Za-z]\.){2,8}+' # U.S., e.g.
+_letters = rf'[^\W_]{{1,100}}+(?:[{_marks}][^\W_]{{0,100}}+){{0,100}}' # bounded: no piece of a hostile text is huge
+_word = rf'{_letters}(?:[.,:/](?<=\d.)(?=\d){_letters})*' # film, 1,000.50, 8/10, 1990s
+_abbr = r'(?:[A-Za-z]\.){2,8}' # U.S., e.g.
 _suffix = r"['’](?:ll|re|ve|[smtd]|LL|RE|VE|[SMTD])" # it 's, don 't
 _url = r'(?:https?://|www\.)[^\s<>"\ufdd0-\ufdef]{0,200}[^\s<>"\ufdd0-\ufdef.,:;!?)\]\'’]'
 _face = r"[:;]['-]?[()\[\]DPp/\\|*](?!\w)|<3"
 _runs = '|'.join(re.escape(c)+'{1,1000}+' for c in sorted(string.punctuation, key='_~^`@\\|#+={}[]<>%$&/;*:)(-?!"\',.'.find, reverse=True))
-_emoji = r'[\U0001f1e6-\U0001f1ff]{2}|[^\w\s](?:[\ufe0f\u20e3\U0001f3fb-\U0001f3ff]|\u200d[^\w\s])*+'
+_emoji = r'[\U0001f1e6-\U0001f1ff]{2}|[^\w\s](?:[\ufe0f\u20e3\U0001f3fb-\U0001f3ff]|\u200d[^\w\s])*'
 _piece = re.compile(rf' ?(?:{_url}|{_abbr}|{_word}|{_suffix}(?!\w)|{_face}|{_runs}|{_emoji}|[_{_marks}])|\s')
-_scope = re.compile(rf' ?(?:{_abbr}|{_suffix}|{_word}(?:{_join}{_word})*+)') # what a marker before it speaks of
+_scope = re.compile(rf' ?(?:{_abbr}|{_suffix}|{_word}(?:{_join}{_word})*)') # what a marker before it speaks of
 
 # %% ../nbs/01_tokenization.ipynb #3fdedc75
 _most = 1000 # longest repeat that one marker counts
