@@ -15,6 +15,7 @@ once() { # once NAME COMMAND...: run unless it was finished
     echo "== $name ($(left) minutes left)"
     timeout "$(left)m" "$@" > "$OUT/$name.log" 2>&1 && touch "$OUT/$name.done" || { tail -5 "$OUT/$name.log"; echo "== $name did not finish: the next call tries again"; }
 }
+python -c 'import torch; print("GPU:", torch.cuda.get_device_name() if torch.cuda.is_available() else "none; a rehearsal, in which the cells that need one do nothing")'
 once checks bash -c 'for f in nbs/0[35678]_*.ipynb nbs/10_*.ipynb; do nbdev-test --flags cuda "$f" || exit 1; done' # the chapters with such cells
 once tests python -m pytest -q tests/test_awd_lstm.py tests/test_training.py
 once speed python benchmarks/run.py --json "$OUT/speed.json"

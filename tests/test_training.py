@@ -226,7 +226,7 @@ def test_a_broken_gradient_is_no_gradient(tmp_path, value, clip):
     t = run([2])
     assert all(torch.isfinite(p).all() for p in t.model.parameters()) and math.isfinite(t.history[-1]['train_loss'])
     assert not torch.equal(t.model.bias, run([]).model.bias)
-    with pytest.raises(NonFiniteLoss, match='ten gradients in a row'): run(range(100))
+    with pytest.raises(NonFiniteLoss, match='10 gradients in a row'): run(range(100))
 
 def test_best_and_last_are_kept(tmp_path):
     t = lm_trainer(tmp_path)

@@ -457,22 +457,18 @@ def train_batch(self:Trainer, batch:Batch, last:bool):
 
 # %% ../nbs/05_training.ipynb #078bc435
 @patch
-def drop_broken(self:Trainer, norm:Tensor): # of the whole gradient
-    "A gradient that is not finite becomes zero; ten in a row stop the run. Raises `NonFiniteLoss`."
-    if self.device.type != 'cpu': # never wait for a GPU: whatever is broken becomes zero there
-        for p in self.params:
-            if p.grad is not None: p.grad.nan_to_num_(0., 0., 0.)
-    elif norm.isfinite(): self.broken = 0
-    else:
-        self.broken += 1
-        if self.broken == 10: raise NonFiniteLoss(f'ten gradients in a row were not finite, to step {self.step}: lower the rate or clip harder; the last checkpoint is from before')
-        for p in self.params:
-            if p.grad is not None: p.grad.zero_()
+def drop_broken(self:Trainer, norm:Tensor): # of the whole gradient, before it was clipped
+    "A gradient that is not finite becomes zero, and is counted for `check_finite`; a GPU is never waited for."
+    self.broken = (self.broken+1)*~norm.isfinite() # in a row
+    if self.device.type == 'cpu' and not self.broken: return
+    for p in self.params:
+        if p.grad is not None: p.grad.nan_to_num_(0., 0., 0.)
 
 # %% ../nbs/05_training.ipynb #a3d95acc
 @patch
 def check_finite(self:Trainer, weights:bool=False):
-    "Stop before a broken loss, or a broken weight, reaches a checkpoint."
+    "Stop before a broken loss, or a broken weight, reaches a checkpoint, and where gradients stay broken. Raises `NonFiniteLoss`."
+    if self.broken >= 10: raise NonFiniteLoss(f'{int(self.broken)} gradients in a row were not finite, to step {self.step}: lower the rate or clip harder; the last checkpoint is from before')
     if math.isfinite(float(self.meter[0])) and not (weights and any(not p.isfinite().all() for p in self.model.parameters())): return
     lr = self.opt.param_groups[-1]['lr'] if self.opt else 0.
     raise NonFiniteLoss(f'the loss is not finite at step {self.step} (rate {lr:.2g}): lower the rate or clip harder; the last checkpoint is from before')
