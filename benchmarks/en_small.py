@@ -1,4 +1,4 @@
-"""The last step of en_small.sh: both directions of a backbone into one directory, 8 bits a weight, with a model card that says what they are worth.
+"""The last step of en_small.sh and of en_base.py: both directions of a backbone into one directory, 8 bits a weight, with a model card that says what they are worth.
 
     ULMFIT_DATA=... python benchmarks/en_small.py runs/en-small ulmfit_nb/backbones/en-small
 
@@ -6,6 +6,7 @@ Scores are taken from the stored weights, on the 200 held-out articles of enwiki
 import csv, json, lzma, re, sys
 from pathlib import Path
 
+import torch
 from ulmfit_nb.corpus import data_dir, read_texts
 from ulmfit_nb.language_model import load_backbone, load_model, lm_scores, save_backbone
 from ulmfit_nb.results import commit, hardware
@@ -13,9 +14,9 @@ from ulmfit_nb.results import commit, hardware
 ABOUT = """
 **What it read.** Long English Wikipedia articles of 2015, those of WikiText's validation and test sets left out: {tokens:,} tokens a direction, in {passes}.
 
-**What it cost.** {cost}; {hardware}; torch {torch}, commit {commit}. Build it again: `benchmarks/en_small.sh`.
+**What it cost.** {cost}; {hardware}; torch {torch}, commit {commit}. Build it again: `{build}`.
 
-**What it is for.** A start for classifiers of English texts (`ULMFiT(backbone="en-small")`): stage 2 gives it your words. It writes no sensible text, knows nothing after 2015, and has the prejudices of what it read.
+**What it is for.** A start for classifiers of English texts (`ULMFiT(backbone="{name}")`): stage 2 gives it your words. It writes no sensible text, knows nothing after 2015, and has the prejudices of what it read.
 
 **Licence.** Wikipedia's text is under CC BY-SA; so are these weights. Attribution: the authors of the English Wikipedia.
 
@@ -31,26 +32,30 @@ def wikitext2(folder):
     with lzma.open(folder/'wikitext-2'/'wiki.test.tokens.xz', 'rt', encoding='utf-8') as f: text = f.read()
     return [t for t in re.split(r'(?m)^(?= = [^=])', text) if t.strip()]
 
-if __name__ == '__main__':
-    runs, to = Path(sys.argv[1]), Path(sys.argv[2])
+def join(runs, to, build, device='cpu', results='results'):
+    "Write the backbone `to` from `runs`/forward and `runs`/backward, as far as they are there, and its facts to `results`."
     models, history, metas = {}, [], {}
     for d in [d for d in ('forward', 'backward') if (runs/d/'config.json').exists()]:
         models[d], tok = load_backbone(runs/d, d)
         metas[d] = load_model(runs/d, 'language model')[0]['meta']
         with open(runs/d/'history.csv', encoding='utf-8') as f: history += list(csv.DictReader(f))
     m = next(iter(metas.values()))
-    facts = dict(tokens=m['tokens'], files=m['files'], epochs=m['epochs'], seed=m['seed'], minutes={d: round(v['seconds']/60) for d,v in metas.items()},
-        hardware=hardware(), torch=__import__('torch').__version__, commit=commit(), **({'init': m['init']} if 'init' in m else {}))
+    facts = dict(tokens=m['tokens'], files=m['files'], epochs=m['epochs'], seed=m['seed'], minutes={d: round(v['seconds']/60, 1) for d,v in metas.items()},
+        hardware=hardware(device), torch=torch.__version__, commit=commit(), **({'init': m['init']} if 'init' in m else {}))
     save_backbone(to, models, tok, history, bits=8, **facts)
     texts = {'enwiki': list(read_texts(data_dir()/'enwiki'/'valid.jsonl.xz')), 'WikiText-2 test': wikitext2(data_dir())}
     rows = []
     for name, xs in texts.items():
         for d in models:
-            s = lm_scores(load_backbone(to, d)[0], tok, xs, backward=d == 'backward')
+            s = lm_scores(load_backbone(to, d)[0].to(device), tok, xs, backward=d == 'backward')
             rows.append(f'| {name} | {d} | {s["n"]} | {s["words"]:,} | {s["unknown"]:.1%} | {s["valid_loss"]:.3f} | {s["perplexity"]:.1f} | {s["word_perplexity"]:.1f} | {s["bits_per_byte"]:.3f} |')
             facts[f'{name} {d}'] = {k: round(v, 4) if isinstance(v, float) else v for k, v in s.items()}
     passes = f'{m["epochs"]:g} pass{"es" if m["epochs"] != 1 else ""} over {", ".join(m["files"])}' + (f', going on from {m["init"]}' if 'init' in m else '')
-    save_backbone(to, models, tok, history, 8, ABOUT.format(**facts | dict(passes=passes, cost=', '.join(f'{n} minutes {d}' for d, n in facts['minutes'].items())), scores='\n'.join(rows)), **{k: v for k, v in facts.items() if k == 'minutes' or not isinstance(v, dict)})
-    Path('results/backbones').mkdir(parents=True, exist_ok=True)
-    Path(f'results/backbones/{to.name}.json').write_text(json.dumps(facts | dict(model=next(iter(models.values())).config, directions=list(models)), indent=1)+'\n')
+    about = ABOUT.format(**facts | dict(passes=passes, name=to.name, build=build, cost=', '.join(f'{n:g} minutes {d}' for d, n in facts['minutes'].items())), scores='\n'.join(rows))
+    save_backbone(to, models, tok, history, 8, about, **{k: v for k,v in facts.items() if k == 'minutes' or not isinstance(v, dict)})
+    at = Path(results)/'backbones'/f'{to.name}.json'
+    at.parent.mkdir(parents=True, exist_ok=True)
+    at.write_text(json.dumps(facts | dict(model=next(iter(models.values())).config, directions=list(models)), indent=1)+'\n')
     print((to/'README.md').read_text(encoding='utf-8'))
+
+if __name__ == '__main__': join(Path(sys.argv[1]), Path(sys.argv[2]), 'benchmarks/en_small.sh')

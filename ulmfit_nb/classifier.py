@@ -200,9 +200,10 @@ class TextClassifier(nn.Module):
         max_len:int=20*70, # states that are pooled: the last so many of a document
         n_hidden:int=50, # units between the head's two blocks
         pool:str='concat', # one of `POOLS`
+        full_bptt:bool=False, # do gradients go from chunk to chunk through the carried state, too?
     ):
         super().__init__()
-        self.backbone,self.bptt,self.max_len,self.pooling = backbone,bptt,max_len,pool_class(pool)(backbone.emb_sz)
+        self.backbone,self.bptt,self.max_len,self.full_bptt,self.pooling = backbone,bptt,max_len,full_bptt,pool_class(pool)(backbone.emb_sz)
         backbone.drops,n = drops,self.pooling.n_out
         self.head = nn.Sequential(
             BatchNorm(n), nn.Dropout(drops.output), nn.Linear(n, n_hidden), nn.ReLU(),
@@ -225,7 +226,7 @@ def states(self:TextClassifier,
     masks,state,ends = self.backbone.sample_masks(len(ids)),None,ends or self.cuts(lens)
     for a,b in zip([0, *ends], ends):
         rows,early = sum(n > a for n in lens),sum(w >= b for w in begin) # the first `early` rows: before their windows
-        if state is not None: state = [tuple(t[:rows] for t in s) for s in state]
+        if state is not None: state = [tuple(t[:rows] if self.full_bptt else t[:rows].detach() for t in s) for s in state]
         with torch.set_grad_enabled(torch.is_grad_enabled() and early < rows):
             layers,_,state = self.backbone(ids[:rows, a:b], state, masks and masks.rows(rows))
         if early: state = [tuple(torch.cat([t[:early].detach(), t[early:]]) for t in s) for s in state]
@@ -289,6 +290,7 @@ def cuts(self:TextClassifier,
     lens:list, # tokens of each document, falling
 ) -> list[int]: # where chunks end
     "Every `bptt` tokens until the last window has begun, so that gradients reach no further than before; then as `chunk_ends`, with more slack, since a call costs more where gradients are wanted."
+    if not self.full_bptt: return [*range(self.bptt, lens[0], self.bptt), lens[0]]
     bounds = (2**9, 2**14) if self.backbone.encoder.weight.device.type == 'cpu' else (2**11, 2**17)
     free = -(-max(0, lens[0]-self.max_len)//self.bptt)*self.bptt
     rest = [n-free for n in lens if n > free]
@@ -468,7 +470,7 @@ def read(self:Predictor,
     return config
 
 # %% ../nbs/08_classifier.ipynb #35296e34
-RECIPES = ('freez', 'full', 'last', 'chain-thaw', 'from-scratch')
+RECIPES = ('freez', 'freez-fall', 'full', 'last', 'chain-thaw', 'from-scratch')
 
 def recipe_phases(
     name:str='freez', # one of `RECIPES`; `from-scratch` expects a fresh backbone
@@ -479,17 +481,18 @@ def recipe_phases(
     schedule:str='stlr', # of each phase
     schedule_args:dict|None=None, # its settings
 ) -> list[Phase]:
-    "What is trained when. `freez` is gradual unfreezing: an epoch for each new group, the rest of the epochs for all. Raises `InputError`."
+    "What is trained when. `freez` is gradual unfreezing: an epoch for each new group, the rest of the epochs for all; `freez-fall` does so with twice the rate, the rate, half of it, and a tenth at the end. Raises `InputError`."
     if name not in RECIPES: raise InputError(f'unknown recipe {name!r}: choose one of {", ".join(RECIPES)}')
     if epochs < 1: raise InputError(f'epochs={epochs} trains nothing: give 1 or more')
     args = schedule_args or {}
-    def phase(e, train=None, d=div): return Phase(e, lr, train, d, schedule, args)
+    def phase(e, train=None, d=div, by=1.): return Phase(e, lr*by, train, d, schedule, args)
     if name == 'full': return [phase(epochs)]
     if name == 'last': return [phase(epochs, 1)]
     if name == 'from-scratch': return [phase(epochs, d=1.)]
     if name == 'chain-thaw': return [phase(1, (i,)) for i in (n_groups-1, *range(n_groups-1))] + [phase(max(1, epochs-n_groups))]
     steps = min(epochs-1, n_groups-1)
-    return [phase(1, k) for k in range(1, steps+1)] + [phase(epochs-steps)]
+    by = (lambda k: .1 if k > steps else 2**(2-k)) if name == 'freez-fall' else (lambda k: 1.)
+    return [phase(1, k, by=by(k)) for k in range(1, steps+1)] + [phase(epochs-steps, by=by(steps+1))]
 
 # %% ../nbs/08_classifier.ipynb #4eca9e3f
 def finetune_classifier(

@@ -111,7 +111,7 @@ def start_run(
     opt('--vocab-size', type=int, default=60000, help='of a tokenizer that is trained here'),
     opt('--lm-epochs', type=float, help='passes of the language model; by the size of the texts if left out'), opt('--lm-lr', type=float, default=4e-3, help='its largest rate'),
     opt('--epochs', type=int, help='passes of the classifier; by the number of labels if left out'), opt('--lr', type=float, help='its largest rate; by the size of the backbone if left out'),
-    opt('--bs', type=int, default=32, help='texts in a batch'), opt('--recipe', help='unfreezing: freez, full, last, chain-thaw, from-scratch; by the size of the backbone if left out'),
+    opt('--bs', type=int, default=32, help='texts in a batch'), opt('--recipe', help='unfreezing: freez, freez-fall, full, last, chain-thaw, from-scratch; by the size of the backbone if left out'),
     opt('--self-train', type=int, help='unlabelled texts that the classifier labels itself for a second round, 0 for none; by the size of the backbone if left out'), *TRAINING)
 def cmd_train(a):
     "Fine-tune language model and classifier on a table of texts and labels."
@@ -305,13 +305,14 @@ def cmd_generate(a):
     opt('--unlabelled', type=int, help='of imdb-lowshot: texts of stage 2; all if left out'), opt('--test', type=int, help='of imdb-lowshot: test texts; all if left out'),
     opt('--variants', nargs='+', choices=['from scratch', 'pretraining only', 'ulmfit', 'self-training'], help='of imdb-lowshot; all if left out'),
     opt('--direction', choices=['forward', 'backward', 'both'], help='of the reading; as the experiment has it if left out'),
+    opt('--lm-drop-mult', type=float, help='times the dropouts of stage 2; by the size of the backbone if left out, as the next'), opt('--recipe', help='unfreezing of stage 3: see `ulmfit train`'),
     opt('--limit', type=int, help='rehearse with so many rows a split'), DEVICE, opt('--precision', default='auto', choices=['auto', 'float32', 'bf16'], help='of training'), opt('--quiet', action='store_true', help='no progress'))
 def cmd_reproduce(a):
     "Run an experiment of the paper, from raw text to rows in results/."
     from ulmfit_nb.awd_lstm import Size
     from ulmfit_nb.reproduce import Lab, reproduce
     Size.of(a.size)
-    lab = Lab(a.out or f'runs/{a.name}', a.results, a.minutes, a.backbone, a.size, a.device, a.precision, a.bs, a.lm_epochs, a.epochs, a.lm_lr, a.lr, tuple(a.labels), a.draws, a.unlabelled, a.test, a.direction, a.variants and tuple(a.variants), False if a.quiet else None)
+    lab = Lab(a.out or f'runs/{a.name}', a.results, a.minutes, a.backbone, a.size, a.device, a.precision, a.bs, a.lm_epochs, a.epochs, a.lm_lr, a.lr, tuple(a.labels), a.draws, a.unlabelled, a.test, a.direction, a.variants and tuple(a.variants), a.lm_drop_mult, a.recipe, False if a.quiet else None)
     if reproduce(a.name, lab, a.limit) and not a.quiet: print(f'Done: the rows stand in {a.results}')
 
 # %% ../nbs/14_cli.ipynb #232fe99f

@@ -99,6 +99,8 @@ class Lab:
         test:int|None=None, # with few labels: so many test texts, drawn by seed 0; `None` takes all
         direction:str|None=None, # forward, backward or both; `None`: what the experiment has
         variants:tuple|None=None, # with few labels: some of `LOWSHOT`; `None` is all
+        lm_drop_mult:float|None=None, # times the dropouts of stage 2
+        recipe:str|None=None, # of stage 3: see `recipe_phases`; here and with the rates `None` goes by the size of the backbone
         progress:bool|None=None, # show bars?
     ):
         store_attr()
@@ -116,7 +118,7 @@ def left(self:Lab) -> float|None:
 @patch
 def claim(self:Lab, **what):
     "Finished stages are found by name, so a folder belongs to one experiment with one set of settings. Raises `InputError`."
-    names = 'size', 'bs', 'lm_epochs', 'epochs', 'lr_lm', 'lr', 'labels', 'draws', 'unlabelled', 'test', 'direction', 'variants'
+    names = 'size', 'bs', 'lm_epochs', 'epochs', 'lr_lm', 'lr', 'labels', 'draws', 'unlabelled', 'test', 'direction', 'variants', 'lm_drop_mult', 'recipe'
     what |= {k: getattr(self, k) for k in names} | dict(backbone=self.backbone and str(find_backbone(self.backbone).resolve()))
     f,text = self.out/'settings.json',json.dumps(what, indent=1, sort_keys=True, default=str)
     if not f.exists():
@@ -135,7 +137,8 @@ def say(self:Lab, text):
 def settings(self:Lab, lm, pretrained:bool=True) -> dict: # see `default_settings`
     "What the package does with such a network, but for what was given."
     s = default_settings(lm.backbone.size, pretrained and self.backbone is not None)
-    return s | ({} if self.lr is None else dict(lr=self.lr)) | ({} if self.bs is None else dict(lm_bs=self.bs))
+    asked = dict(lr=self.lr, lm_bs=self.bs, lm_drop_mult=self.lm_drop_mult, recipe=self.recipe)
+    return s | {k: v for k,v in asked.items() if v is not None}
 
 @patch(as_prop=True)
 def clas_bs(self:Lab) -> int: # documents in a batch of a classifier
