@@ -289,7 +289,7 @@ def chunk_ends(
 def cuts(self:TextClassifier,
     lens:list, # tokens of each document, falling
 ) -> list[int]: # where chunks end
-    "Every `bptt` tokens until the last window has begun, so that gradients reach no further than before; then as `chunk_ends`, with more slack, since a call costs more where gradients are wanted."
+    "Every `bptt` tokens; with `full_bptt` only until the last window has begun, so that gradients reach no further than before, then as `chunk_ends`, with more slack, since a call costs more where gradients are wanted."
     if not self.full_bptt: return [*range(self.bptt, lens[0], self.bptt), lens[0]]
     bounds = (2**9, 2**14) if self.backbone.encoder.weight.device.type == 'cpu' else (2**11, 2**17)
     free = -(-max(0, lens[0]-self.max_len)//self.bptt)*self.bptt

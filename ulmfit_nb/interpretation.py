@@ -86,15 +86,15 @@ def log_odds(
 # %% ../nbs/10_interpretation.ipynb #6a26939a
 @contextmanager
 def _as_predicting(models):
-    "Evaluation mode and full float32, as in `predict_logits`; afterwards all is as before."
+    "Evaluation mode and full float32, as in `predict_logits`, and gradients from chunk to chunk; afterwards all is as before."
     rnn = torch.backends.cudnn.rnn
-    was,precision = [m.training for m in models],rnn.fp32_precision
+    was,precision = [(m.training, m.full_bptt) for m in models],rnn.fp32_precision
     try:
-        for m in models: m.eval()
+        for m in models: m.eval().full_bptt = True
         rnn.fp32_precision = 'ieee'
         yield
     finally:
-        for m,w in zip(models, was): m.train(w)
+        for m,(w,full) in zip(models, was): m.train(w).full_bptt = full
         rnn.fp32_precision = precision
 
 # %% ../nbs/10_interpretation.ipynb #b87ac0ee

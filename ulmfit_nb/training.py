@@ -6,10 +6,10 @@
 __all__ = ['Batch', 'layer_params', 'group_rates', 'Phase', 'TrainConfig', 'NTASGD', 'make_optimizer', 'get_accelerator',
            'use_bf16', 'reuse_memory', 'world', 'joint_sum', 'gather_rows', 'rng_states', 'set_rng_states',
            'ProcessLost', 'as_lost', 'connect', 'main_first', 'in_notebook', 'plot_history', 'Progress', 'atomic',
-           'write_history', 'NonFiniteLoss', 'read_checkpoint', 'Trainer', 'ahead']
+           'write_history', 'NonFiniteLoss', 'read_checkpoint', 'Trainer']
 
 # %% ../nbs/05_training.ipynb #8e4320ab
-import csv, ctypes, io, json, math, os, queue, sys, threading, time
+import csv, ctypes, io, json, math, os, sys, time
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -36,11 +36,6 @@ class Batch:
 
     def to(self, device):
         self.inputs = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k,v in self.inputs.items()}
-        return self
-
-    def pin(self):
-        "Page-locked, where there is a GPU: it can then be copied while the GPU computes."
-        if torch.cuda.is_available(): self.inputs = {k: v.pin_memory() if isinstance(v, Tensor) else v for k,v in self.inputs.items()}
         return self
 
 # %% ../nbs/05_training.ipynb #16bbf9ea
@@ -530,33 +525,6 @@ def save(self:Trainer):
         opt=self.opt and self.opt.state_dict(), sched=self.opt and self.sched.state_dict()))
     if self.history and self.rank == 0: write_history(self.history, self.path/'history.csv')
 
-# %% ../nbs/05_training.ipynb #5a42d3ab
-def ahead(
-    batches, # an iterable of `Batch`
-    device:torch.device, # where they will go
-    n:int=4, # how many wait ready
-): # the same batches
-    "Batches made in a thread while a GPU computes; on other devices the iterable as it is."
-    if device.type != 'cuda': yield from batches; return
-    ready,over = queue.Queue(n),threading.Event()
-    def put(item):
-        while not over.is_set():
-            try: return ready.put(item, timeout=.1)
-            except queue.Full: pass
-    def work():
-        try:
-            for b in batches:
-                put(b.pin())
-                if over.is_set(): return
-            put(None)
-        except BaseException as e: put(e)
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException): raise item
-            yield item
-    finally: over.set()
-
 # %% ../nbs/05_training.ipynb #5c9fc166
 @patch
 def resume(self:Trainer, missing_ok:bool=True) -> bool:
@@ -584,7 +552,7 @@ def _epoch(self:Trainer, stop) -> bool: # is the epoch complete?
     "Train through the rest of this epoch, or until `stop()`."
     n,since,self.counted = self._n_batches(self.phase_epoch),time.monotonic(),self.meter[1]
     self.progress.start(n, self.batch, f'epoch {self.epoch}')
-    for batch in ahead(self.source.batches(self.epoch, self.batch), self.device) if self.batch < n else ():
+    for batch in self.source.batches(self.epoch, self.batch) if self.batch < n else ():
         out = self.train_batch(batch, self.batch == n-1)
         self.batch += 1
         self.progress.advance(out.nll, self.opt.param_groups[-1]['lr'])
