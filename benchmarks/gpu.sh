@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Everything here that wants a GPU, in the order of its worth. Each call works MINUTES minutes, saves, and the next call goes on.
 #   ULMFIT_DATA=... OUT=runs/gpu MINUTES=9 bash benchmarks/gpu.sh
-# Needs $ULMFIT_DATA/enwiki/train-*.jsonl.xz and $ULMFIT_DATA/imdb/. Rehearse on a CPU: SIZE=micro BS=16 EPOCHS=1 TOKENS=200000 LIMIT=300 LM_EPOCHS=1 MINUTES=9
+# Needs $ULMFIT_DATA/enwiki and $ULMFIT_DATA/imdb. Do `python benchmarks/en_base.py prepare runs/gpu/en-base` beforehand: it needs no GPU.
+# Rehearse on a CPU: SIZE=micro BS=16 EPOCHS=1 ARTICLES=20 LIMIT=60 LM_EPOCHS=1 RESULTS=runs/rehearsal OUT=runs/gpu-rehearsal MINUTES=9
 set -euo pipefail
-OUT=${OUT:-runs/gpu} MINUTES=${MINUTES:-9} SIZE=${SIZE:-base} BS=${BS:-256} EPOCHS=${EPOCHS:-2} LM_EPOCHS=${LM_EPOCHS:-6} TOKENS=${TOKENS:-1000000000} LIMIT=${LIMIT:-} RESULTS=${RESULTS:-results}
+OUT=${OUT:-runs/gpu} MINUTES=${MINUTES:-9} SIZE=${SIZE:-base} BS=${BS:-256} EPOCHS=${EPOCHS:-2} LM_EPOCHS=${LM_EPOCHS:-5} ARTICLES=${ARTICLES:-} LIMIT=${LIMIT:-} RESULTS=${RESULTS:-results}
 mkdir -p "$OUT"
 end=$(( $(date +%s) + MINUTES*60 ))
 left() { python -c "import time; print(max(0., ($end - time.time())/60 - .3))"; }
@@ -15,17 +16,22 @@ once() { # once NAME COMMAND...: run unless it was finished
     echo "== $name ($(left) minutes left)"
     timeout "$(left)m" "$@" > "$OUT/$name.log" 2>&1 && touch "$OUT/$name.done" || { tail -5 "$OUT/$name.log"; echo "== $name did not finish: the next call tries again"; }
 }
-python -c 'import torch; print("GPU:", torch.cuda.get_device_name() if torch.cuda.is_available() else "none; a rehearsal, in which the cells that need one do nothing")'
-once checks bash -c 'for f in nbs/0[35678]_*.ipynb nbs/10_*.ipynb; do nbdev-test --flags cuda "$f" || exit 1; done' # the chapters with such cells
+device=$(python -c 'import torch; print("cuda" if torch.cuda.is_available() else "cpu")')
+echo "device: $device" # on a CPU it is a rehearsal, in which the cells that need a GPU do nothing
+once checks bash -c 'for f in nbs/03b_*.ipynb nbs/0[35678]_*.ipynb nbs/10_*.ipynb; do nbdev-test --flags cuda "$f" || exit 1; done' # the chapters with such cells
 once tests python -m pytest -q tests/test_awd_lstm.py tests/test_training.py
-once speed python benchmarks/run.py --json "$OUT/speed.json"
-if [ ! -f "$OUT/en-$SIZE/config.json" ]; then
-    resume=(); if [ -d "$OUT/en-$SIZE/run" ]; then resume=(--resume); fi
-    ulmfit pretrain "$ULMFIT_DATA"/enwiki/train-*.jsonl.xz --out "$OUT/en-$SIZE" --size "$SIZE" --direction both --vocab-size 30000 --max-tokens "$TOKENS" --epochs "$EPOCHS" --bs "$BS" --minutes "$(left)" "${resume[@]}"
-fi
-[ -f "$OUT/en-$SIZE/config.json" ] || { echo 'time is up: call again'; exit 0; }
-limit=(); if [ -n "$LIMIT" ]; then limit=(--limit "$LIMIT"); fi
+if [ $device = cuda ]; then once speed python benchmarks/run.py --gpu; else once speed python benchmarks/run.py --rounds 1 --json "$OUT/speed.json"; fi
+base=$OUT/en-base limit=() articles=()
+if [ -n "$LIMIT" ]; then limit=(--limit "$LIMIT"); fi
+if [ -n "$ARTICLES" ]; then articles=(--limit "$ARTICLES"); fi
+python benchmarks/en_base.py prepare "$base" "${articles[@]}"
+for d in forward backward; do
+    late
+    python benchmarks/en_base.py train "$base" --direction $d --size "$SIZE" --epochs "$EPOCHS" --bs "$BS" --minutes "$(left)"
+    [ -f "$base/$d/config.json" ] || { echo 'time is up: call again'; exit 0; }
+done
+once join python benchmarks/en_base.py join "$base" "$base/en-base" --device $device --results "$RESULTS"
 for name in imdb imdb-lowshot imdb-transductive imdb-ablation; do
     late
-    ulmfit reproduce "$name" --backbone "$OUT/en-$SIZE" --out "$OUT/$name" --results "$RESULTS" --bs "$BS" --lm-epochs "$LM_EPOCHS" --minutes "$(left)" "${limit[@]}"
+    ulmfit reproduce "$name" --backbone "$base/en-base" --out "$OUT/$name" --results "$RESULTS" --bs "$BS" --lm-epochs "$LM_EPOCHS" --lm-drop-mult .3 --minutes "$(left)" "${limit[@]}"
 done

@@ -118,7 +118,7 @@ def test_attention_with_extreme_scores():
 def test_gradients_of_attention_in_chunks():
     docs,grads = some_docs((33, 150, 71, 9)),[]
     for pool in (lambda m: m.pool(*pad_docs(docs)), lambda m: torch.stack([by_hand(m, d) for d in docs])):
-        model = classifier(bptt=30)
+        model = classifier(bptt=30, full_bptt=True)
         pool(model).square().sum().backward()
         grads.append([p.grad for p in (*model.backbone.parameters(), *model.pooling.parameters())])
     for a,b in zip(*grads, strict=True): torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-3)
@@ -138,12 +138,13 @@ def test_padding_gets_zero_gradient_under_attention():
     assert model.backbone.encoder.weight.grad[1].abs().sum() == 0
     for i,o in embedded: assert o.grad[i == 1].abs().sum() == 0 and o.grad[i != 1].abs().sum() > 0
 
-def test_window_and_graph_under_attention():
-    model,seen = classifier(bptt=10, max_len=25),[]
+@pytest.mark.parametrize('full', [False, True])
+def test_window_and_graph_under_attention(full):
+    model,seen = classifier(bptt=10, max_len=25, full_bptt=full),[]
     hook = model.backbone.encoder.register_forward_hook(lambda m, i, o: seen.append(o.requires_grad))
     model.pool(*pad_docs(some_docs((60, 60))))
     hook.remove()
-    assert seen == [False]*3 + [True]*2                 # chunks before the window are read without a graph
+    assert seen == [False]*3 + [True]*(2 if full else 3)  # chunks before the window are read without a graph
 
 def test_attention_keeps_no_states():
     model = classifier()

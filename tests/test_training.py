@@ -130,8 +130,10 @@ def test_each_phase_trains_exactly_its_groups(recipe):
         while t.phase == i: t.fit(steps=t.step+1)
         moved = [any(not torch.equal(p, q) for p, q in zip(g, old)) for g, old in zip(t.groups, before)]
         assert [j for j, m in enumerate(moved) if m] == ph.unfrozen(4)
-    want = dict(freez=[[3], [2, 3], [1, 2, 3], [0, 1, 2, 3]], full=[[0, 1, 2, 3]], last=[[3]], **{'from-scratch': [[0, 1, 2, 3]], 'chain-thaw': [[3], [0], [1], [2], [0, 1, 2, 3]]})
+    thaw = [[3], [2, 3], [1, 2, 3], [0, 1, 2, 3]]
+    want = dict(freez=thaw, full=[[0, 1, 2, 3]], last=[[3]], **{'from-scratch': [[0, 1, 2, 3]], 'freez-fall': thaw, 'chain-thaw': [[3], [0], [1], [2], [0, 1, 2, 3]]})
     assert [ph.unfrozen(4) for ph in phases] == want[recipe]
+    if recipe == 'freez-fall': assert [ph.lr for ph in phases] == pytest.approx([.02, .01, .005, .001])
     assert all(p.requires_grad for p in model.parameters())
 
 # ---- prediction -------------------------------------------------------------------------------------------------
@@ -175,9 +177,10 @@ def test_padding_gets_zero_gradient():
         assert o.grad[i == 1].abs().sum() == 0
         assert o.grad[i != 1].abs().sum() > 0
 
-def test_window_limits_what_is_pooled_but_not_what_is_read():
+@pytest.mark.parametrize('full', [False, True])
+def test_window_limits_what_is_pooled_but_not_what_is_read(full):
     torch.manual_seed(0)
-    model = TextClassifier(AWDLSTM(50, SIZE, NO_DROPOUT), 2, NO_DROPOUT, bptt=10, max_len=25)
+    model = TextClassifier(AWDLSTM(50, SIZE, NO_DROPOUT), 2, NO_DROPOUT, bptt=10, max_len=25, full_bptt=full)
     doc = torch.randint(5, 50, (2, 60))
     seen = []
     hook = model.backbone.encoder.register_forward_hook(lambda m, i, o: seen.append(o.requires_grad))
@@ -186,7 +189,18 @@ def test_window_limits_what_is_pooled_but_not_what_is_read():
     h = model.backbone(doc)[0][-1][:, -25:]
     want = torch.cat([h[:, -1], h.amax(1), h.mean(1)], 1)
     torch.testing.assert_close(pooled, want)
-    assert seen == [False]*3 + [True]*2                     # no graph before the chunk in which the windows begin; behind it chunks may grow
+    assert seen == [False]*3 + [True]*(2 if full else 3)    # no graph before the chunk in which the windows begin; behind it chunks may grow where gradients go on
+
+def test_gradients_stop_at_a_chunk_unless_asked_for():
+    doc = torch.randint(5, 50, (1, 40), generator=torch.Generator().manual_seed(0))
+    def reached(full):
+        torch.manual_seed(0)
+        model, seen = TextClassifier(AWDLSTM(50, SIZE, NO_DROPOUT), 2, NO_DROPOUT, bptt=10, full_bptt=full), []
+        hook = model.backbone.encoder.register_forward_hook(lambda m, i, o: (o.retain_grad(), seen.append(o))[1])
+        last = model.pool(doc, torch.tensor([40]))[:, :model.backbone.emb_sz] # the last state alone
+        hook.remove(); last.sum().backward()
+        return [bool(o.grad is not None and o.grad.any()) for o in seen]
+    assert reached(False) == [False]*3 + [True] and all(reached(True))
 
 def test_last_batch_of_one_trains():
     c = corpus(33)
@@ -303,6 +317,7 @@ def test_scores_do_not_depend_on_where_chunks_end(pool):
 @pytest.mark.parametrize('pool', ['concat', 'attention'])
 def test_gradients_do_not_depend_on_how_far_chunks_grow(max_len, pool):
     docs, model = random_docs((300, 141, 140, 71, 70, 69, 2, 1)), decided(pool=pool, max_len=max_len, bptt=30).train()
+    model.full_bptt = True
     def grads(ends=None):
         torch.manual_seed(3)                                # masks are drawn once a batch, wherever chunks end
         model.zero_grad()

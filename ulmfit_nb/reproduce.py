@@ -134,9 +134,9 @@ def say(self:Lab, text):
 
 # %% ../nbs/13b_reproduce.ipynb #9d48923c
 @patch
-def settings(self:Lab, lm, pretrained:bool=True) -> dict: # see `default_settings`
+def settings(self:Lab, lm, pretrained:bool=True, n_labels:int=0) -> dict: # see `default_settings`
     "What the package does with such a network, but for what was given."
-    s = default_settings(lm.backbone.size, pretrained and self.backbone is not None)
+    s = default_settings(lm.backbone.size, pretrained and self.backbone is not None, n_labels)
     asked = dict(lr=self.lr, lm_bs=self.bs, lm_drop_mult=self.lm_drop_mult, recipe=self.recipe)
     return s | {k: v for k,v in asked.items() if v is not None}
 
@@ -239,7 +239,7 @@ CLAS_RECIPES = { # table 7: recipe, rates by layer, schedule
 @patch
 def classifier(self:Lab, name, lm, docs, ys, n_classes, direction='forward', seed=0, recipe=None, epochs=None, valid=None, key='inductive'):
     "Stage 3: the classifier, and its facts. `recipe` is one of `CLAS_RECIPES` with the paper's dropout, or `None` for the package's settings."
-    bs,s = self.clas_bs,self.settings(lm)
+    bs,s = self.clas_bs,self.settings(lm, n_labels=len(docs))
     if recipe is None: kw,lr,drops = dict(recipe=s['recipe'], div=s['div']),s['lr'],CLAS_DROPOUTS*s['drop_mult']
     else: kw,lr,drops = dict(CLAS_RECIPES[recipe]),self.lr or PAPER['lr'],CLAS_DROPOUTS*PAPER['drop_mult']
     epochs = epochs or max(self.epochs, clas_passes(math.ceil(len(docs)/bs), (PAPER if recipe else s)['max_epochs']))
