@@ -4,6 +4,7 @@
     python benchmarks/en_base.py train runs/en-base --direction forward --minutes 9      saves in time; the same call goes on
     ULMFIT_DATA=... python benchmarks/en_base.py join runs/en-base runs/en-base/en-base      both directions, 8 bits a weight, scores and card
 
+ULMFIT_DATA names a folder with enwiki/train-*.jsonl.xz and enwiki/valid.jsonl.xz, an article a line as {"text": ...}, and for `join` wikitext-2/wiki.test.tokens.xz.
 `train` leaves runs/en-base/forward and runs/en-base/backward, backbones with all 32 bits."""
 import argparse, itertools, json, shutil
 from pathlib import Path

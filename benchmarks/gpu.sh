@@ -33,5 +33,5 @@ done
 once join python benchmarks/en_base.py join "$base" "$base/en-base" --device $device --results "$RESULTS"
 for name in imdb imdb-lowshot imdb-transductive imdb-ablation; do
     late
-    ulmfit reproduce "$name" --backbone "$base/en-base" --out "$OUT/$name" --results "$RESULTS" --bs "$BS" --lm-epochs "$LM_EPOCHS" --lm-drop-mult .3 --minutes "$(left)" "${limit[@]}"
+    ulmfit reproduce "$name" --backbone "$base/en-base" --out "$OUT/$name" --results "$RESULTS" --bs "$BS" --clas-bs 64 --lm-epochs "$LM_EPOCHS" --lm-drop-mult .3 --minutes "$(left)" "${limit[@]}"
 done

@@ -432,7 +432,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'ulmfit_nb.reproduce.Lab.base': ('reproduce.html#lab.base', 'ulmfit_nb/reproduce.py'),
                                      'ulmfit_nb.reproduce.Lab.cfg': ('reproduce.html#lab.cfg', 'ulmfit_nb/reproduce.py'),
                                      'ulmfit_nb.reproduce.Lab.claim': ('reproduce.html#lab.claim', 'ulmfit_nb/reproduce.py'),
-                                     'ulmfit_nb.reproduce.Lab.clas_bs': ('reproduce.html#lab.clas_bs', 'ulmfit_nb/reproduce.py'),
                                      'ulmfit_nb.reproduce.Lab.classifier': ('reproduce.html#lab.classifier', 'ulmfit_nb/reproduce.py'),
                                      'ulmfit_nb.reproduce.Lab.directions': ('reproduce.html#lab.directions', 'ulmfit_nb/reproduce.py'),
                                      'ulmfit_nb.reproduce.Lab.in_force': ('reproduce.html#lab.in_force', 'ulmfit_nb/reproduce.py'),

@@ -90,7 +90,7 @@ class Lab:
         size='tiny', # of networks without backbone
         device:str|None=None, # cpu, cuda; `None` is the best there is
         precision:str='auto', # see `TrainConfig`
-        bs:int|None=None, # rows of the language model; documents of a classifier's batch are half as many, or 32
+        bs:int|None=None, # rows of the language model
         lm_epochs:float|None=None, # passes of stage 2; `None` decides by the number of tokens: see `lm_passes`
         epochs:int=4, # passes of stage 3 on full label sets
         lr_lm:float=4e-3, lr:float|None=None, # largest rates of stages 2 and 3
@@ -101,9 +101,11 @@ class Lab:
         variants:tuple|None=None, # with few labels: some of `LOWSHOT`; `None` is all
         lm_drop_mult:float|None=None, # times the dropouts of stage 2
         recipe:str|None=None, # of stage 3: see `recipe_phases`; here and with the rates `None` goes by the size of the backbone
+        clas_bs:int|None=None, # documents of a classifier's batch; `None`: half of `bs`, or 32
         progress:bool|None=None, # show bars?
     ):
         store_attr()
+        self.clas_bs = clas_bs or (32 if bs is None else max(2, bs//2))
         self.out,self.begun = Path(out),time.monotonic()
 
 # %% ../nbs/13b_reproduce.ipynb #ac75057f
@@ -118,7 +120,7 @@ def left(self:Lab) -> float|None:
 @patch
 def claim(self:Lab, **what):
     "Finished stages are found by name, so a folder belongs to one experiment with one set of settings. Raises `InputError`."
-    names = 'size', 'bs', 'lm_epochs', 'epochs', 'lr_lm', 'lr', 'labels', 'draws', 'unlabelled', 'test', 'direction', 'variants', 'lm_drop_mult', 'recipe'
+    names = 'size', 'bs', 'lm_epochs', 'epochs', 'lr_lm', 'lr', 'labels', 'draws', 'unlabelled', 'test', 'direction', 'variants', 'lm_drop_mult', 'recipe', 'clas_bs'
     what |= {k: getattr(self, k) for k in names} | dict(backbone=self.backbone and str(find_backbone(self.backbone).resolve()))
     f,text = self.out/'settings.json',json.dumps(what, indent=1, sort_keys=True, default=str)
     if not f.exists():
@@ -139,10 +141,6 @@ def settings(self:Lab, lm, pretrained:bool=True, n_labels:int=0) -> dict: # see 
     s = default_settings(lm.backbone.size, pretrained and self.backbone is not None, n_labels)
     asked = dict(lr=self.lr, lm_bs=self.bs, lm_drop_mult=self.lm_drop_mult, recipe=self.recipe)
     return s | {k: v for k,v in asked.items() if v is not None}
-
-@patch(as_prop=True)
-def clas_bs(self:Lab) -> int: # documents in a batch of a classifier
-    return 32 if self.bs is None else max(2, self.bs//2)
 
 @patch
 def directions(self:Lab, own) -> list:
