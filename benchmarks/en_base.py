@@ -6,7 +6,7 @@
 
 ULMFIT_DATA names a folder with enwiki/train-*.jsonl.xz and enwiki/valid.jsonl.xz, an article a line as {"text": ...}, and for `join` wikitext-2/wiki.test.tokens.xz.
 `train` leaves runs/en-base/forward and runs/en-base/backward, backbones with all 32 bits."""
-import argparse, itertools, json, shutil
+import argparse, itertools, shutil, sys
 from pathlib import Path
 
 import numpy as np
@@ -61,4 +61,8 @@ if __name__ == '__main__':
     p.add_argument('--lr', type=float, default=4e-3); p.add_argument('--drop-mult', type=float, default=.2); p.add_argument('--minutes', type=float); p.add_argument('--device'); p.add_argument('--size', default='base')
     p.add_argument('--vocab-texts', type=int, default=3000, help='articles of a file that the vocabulary is learned from'); p.add_argument('--limit', type=int, help='articles of a file, to rehearse'); p.add_argument('--results', default='results')
     a = p.parse_args()
+    from ulmfit_nb.corpus import data_dir
+    if a.step != 'train' and not (data_dir() and (data_dir()/'enwiki'/'valid.jsonl.xz').exists()): sys.exit('enwiki/valid.jsonl.xz was not found: set ULMFIT_DATA to the folder that holds enwiki')
+    if a.step == 'train' and not [*a.folder.glob('ids/train-*')]: sys.exit(f'{a.folder} holds no ids: run the step `prepare` first')
+    if a.step == 'join' and not (a.to and [*a.folder.glob('*ward/config.json')]): sys.exit(f'{a.folder} holds no trained direction, or no target was named: run `train` first, and name the directory to write')
     dict(prepare=prepare, train=train, join=join)[a.step](a)

@@ -190,6 +190,7 @@ class ClasOutput(NamedTuple):
     logits:Tensor # (bs, n_classes)
     state:None=None # nothing is carried between batches
 
+# %% ../nbs/08_classifier.ipynb #69498b96
 class TextClassifier(nn.Module):
     "Reads a document in chunks, pools all states that fit in memory, and classifies: BPT3C (Howard & Ruder 2018, section 3.3)."
     def __init__(self,

@@ -42,11 +42,11 @@ def hardware(
     return f'{name} ({units}), {(k := torch.get_num_threads())} thread{"s"*(k > 1)}, {mem:.0f} GiB'
 
 def commit() -> str|None:
-    "The commit of the source that runs, with a plus where it was changed since; outside a checkout what ULMFIT_COMMIT says, else `None`."
+    "The commit of the source that runs, with a plus where it was changed since; `None` outside a checkout."
     here = Path(__file__).parent if '__file__' in globals() else Path.cwd()
     def git(*args): return subprocess.run(['git', '-C', str(here), *args], capture_output=True, text=True)
     try:
-        if git('ls-files', '--error-unmatch', '.').returncode: return os.environ.get('ULMFIT_COMMIT')
+        if git('ls-files', '--error-unmatch', '.').returncode: return None
         sha,dirty = git('rev-parse', '--short=12', 'HEAD').stdout.strip(),git('status', '--porcelain', '--', str(here)).stdout.strip()
     except OSError: return None
     return sha + ('+' if dirty else '') if sha else None
