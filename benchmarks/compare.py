@@ -31,13 +31,14 @@ ROWS = { # name → (settings, unit, our kinds)
     'cold': (dict(vocab=30000), 's', ['float32']),
     'baseline': (dict(n=1000), 'documents/s', ['float32'])}
 GPU = {'train-30k': dict(bs=256, steps=50), 'train-60k': dict(bs=256, steps=50), 'classifier': dict(n=2000, bs=64), 'predict': dict(n=1000), 'one-text': dict(n=20)}
-ALLOWED = {'train-30k': ('float32', 'bf16', 'adaptive'), 'train-60k': ('float32', 'bf16', 'adaptive'), 'classifier': ('float32', 'bf16'),
+ALLOWED = {'train-30k': ('float32', 'bf16', 'adaptive'), 'train-60k': ('float32', 'bf16', 'adaptive'), 'classifier': ('float32', 'bf16', 'side-by-side'),
     'predict': ('float32', 'bf16', 'int8'), 'one-text': ('float32', 'bf16', 'int8')}
 
 def kinds(row, gpu=False, asked=None):
     "Which of our kinds run in a row: those asked for that make sense there, else the usual ones (on a GPU bfloat16 stands for float32; on a CPU with instructions for it, it stands beside it)."
     usual = [('bf16' if gpu and k == 'float32' and row in ALLOWED else k) for k in ROWS[row][2] if not (gpu and k == 'int8')]
     if not gpu and row in ALLOWED and cpu_has_bf16(): usual.insert(1, 'bf16')
+    if gpu and row == 'classifier': usual.append('side-by-side')
     return usual if asked is None else [k for k in asked if k in ALLOWED.get(row, ('float32',)) and not (gpu and k == 'int8')]
 
 class Worker:
@@ -116,7 +117,7 @@ def shown(r):
 def arguments(args=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--rounds', type=int, default=5); p.add_argument('--gpu', action='store_true'); p.add_argument('--rows', nargs='+', choices=ROWS, default=list(ROWS))
-    p.add_argument('--ours', nargs='+', choices=['float32', 'bf16', 'int8', 'adaptive'], help='our kinds: bf16 (no tokenizing), int8 (prediction), adaptive (training); the usual ones of each row if left out')
+    p.add_argument('--ours', nargs='+', choices=['float32', 'bf16', 'int8', 'adaptive', 'side-by-side'], help='our kinds: bf16 (no tokenizing), int8 (prediction), adaptive (training), side-by-side (classifier: chapter 08); the usual ones of each row if left out')
     p.add_argument('--n', type=int, help='documents of `predict`'); p.add_argument('--threads', type=int, help='of both'); p.add_argument('--alone', action='store_true', help='without fastai')
     p.add_argument('--loss', action='store_true', help='compare validation losses, nothing else'); p.add_argument('--results', type=Path, default=Path('results/compare'))
     return p.parse_args(args)

@@ -22,9 +22,9 @@ def softmax_rows(corpus, vocab, kind):
     return CUTOFFS[0] + len(CUTOFFS) + sum((b-a)*((ids >= a) & (ids < b)).mean() for a,b in zip(edges, edges[1:]))
 
 def precision(s):
-    "Of a kind; the adaptive softmax takes what `auto` would."
+    "Of a kind; the adaptive softmax and chunks side by side take what `auto` would."
     from ulmfit_nb.bfloat16 import cpu_has_bf16
-    return 'bf16' if s['kind'] == 'bf16' or s['kind'] == 'adaptive' and (s['device'] == 'cuda' or cpu_has_bf16()) else 'float32'
+    return 'bf16' if s['kind'] == 'bf16' or s['kind'] in ('adaptive', 'side-by-side') and (s['device'] == 'cuda' or cpu_has_bf16()) else 'float32'
 
 def sync(s):
     if s['device'] == 'cuda':
@@ -92,7 +92,7 @@ def classifier(s, xs):
     from ulmfit_nb.training import Phase, TrainConfig, Trainer
     tok = ids_of(xs, s['vocab'])
     docs = list(tok.encode_iter(xs[:s['n']], n_workers=1))
-    model = TextClassifier(AWDLSTM(s['vocab'], 'base'), 2)
+    model = TextClassifier(AWDLSTM(s['vocab'], 'base'), 2, side_by_side=s['kind'] == 'side-by-side')
     t = Trainer(model, ClasBatches(docs, np.arange(len(docs))%2, s['bs']), [Phase(50, 1e-3)], TrainConfig(device=s['device'], precision=precision(s), clip=25.), progress=False, unit='texts')
     steps = t.source.n_batches(0)
     def go():

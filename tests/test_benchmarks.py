@@ -20,6 +20,7 @@ RATE = dict(float32=100., bfloat16=200., bytes=50.)
 def test_kinds_of_a_row(has, monkeypatch):
     monkeypatch.setattr(compare, 'cpu_has_bf16', lambda: has)
     assert compare.kinds('train-60k') == ['float32', *['bf16']*has, 'adaptive'] and compare.kinds('train-60k', gpu=True) == ['bf16', 'adaptive']
+    assert compare.kinds('classifier') == ['float32', *['bf16']*has] and compare.kinds('classifier', gpu=True) == ['bf16', 'side-by-side']
     assert compare.kinds('predict') == ['float32', *['bf16']*has, 'int8']
     assert compare.kinds('tokenizing', True) == ['float32'] and compare.kinds('cold', True) == ['float32']
     assert compare.kinds('tokenizing', asked=['bf16', 'int8']) == [] and compare.kinds('predict', asked=['bf16', 'adaptive', 'int8']) == ['bf16', 'int8']

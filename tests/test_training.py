@@ -202,6 +202,27 @@ def test_gradients_stop_at_a_chunk_unless_asked_for():
         return [bool(o.grad is not None and o.grad.any()) for o in seen]
     assert reached(False) == [False]*3 + [True] and all(reached(True))
 
+@pytest.mark.parametrize('max_len', [1000, 25, 7])
+@pytest.mark.parametrize('lengths', [(41, 40, 39, 23, 10, 10, 3, 1), (10, 10, 4), (7, 5, 2), (90, 55, 30, 1)])
+def test_chunks_side_by_side_train_the_same(max_len, lengths):
+    rng, sided = np.random.default_rng(0), []
+    docs = [rng.integers(5, 50, n) for n in rng.permutation(lengths)]
+    def gradients(side_by_side):
+        torch.manual_seed(0)
+        model = TextClassifier(AWDLSTM(50, SIZE, skip=True), 3, CLAS_DROPOUTS*.5, bptt=10, max_len=max_len, side_by_side=side_by_side).train()
+        hook = model.backbone.encoder.register_forward_hook(lambda m, i, o: sided.append((side_by_side, o.requires_grad)))
+        torch.manual_seed(1) # of the masks
+        out = model(*pad_docs(docs), torch.arange(len(docs)) % 3)
+        hook.remove(); out.loss.backward()
+        return out.logits, [p.grad for p in model.parameters()], model
+    logits, grads, _ = gradients(False)
+    beside, others, model = gradients(True)
+    assert sided.count((True, True)) == 1 # one call with a graph, however many chunks there are
+    torch.testing.assert_close(beside, logits, atol=1e-5, rtol=1e-4)
+    most = max(g.abs().max().item() for g in grads)
+    for a, b in zip(grads, others): torch.testing.assert_close(a, b, atol=1e-5*most, rtol=1e-4)
+    torch.testing.assert_close(predict_logits(model, docs, 3), predict_logits(gradients(False)[2], docs, 1), atol=1e-5, rtol=0)
+
 def test_last_batch_of_one_trains():
     c = corpus(33)
     src = ClasBatches([c[i] for i in range(33)], np.arange(33) % 2, 32)

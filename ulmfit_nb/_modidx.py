@@ -117,6 +117,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'ulmfit_nb.classifier.TextClassifier': ('classifier.html#textclassifier', 'ulmfit_nb/classifier.py'),
                                       'ulmfit_nb.classifier.TextClassifier.__init__': ( 'classifier.html#textclassifier.__init__',
                                                                                         'ulmfit_nb/classifier.py'),
+                                      'ulmfit_nb.classifier.TextClassifier.beside': ( 'classifier.html#textclassifier.beside',
+                                                                                      'ulmfit_nb/classifier.py'),
                                       'ulmfit_nb.classifier.TextClassifier.cuts': ( 'classifier.html#textclassifier.cuts',
                                                                                     'ulmfit_nb/classifier.py'),
                                       'ulmfit_nb.classifier.TextClassifier.forward': ( 'classifier.html#textclassifier.forward',

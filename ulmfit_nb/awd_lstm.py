@@ -125,10 +125,11 @@ class Masks(NamedTuple):
     hidden:list           # after each layer but the last: (bs, 1, n_out)
     output:Tensor|None    # (bs, 1, emb_sz)
     def rows(self,
-        n:int, # sequences to keep
+        which, # so many, the first ones; or a tensor of indices
     ):
-        "The masks of the first `n` sequences."
-        def cut(m): return m if m is None else m[:n]
+        "The masks of some sequences."
+        keep = slice(which) if isinstance(which, int) else which
+        def cut(m): return m if m is None else m[keep]
         return self._replace(input=cut(self.input), hidden=[cut(m) for m in self.hidden], output=cut(self.output))
 
 def _masked(x, mask): return x if mask is None else x*mask.to(x.dtype)

@@ -202,8 +202,11 @@ class TextClassifier(nn.Module):
         n_hidden:int=50, # units between the head's two blocks
         pool:str='concat', # one of `POOLS`
         full_bptt:bool=False, # do gradients go from chunk to chunk through the carried state, too?
+        side_by_side:bool=False, # train on all chunks at once, in rows of their own? The same gradients; see `beside`
     ):
         super().__init__()
+        if full_bptt and side_by_side: raise InputError('chunks can be trained on side by side only where gradients are cut between them: leave full_bptt=False')
+        self.side_by_side = side_by_side
         self.backbone,self.bptt,self.max_len,self.full_bptt,self.pooling = backbone,bptt,max_len,full_bptt,pool_class(pool)(backbone.emb_sz)
         backbone.drops,n = drops,self.pooling.n_out
         self.head = nn.Sequential(
@@ -224,6 +227,9 @@ def states(self:TextClassifier,
     "Read chunk after chunk. Rows that have ended drop out; a row's graph begins with the chunk in which its window begins."
     lens = lengths.tolist()
     begin = [max(0, n-self.max_len) for n in lens]
+    if self.side_by_side and self.training and torch.is_grad_enabled() and ends is None: # for later: see `beside`
+        yield from self.beside(ids, lens)
+        return
     masks,state,ends = self.backbone.sample_masks(len(ids)),None,ends or self.cuts(lens)
     for a,b in zip([0, *ends], ends):
         rows,early = sum(n > a for n in lens),sum(w >= b for w in begin) # the first `early` rows: before their windows
@@ -296,6 +302,27 @@ def cuts(self:TextClassifier,
     free = -(-max(0, lens[0]-self.max_len)//self.bptt)*self.bptt
     rest = [n-free for n in lens if n > free]
     return [*range(self.bptt, free+1, self.bptt), *(free+e for e in (chunk_ends(rest, *bounds) if rest else ()))]
+
+# %% ../nbs/08_classifier.ipynb #f947d239
+@patch
+def beside(self:TextClassifier,
+    ids:Tensor, # (bs, seq_len), padded behind, rows by falling length
+    lens:list, # tokens of each document, falling
+): # for each chunk inside a window: its outputs (rows, n, emb_sz) and where it begins
+    "What `states` yields while training with the state cut, from two rounds: first the states at the borders, without a graph, then all chunks as rows of one batch."
+    bb,n,parts = self.backbone,self.bptt,[]
+    masks,begin = bb.sample_masks(len(ids)),[max(0, l-self.max_len) for l in lens]
+    state = [tuple(ids.new_zeros(len(ids), r.n_out, dtype=torch.float32) for _ in 'hc') for r in bb.rnns]
+    for a in range(0, lens[0], n):
+        rows,go = sum(l > a for l in lens),sum(l > a+n for l in lens)
+        if min(begin[:rows]) < a+n: parts.append((a, rows, state)) # some window has begun
+        if go:
+            with torch.no_grad(): state = bb(ids[:go, a:a+n], [tuple(t[:go] for t in s) for s in state], masks and masks.rows(go))[2]
+    chunks,counts = F.pad(ids, (0, -ids.shape[1]%n), value=bb.pad_id).unflatten(1, (-1, n)),[rows for _,rows,_ in parts]
+    which,dtype = torch.cat([torch.arange(k) for k in counts]).to(ids.device),parts[-1][2][0][0].dtype
+    state = [tuple(torch.cat([s[i][k][:rows].to(dtype) for _,rows,s in parts]) for k in (0, 1)) for i in range(len(bb.rnns))]
+    out = bb(torch.cat([chunks[:rows, a//n] for a,rows,_ in parts]), state, masks and masks.rows(which))[0][-1]
+    for (a, *_),x in zip(parts, out.split(counts)): yield x[:, :lens[0]-a], a
 
 # %% ../nbs/08_classifier.ipynb #852c095f
 def fbgemm() -> bool:
