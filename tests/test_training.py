@@ -456,3 +456,13 @@ def test_a_torch_that_cannot_tell_means_float32(monkeypatch):
     assert use_bf16('auto', torch.device('cpu')) is False
     for name in ASKED: monkeypatch.delattr(torch.cpu, name)
     assert use_bf16('auto', torch.device('cpu')) is False
+
+def test_a_part_of_a_step_waits_for_the_gpu_only_while_somebody_measures(monkeypatch):
+    from ulmfit_nb import training
+    done = []
+    monkeypatch.setattr(torch.cuda, 'synchronize', lambda: done.append('waited'))
+    with training.step_part('forward'): pass
+    assert done == []
+    monkeypatch.setattr(training.step_part, 'wait', True)
+    with training.step_part('forward'): done.append('worked')
+    assert done == ['worked', 'waited']

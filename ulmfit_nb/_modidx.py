@@ -698,6 +698,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'ulmfit_nb.training.reuse_memory': ('training.html#reuse_memory', 'ulmfit_nb/training.py'),
                                     'ulmfit_nb.training.rng_states': ('training.html#rng_states', 'ulmfit_nb/training.py'),
                                     'ulmfit_nb.training.set_rng_states': ('training.html#set_rng_states', 'ulmfit_nb/training.py'),
+                                    'ulmfit_nb.training.step_part': ('training.html#step_part', 'ulmfit_nb/training.py'),
+                                    'ulmfit_nb.training.step_part.__exit__': ('training.html#step_part.__exit__', 'ulmfit_nb/training.py'),
                                     'ulmfit_nb.training.use_bf16': ('training.html#use_bf16', 'ulmfit_nb/training.py'),
                                     'ulmfit_nb.training.world': ('training.html#world', 'ulmfit_nb/training.py'),
                                     'ulmfit_nb.training.write_history': ('training.html#write_history', 'ulmfit_nb/training.py')},

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch.profiler import record_function
 
 from .corpus import InputError
-from .training import Trainer, connect
+from .training import Trainer, connect, step_part
 
 # %% ../nbs/12_scaling.ipynb #d4d4fc3b
 def _keep(fn, folder, args):
@@ -80,20 +79,22 @@ def profile_steps(
     t:Trainer, # a fresh one
     steps:int=10, # that are looked at, after two that are not
 ) -> dict: # 'parts': name → seconds a step; 'ops': name → seconds a step, the largest first; 'steps'
-    "Where the time of a training step goes, by torch's profiler."
+    "Where the time of a training step goes, by torch's profiler. On a GPU each part waits for it, so that the next one does not pay for it."
     from torch.profiler import ProfilerActivity, profile
     gpu = t.device.type == 'cuda'
     if t.opt is None: t._begin()
     batches = iter(t.source.batches(0))
     for _ in range(2): t.train_batch(next(batches), True)
-    with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]) as prof:
-        for _ in range(steps):
-            with record_function('data'): batch = next(batches)
-            t.train_batch(batch, True)
-            if gpu: torch.cuda.synchronize()
+    step_part.wait = gpu
+    try:
+        with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]) as prof:
+            for _ in range(steps):
+                with step_part('data'): batch = next(batches)
+                t.train_batch(batch, True)
+    finally: step_part.wait = False
     seen,names = {e.key: e for e in prof.key_averages()},('data', 'forward', 'backward', 'clip', 'optimiser')
     def own(e): return (e.self_device_time_total if gpu else e.self_cpu_time_total)/1e6/steps
-    parts = {k: (max(seen[k].device_time_total, seen[k].cpu_time_total) if gpu else seen[k].cpu_time_total)/1e6/steps for k in names if k in seen}
+    parts = {k: seen[k].cpu_time_total/1e6/steps for k in names if k in seen}
     ops = sorted(((k, own(e)) for k,e in seen.items() if k.startswith('aten::')), key=lambda o: -o[1])
     return dict(parts=parts, ops=dict(ops), steps=steps)
 

@@ -6,7 +6,7 @@
 __all__ = ['Batch', 'layer_params', 'group_rates', 'Phase', 'TrainConfig', 'NTASGD', 'make_optimizer', 'get_accelerator',
            'use_bf16', 'reuse_memory', 'world', 'joint_sum', 'gather_rows', 'rng_states', 'set_rng_states',
            'ProcessLost', 'as_lost', 'connect', 'main_first', 'in_notebook', 'plot_history', 'Progress', 'atomic',
-           'write_history', 'NonFiniteLoss', 'read_checkpoint', 'Trainer']
+           'write_history', 'NonFiniteLoss', 'read_checkpoint', 'Trainer', 'step_part']
 
 # %% ../nbs/05_training.ipynb #8e4320ab
 import csv, ctypes, io, json, math, os, sys, time
@@ -430,6 +430,13 @@ def _begin(self:Trainer):
     if self.world > 1: self.wrapped = nn.parallel.DistributedDataParallel(self.model)
 
 # %% ../nbs/05_training.ipynb #078bc433
+class step_part(record_function):
+    "A named stretch of a step. While `wait` is set, it ends when the GPU has done its work."
+    wait = False
+    def __exit__(self, *args):
+        if step_part.wait: torch.cuda.synchronize()
+        return super().__exit__(*args)
+
 @patch
 def train_batch(self:Trainer, batch:Batch, last:bool):
     "Forward, backward and, where the gradients are complete, a step."
@@ -438,17 +445,17 @@ def train_batch(self:Trainer, batch:Batch, last:bool):
     kw = dict(state=self.state) if self.source.stateful else {}
     whole = last or (self.batch+1)%self.cfg.accumulate == 0 # gradients are complete after this batch
     with nullcontext() if whole or self.world == 1 else self.wrapped.no_sync():
-        with record_function('forward'), torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext():
+        with step_part('forward'), torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext():
             out = self.wrapped(**batch.inputs, **kw)
-        with record_function('backward'): (out.loss*(batch.share/self.cfg.accumulate)).backward()
+        with step_part('backward'): (out.loss*(batch.share/self.cfg.accumulate)).backward()
     if self.source.stateful: self.state = detach(out.state)
     self.meter[0] += out.nll.detach()*batch.n; self.meter[1] += batch.n
     if not whole: return out
-    with record_function('clip'):
+    with step_part('clip'):
         self.drop_broken(torch.nn.utils.clip_grad_norm_(self.params, self.cfg.clip or math.inf))
     rates = [g['lr'] for g in self.opt.param_groups]
     for g in self.opt.param_groups: g['lr'] *= batch.lr_scale
-    with record_function('optimiser'): self.opt.step()
+    with step_part('optimiser'): self.opt.step()
     for g,lr in zip(self.opt.param_groups, rates): g['lr'] = lr
     self.opt.zero_grad()
     self.sched.step()
