@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ulmfit_nb.results import lowshot_table, read_results
-from ulmfit_nb.scaling import compare_rows, compare_table
+from ulmfit_nb.results import lowshot_table, read_results, short_table
+from ulmfit_nb.scaling import brief_table, compare_rows, compare_table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'benchmarks'))
 import compare, compare_ours, run
@@ -78,7 +78,6 @@ def test_the_table_comes_from_the_files(tmp_path):
     rows = compare_rows(tmp_path)
     assert [r['row'] for r in rows] == ['tokenizing', 'one-text', 'baseline', 'predict']
     text = compare_table(rows, dict(tokenizing=8, **{'one-text': 3}))
-    assert compare_table(rows, brief=True).splitlines()[0].endswith('| aim | met |')
     lines = text.splitlines()
     assert 'yes' in next(l for l in lines if l.startswith('| tokenizing')) and '8.0 (7.0–9.0)' in text and '2,000' in text
     assert 'no' in next(l for l in lines if l.startswith('| one text')) and '25 %' in text
@@ -92,7 +91,7 @@ def test_recorded_rows_make_a_table():
 
 def test_the_readme_shows_the_recorded_comparison():
     root = Path(__file__).resolve().parent.parent
-    assert compare_table(compare_rows(root/'results'), brief=True) in (root/'README.md').read_text(encoding='utf-8')
+    assert brief_table(compare_rows(root/'results')) in (root/'README.md').read_text(encoding='utf-8')
 
 def shot(variant, direction, labels, seed, accuracy): return dict(variant=variant, direction=direction, labels=labels, seed=seed, n=50, accuracy=accuracy, baseline_accuracy=.5+seed/10)
 
@@ -103,8 +102,22 @@ def test_the_table_of_few_labels():
     assert lines[2] == '| TF-IDF + logistic regression | 55.0 % ± 7.1 (2) | 50.0 % (1) |' # a draw counts once, however many roads started from it
     assert lines[3] == '| ulmfit, forward | 90.0 % (1) | – |' and lines[4] == '| ulmfit, both | 70.0 % ± 14.1 (2) | 70.0 % (1) |'
 
-def test_the_readme_shows_the_recorded_draws():
+def test_the_readme_shows_the_recorded_runs():
     root = Path(__file__).resolve().parent.parent
-    rows = read_results(root/'results', 'imdb-lowshot')
-    assert {r['backbone'] for r in rows} == {'en-small', 'en-base'}
-    for b in ('en-small', 'en-base'): assert lowshot_table([r for r in rows if r['backbone'] == b]) in (root/'README.md').read_text(encoding='utf-8')
+    rows = read_results(root/'results')
+    assert {r['backbone'] for r in rows if r['experiment'] == 'imdb-lowshot'} == {'en-small', 'en-base'}
+    assert short_table(rows) in (root/'README.md').read_text(encoding='utf-8')
+
+def test_the_short_table():
+    row = dict(experiment='trec6', variant='ulmfit', direction='both', backbone='en-small', labels=5000, unlabelled=0, baseline_accuracy=.5, minutes=3., hardware='a CPU')
+    other = row | dict(experiment='imdb', backbone='en-base', hardware='NVIDIA H', accuracy=.9)
+    lines = short_table([row | dict(accuracy=.8), row | dict(accuracy=.9), other, row | dict(direction='forward', accuracy=.1), row | dict(experiment='else', accuracy=.2)]).splitlines()
+    assert len(lines) == 4 and len({l.count('|') for l in lines}) == 1
+    assert '| 90.0 % |' not in lines[2] and '**90.0 %** | 95.4 % | 3, GPU |' in lines[2]
+    assert '| 5,000 | en-small | 50.0 % | **85.0 %** ± 7.1 (2) | 96.4 % | 3, CPU |' in lines[3]
+
+def test_the_brief_table():
+    def r(kind, ratio, row='train-30k', device='cpu'): return dict(row=row, kind=kind, unit='tokens/s', ours=9., fastai=3., ratio=ratio, ratios=[1., 9.], device=device, hardware='a CPU')
+    lines = brief_table([r('float32', 1.), r('bf16', 2.), r('adaptive', 3.), r('float32', 4., 'predict'), r('int8', 5., 'predict'), r('bf16', 6., 'predict', 'cuda'), r('float32', None, 'baseline') | dict(fastai=None, ratios=None)]).splitlines()
+    assert [l.split('|')[3:5] for l in lines[2:5]] == [[' 2.0 (1.0–9.0) ', ' float32 1.0, adaptive 3.0 '], [' 4.0 (1.0–9.0) ', ' int8 5.0 '], [' – ', ' bf16 6.0 ']]
+    assert not any('TF-IDF' in l for l in lines) # nothing to compare it with

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COMPARED', 'AIMS', 'launch', 'Cluster', 'resident_mb', 'profile_steps', 'print_profile', 'compare_rows',
-           'compare_table']
+           'compare_table', 'brief_table']
 
 # %% ../nbs/12_scaling.ipynb #89add1f9
 import json, tempfile
@@ -124,21 +124,41 @@ def compare_rows(
     return sorted((r for r in rows if r.get('row') in COMPARED), key=lambda r: (r['device'], [*COMPARED].index(r['row'])))
 
 # %% ../nbs/12_scaling.ipynb #e00c5d6a
+def _num(x): return '' if x is None else f'{x:,.0f}' if x >= 100 else f'{x:.3g}'
+def _unit(r): return r['unit'].replace('documents', 'texts')
+def _times(r): return f'{r["ratio"]:.1f} ({r["ratios"][0]:.1f}–{r["ratios"][-1]:.1f})' if r['ratio'] else ''
+def _work(r, notes): return f'{COMPARED[r["row"]]} [{notes[r["device"], r["hardware"]]}]'
+
+def _machines(rows):
+    first = {(r['device'], r['hardware']): i for i,r in reversed([*enumerate(rows)])}
+    return {m: i for i,m in enumerate(sorted(first, key=first.get), 1)}
+
+def _lines(cells, notes):
+    return '\n'.join([*(f'| {" | ".join(c or "–" for c in line)} |' for line in cells), '', *(f'- [{i}] ' + hw.replace(', 1 threads', ', 1 thread') + ', GPU'*(d == 'cuda') for (d,hw),i in notes.items())])
+
 def compare_table(
     rows:list[dict], # of `compare_rows`
     wanted:dict=AIMS, # see there: the ratios that were aimed at
-    brief:bool=False, # without memory and distance from the floor?
 ) -> str: # Markdown
     "One table of all rows, and on which machines they were taken."
     out = [['work', 'kind', 'unit', 'ours', 'fastai', 'times as fast', 'aim', 'met', 'GB', 'of the floor'], ['---']*3 + ['--:']*7]
-    def num(x): return '' if x is None else f'{x:,.0f}' if x >= 100 else f'{x:.3g}'
-    machines = {(r['device'], r['hardware']): i+1 for i,r in reversed([*enumerate(rows)])}
-    notes = {m: i for i,m in enumerate(sorted(machines, key=machines.get), 1)}
+    notes = _machines(rows)
     for r in rows:
-        times = f'{r["ratio"]:.1f} ({r["ratios"][0]:.1f}–{r["ratios"][-1]:.1f})' if r['ratio'] else ''
         keys = (r['device'], r['row']),r['row'],(r['row'], r['kind'])
         aim = next((wanted[k] for k in keys if k in wanted), None) if r['ratio'] else None
         share = '' if r['floor_share'] is None else f'{r["floor_share"]:.0%}'.replace('%', ' %')
-        out.append([f'{COMPARED[r["row"]]} [{notes[r["device"], r["hardware"]]}]', r['kind'], r['unit'].replace('documents', 'texts'), num(r['ours']), num(r['fastai']), times, num(aim),
-            '' if aim is None else 'yes' if r['ratio'] >= aim else 'no', ' / '.join(map(num, r['peak_gb'])), share])
-    return '\n'.join([*(f'| {" | ".join(c or "–" for c in (cells[:8] if brief else cells))} |' for cells in out), '', *(f'- [{i}] ' + hw.replace(', 1 threads', ', 1 thread') + ', GPU'*(d == 'cuda') for (d,hw),i in notes.items())])
+        out.append([_work(r, notes), r['kind'], _unit(r), _num(r['ours']), _num(r['fastai']), _times(r), _num(aim), '' if aim is None else 'yes' if r['ratio'] >= aim else 'no', ' / '.join(map(_num, r['peak_gb'])), share])
+    return _lines(out, notes)
+
+def brief_table(
+    rows:list[dict], # of `compare_rows`
+) -> str: # Markdown
+    "A line for each work and machine: what the package does by itself, beside what it does on request."
+    out,notes,groups = [['work', 'fastai', 'times as fast, by default', 'on request'], ['---', '--:', '--:', '---']],_machines(rows),{}
+    for r in rows:
+        if r['ratio']: groups.setdefault((r['device'], r['row']), {})[r['kind']] = r
+    for (_,row),kinds in groups.items():
+        r,usual = next(iter(kinds.values())),'bf16' if row in ('train-30k', 'train-60k', 'classifier') and 'bf16' in kinds else 'float32'
+        asked = ', '.join(f'{k} {v["ratio"]:.1f}' for k,v in kinds.items() if k != usual)
+        out.append([_work(r, notes), f'{_num(r["fastai"])} {_unit(r)}', _times(kinds[usual]) if usual in kinds else '', asked])
+    return _lines(out, notes)
