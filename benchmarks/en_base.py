@@ -52,14 +52,14 @@ def train(a):
 
 def join(a):
     from en_small import join
-    join(a.folder, a.to, 'benchmarks/en_base.py', a.device or 'cpu', a.results)
+    join(a.folder, a.to, 'benchmarks/en_base.py', a.device or 'cpu', a.results, a.limit)
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('step', choices=['prepare', 'train', 'join']); p.add_argument('folder', type=Path); p.add_argument('to', type=Path, nargs='?')
     p.add_argument('--direction', choices=['forward', 'backward'], default='forward'); p.add_argument('--epochs', type=float, default=2.); p.add_argument('--bs', type=int, default=256)
     p.add_argument('--lr', type=float, default=4e-3); p.add_argument('--drop-mult', type=float, default=.2); p.add_argument('--minutes', type=float); p.add_argument('--device'); p.add_argument('--size', default='base')
-    p.add_argument('--vocab-texts', type=int, default=3000, help='articles of a file that the vocabulary is learned from'); p.add_argument('--limit', type=int, help='articles of a file, to rehearse'); p.add_argument('--results', default='results')
+    p.add_argument('--vocab-texts', type=int, default=3000, help='articles of a file that the vocabulary is learned from'); p.add_argument('--limit', type=int, help='articles of a file, and texts that are scored, to rehearse'); p.add_argument('--results', default='results')
     a = p.parse_args()
     from ulmfit_nb.corpus import data_dir
     if a.step != 'train' and not (data_dir() and (data_dir()/'enwiki'/'valid.jsonl.xz').exists()): sys.exit('enwiki/valid.jsonl.xz was not found: set ULMFIT_DATA to the folder that holds enwiki')

@@ -32,8 +32,8 @@ def wikitext2(folder):
     with lzma.open(folder/'wikitext-2'/'wiki.test.tokens.xz', 'rt', encoding='utf-8') as f: text = f.read()
     return [t for t in re.split(r'(?m)^(?= = [^=])', text) if t.strip()]
 
-def join(runs, to, build, device='cpu', results='results'):
-    "Write the backbone `to` from `runs`/forward and `runs`/backward, as far as they are there, and its facts to `results`."
+def join(runs, to, build, device='cpu', results='results', limit=None):
+    "Write the backbone `to` from `runs`/forward and `runs`/backward, as far as they are there, and its facts to `results`; with a limit only so many texts are scored."
     models, history, metas = {}, [], {}
     for d in [d for d in ('forward', 'backward') if (runs/d/'config.json').exists()]:
         models[d], tok = load_backbone(runs/d, d)
@@ -47,7 +47,7 @@ def join(runs, to, build, device='cpu', results='results'):
     rows = []
     for name, xs in texts.items():
         for d in models:
-            s = lm_scores(load_backbone(to, d)[0].to(device), tok, xs, backward=d == 'backward')
+            s = lm_scores(load_backbone(to, d)[0].to(device), tok, xs[:limit], backward=d == 'backward')
             rows.append(f'| {name} | {d} | {s["n"]} | {s["words"]:,} | {s["unknown"]:.1%} | {s["valid_loss"]:.3f} | {s["perplexity"]:.1f} | {s["word_perplexity"]:.1f} | {s["bits_per_byte"]:.3f} |')
             facts[f'{name} {d}'] = {k: round(v, 4) if isinstance(v, float) else v for k, v in s.items()}
     passes = f'{m["epochs"]:g} pass{"es" if m["epochs"] != 1 else ""} over {", ".join(m["files"])}' + (f', going on from {m["init"]}' if 'init' in m else '')

@@ -23,15 +23,18 @@ once tests python -m pytest -q tests/test_awd_lstm.py tests/test_training.py
 if [ $device = cuda ]; then once speed python benchmarks/run.py --gpu; else once speed python benchmarks/run.py --rounds 1 --json "$OUT/speed.json"; fi
 base=$OUT/en-base limit=() articles=()
 if [ -n "$LIMIT" ]; then limit=(--limit "$LIMIT"); fi
-if [ -n "$ARTICLES" ]; then articles=(--limit "$ARTICLES"); fi
+if [ -n "$ARTICLES" ]; then articles=(--limit "$ARTICLES" --vocab-texts "$ARTICLES"); fi
 python benchmarks/en_base.py prepare "$base" "${articles[@]}"
 for d in forward backward; do
     late
     python benchmarks/en_base.py train "$base" --direction $d --size "$SIZE" --epochs "$EPOCHS" --bs "$BS" --minutes "$(left)"
     [ -f "$base/$d/config.json" ] || { echo 'time is up: call again'; exit 0; }
 done
-once join python benchmarks/en_base.py join "$base" "$base/en-base" --device $device --results "$RESULTS"
-for name in imdb imdb-lowshot imdb-transductive imdb-ablation; do
+once join python benchmarks/en_base.py join "$base" "$base/en-base" --device $device --results "$RESULTS" "${articles[@]}"
+reproduce() {
     late
-    ulmfit reproduce "$name" --backbone "$base/en-base" --out "$OUT/$name" --results "$RESULTS" --bs "$BS" --clas-bs 64 --lm-epochs "$LM_EPOCHS" --lm-drop-mult .3 --minutes "$(left)" "${limit[@]}"
-done
+    ulmfit reproduce "$1" --backbone "$base/en-base" --out "$OUT/$1" --results "$RESULTS" --bs "$BS" --clas-bs 64 --lm-epochs "$LM_EPOCHS" --lm-drop-mult .3 --minutes "$(left)" "${limit[@]}"
+}
+reproduce imdb
+once choose python benchmarks/choose_stage3.py "$OUT/imdb" --backbone "$base/en-base" --try freez:8:.01 freez:12:.01 freez-fall:8:.01 full:6:.003 --json "$RESULTS/gpu/stage3.json" --minutes "$(left)" "${limit[@]}"
+for name in imdb-lowshot imdb-transductive imdb-ablation; do reproduce $name; done
