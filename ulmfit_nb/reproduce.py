@@ -433,7 +433,7 @@ def wikitext2_ids(folder): # vocabulary, then ids of train, valid, test as corpo
 # %% ../nbs/13b_reproduce.ipynb #1fdcd906
 def wikitext2(
     lab:Lab, # where
-    drops=LM_DROPOUTS, # of the network; see chapter 3
+    drops=LM_DROPOUTS, # of the network; see chapter 03
     variants=('AWD-LSTM', 'no weight-drop'),
     seed:int=0, # of weights and dropout
 ):
@@ -464,7 +464,9 @@ def vietnamese(lab:Lab, articles, out=None):
         if not (lab.out/'vi'/'corpus').exists(): Corpus.write(lab.out/'vi'/'corpus', tok.encode_iter(r['text'] for r in read_rows(articles)), tok.vocab_size)
         c = Corpus(lab.out/'vi'/'corpus')
         train,valid = c.select(range(40, len(c))),c.select(range(40))
-        t = pretrain(train, valid, lab.size, cfg=lab.cfg(0), bs=lab.bs or PAPER['lm_bs'], path=lab.out/'vi'/'run', resume=True, minutes=lab.left(), progress=lab.progress)
+        s = default_settings(lab.size)
+        small = s['lm_bs'] != PAPER['lm_bs'] # reads with little dropout, in few streams, and gains by skip connections (chapter 11)
+        t = pretrain(train, valid, lab.size, s['lm_drop_mult'] if small else .5, lr=lab.lr_lm, cfg=lab.cfg(0), skip=small, bs=lab.bs or s['lm_bs'], path=lab.out/'vi'/'run', resume=True, minutes=lab.left(), progress=lab.progress)
         if not t.done: raise TimeUp
         save_backbone(folder, dict(forward=t.model), tok, t.history, data='Vietnamese Wikipedia', tokens=train.n_tokens, seconds=round(t.seconds))
     lab.backbone = folder
