@@ -281,7 +281,8 @@ def test_scikit_learn_takes_it(texts):
 
 @pytest.mark.parametrize('X,y,words', [
     ('one text', [0], 'one string'), (['a', None], [0, 1], 'row 1'), (['a', 'b'], [0], '1 labels'), (['a', 'b'], [0, float('nan')], 'row 1 has no label'),
-    (['a', 'b'], [0, 0], 'two at least'), (['a', 'b'], [0, 'x'], 'several types'), ([], [], 'no rows'), (['', ' '], [0, 1], 'empty')])
+    (['a', 'b'], [0, 0], 'two at least'), (['a', 'b'], [0, 'x'], 'several types'), ([], [], 'no rows'), (['', ' '], [0, 1], 'empty'),
+    (None, [0], 'no list of texts'), (['a', 'b'], None, 'no labels'), (['a', 'b'], [[0], [1]], 'a text or a number')])
 def test_what_fit_refuses(X, y, words):
     from ulmfit_nb import InputError, ULMFiT
     with pytest.raises(InputError, match=words): ULMFiT(**FAST).fit(X, y)
@@ -290,3 +291,86 @@ def test_predict_before_fit():
     from sklearn.exceptions import NotFittedError
     from ulmfit_nb import ULMFiT
     with pytest.raises(NotFittedError): ULMFiT().predict(['a'])
+
+# ---- what a stranger tried ---------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('rows, words', [
+    ([dict(text='a lovely plot'), dict(text='dull', id=2)], ("'id'", 'row 2')),                    # a column that the header does not have
+    ([dict(id=1, text='a lovely plot'), dict(id=2)], ("no 'text' in row 2",)),
+    ([dict(text='a lovely plot'), dict(text=['a', 'b'])], ('row 2', 'should hold text')),
+    ([dict(text='a lovely plot', prediction='good')], ("'prediction' already",))])
+def test_rows_that_would_shift_the_table_are_refused(rows, words, model, tmp_path):
+    (tmp_path/'x.jsonl').write_text('\n'.join(map(json.dumps, rows)), encoding='utf-8')
+    refused(ulmfit('predict', model, tmp_path/'x.jsonl'), *words)
+
+def test_values_stay_in_their_columns(model, tmp_path):
+    (tmp_path/'x.jsonl').write_text('{"id": 1, "text": "a lovely plot", "more": "x"}\n{"text": "a dull plot", "id": 2}', encoding='utf-8')
+    rows = list(csv.DictReader(io.StringIO(ulmfit('predict', model, tmp_path/'x.jsonl').stdout.decode())))
+    assert [(r['id'], r['text'], r['more']) for r in rows] == [('1', 'a lovely plot', 'x'), ('2', 'a dull plot', '')]
+
+@pytest.mark.parametrize('options', ['--epochs 0', '--bs 1', '--lm-epochs -1', '--lr 0', '--lr x', '--vocab-size 3', '--seed -1', '--device foo', '--self-train -1'])
+def test_numbers_out_of_range_leave_nothing_behind(options, tmp_path, capsys):
+    p = ulmfit('train', table(tmp_path/'x.csv', 20), '--out', tmp_path/'out', *TRAIN, *options.split())
+    assert p.returncode == 2 and options.split()[0] in p.stderr.decode() and options.split()[1] in p.stderr.decode() and not (tmp_path/'out').exists()
+
+def test_a_missing_file_leaves_nothing_behind(tmp_path):
+    refused(ulmfit('pretrain', tmp_path/'nosuch.txt', '--out', tmp_path/'out'), 'nosuch.txt')
+    refused(ulmfit('pretrain', table(tmp_path/'x.csv'), '--init', tmp_path/'nosuch', '--out', tmp_path/'out'), 'nosuch')
+    assert not (tmp_path/'out').exists()
+
+def test_a_closed_pipe_is_no_success_for_training(tmp_path):
+    code = "import sys\nfrom ulmfit_nb import cli\ndef cmd(a): raise BrokenPipeError\ncli.COMMANDS['train'] = cmd, cli.COMMANDS['train'][1]\ncli.COMMANDS['predict'] = cmd, cli.COMMANDS['predict'][1]\ncli.main()"
+    p = process('train', 'x.csv', '--out', tmp_path/'out', code=code)
+    assert p.returncode == 1 and b'--resume' in p.stderr
+    assert process('predict', 'model', code=code).returncode == 0 # `ulmfit predict | head` is fine
+
+def test_scores_survive_a_baseline_that_fails(model, tmp_path):
+    test = table(tmp_path/'test.csv', 20, seed=5)
+    refused(ulmfit('evaluate', model, test, '--train', tmp_path/'nosuch.csv'), 'nosuch.csv')
+    (tmp_path/'odd.csv').write_text('text,label\n"!!!",good\n"...",bad\n', encoding='utf-8')          # no word to count
+    p = ulmfit('evaluate', model, test, '--train', tmp_path/'odd.csv')
+    assert p.returncode == 0 and b'ULMFiT' in p.stdout and b'no baseline' in p.stdout and b'odd.csv' in p.stdout
+    (tmp_path/'other.csv').write_text('text,label\n' + 'a great plot,positive\nan awful plot,negative\n'*5, encoding='utf-8')
+    res = json.loads(ulmfit('evaluate', model, test, '--train', tmp_path/'other.csv', '--json').stdout)
+    assert res['baseline_accuracy'] == 0. < res['accuracy']                                           # labels that the model does not know are wrong guesses
+
+def test_labels_are_counted_before_training(tmp_path):
+    t = table(tmp_path/'x.csv', 20)
+    with open(t, 'a', encoding='utf-8') as f: f.write('20,The plot was great.,godo\n')
+    p = ulmfit('train', t, '--out', tmp_path/'out', *'--backbone none --size micro --lm-epochs 0 --epochs 1 --bs 8'.split())
+    assert p.returncode == 0 and "'good' 10" in p.stdout.decode() and "'godo' stands in one row only" in p.stdout.decode()
+
+def test_foreign_files_are_not_replaced(texts, tmp_path):
+    from ulmfit_nb import ULMFiT
+    from ulmfit_nb.corpus import InputError
+    clf = ULMFiT(None, size='micro', lm_epochs=0, epochs=1, progress=False).fit(*texts)
+    (tmp_path/'README.md').write_text('mine', encoding='utf-8')
+    with pytest.raises(InputError, match='README.md'): clf.save(tmp_path)
+    assert (tmp_path/'README.md').read_text(encoding='utf-8') == 'mine' and len([*tmp_path.iterdir()]) == 1
+    clf.save(tmp_path, overwrite=True); clf.save(tmp_path) # a model may replace a model
+    assert 'mine' not in (tmp_path/'README.md').read_text(encoding='utf-8')
+
+def test_labels_in_a_column_and_random_states(texts):
+    from ulmfit_nb import ULMFiT
+    X, y = texts
+    def fit(y, seed): return ULMFiT(None, size='micro', lm_epochs=0, epochs=1, progress=False, random_state=seed).fit(X, y).predict_proba(X[:4])
+    a, b = fit(np.array(y)[:, None], np.random.RandomState(3)), fit(y, np.random.RandomState(3))
+    assert np.array_equal(a, b)
+
+def test_a_wrong_data_folder_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv('ULMFIT_DATA', str(tmp_path/'nowhere'))
+    refused(ulmfit('reproduce', 'trec6', '--out', tmp_path/'out'), 'ULMFIT_DATA', 'nowhere')
+    assert not (tmp_path/'out').exists()
+    monkeypatch.setenv('ULMFIT_DATA', str(tmp_path))
+    refused(ulmfit('reproduce', 'imdb', '--backbone', tmp_path/'nosuch', '--out', tmp_path/'out'), 'nosuch')
+    assert not (tmp_path/'out').exists()
+
+def test_a_folder_that_cannot_be_read_is_named(monkeypatch, tmp_path):
+    from ulmfit_nb.corpus import InputError, read_rows
+    for c in ('good', 'bad'): (tmp_path/c).mkdir(); (tmp_path/c/'a.txt').write_text('x', encoding='utf-8')
+    real = os.scandir
+    def closed(p):
+        if str(p).endswith('bad'): raise PermissionError(13, 'Permission denied', str(p))
+        return real(p)
+    monkeypatch.setattr(os, 'scandir', closed)
+    with pytest.raises(InputError, match='bad cannot be read'): list(read_rows(tmp_path))

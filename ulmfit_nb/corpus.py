@@ -53,10 +53,10 @@ def _csv_rows(path, **opts):
         if len(set(head)) < len(head): raise InputError(f'{path} has two columns of the same name: rename one.')
         for row in rows:
             if len(row) > len(head):
-                raise InputError(f'{path} has {len(row)} fields at line {rows.line_num} but {len(head)} columns: quote the fields that hold the separator.')
+                raise InputError(f'{path} has {len(row)} fields at line {rows.line_num} but {len(head)} columns: quote the fields that hold the separator' + (', which has to be a comma (a tab in .tsv).' if len(head) == 1 else '.'))
             if row: yield dict(zip(head, row + [None]*(len(head)-len(row))))
     except csv.Error as e:
-        raise InputError(f'{path} is not a valid table at line {rows.line_num} ({e}): check its quotes, or pass quoting=3 if it has none.') from None
+        raise InputError(f'{path} is not a valid table at line {rows.line_num} ({e}): check its quotes; where they are plain characters, pass quoting=3 in Python or save the table as JSONL.') from None
 
 def _jsonl_rows(path):
     "One JSON object a line; blank lines are passed over."
@@ -89,7 +89,8 @@ def _need(where, have, want):
 
 def _folder_rows(path, text, label):
     "One document a file, in sorted order; the first sub-folder is its class."
-    for root, dirs, files in os.walk(path):
+    def refuse(e): raise InputError(f'{e.filename} cannot be read ({e.strerror}): ask for the right to, or leave that folder out.')
+    for root, dirs, files in os.walk(path, onerror=refuse):
         dirs[:] = sorted(d for d in dirs if not d.startswith('.'))
         for name in sorted(files):
             f = Path(root)/name
@@ -414,7 +415,9 @@ def cache_home(
 
 def data_dir() -> Path | None: # the directory that `ULMFIT_DATA` names
     "Where the user keeps data sets that the optional tests read; None where it is not set."
-    return Path(d) if (d := os.environ.get('ULMFIT_DATA')) else None
+    d = os.environ.get('ULMFIT_DATA')
+    if d and not os.path.isdir(d): raise InputError(f'ULMFIT_DATA names {d!r}, and there is no such folder: correct it, or unset it.')
+    return Path(d) if d else None
 
 def _sha256(path):
     with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FILES', 'COLUMNS', 'HUB_SPLITS', 'LM_RECIPES', 'CLAS_RECIPES', 'LOWSHOT', 'ABLATIONS', 'EXPERIMENTS', 'Task',
            'split_rows', 'without', 'load_task', 'TimeUp', 'Lab', 'accuracy', 'headline', 'draw', 'taught', 'one_draw',
-           'lowshot', 'ablation', 'wikitext2_ids', 'wikitext2', 'vietnamese', 'reproduce']
+           'lowshot', 'ablation', 'wikitext2_ids', 'wikitext2', 'vietnamese', 'vietnamese_articles', 'reproduce']
 
 # %% ../nbs/13b_reproduce.ipynb #1f8bdf98
 import hashlib, json, math, shutil, time
@@ -473,6 +473,10 @@ def vietnamese(lab:Lab, articles, out=None):
     headline(lab, load_task('vsfc'), ['forward'], experiment='vietnamese')
 
 # %% ../nbs/13b_reproduce.ipynb #103b7cc0
+def vietnamese_articles():
+    if data_dir() is None: raise InputError('set ULMFIT_DATA to the folder that holds vietnamese/')
+    return data_dir()/'vietnamese'/'wiki_slice.jsonl.xz'
+
 EXPERIMENTS = { # name → function of a `Lab` and the number of rows to rehearse with
     'imdb': lambda lab, limit=None: headline(lab, load_task('imdb', limit)),
     'imdb-transductive': lambda lab, limit=None: headline(lab, load_task('imdb', limit), protocol='transductive'),
@@ -480,7 +484,7 @@ EXPERIMENTS = { # name → function of a `Lab` and the number of rows to rehears
     'imdb-ablation': lambda lab, limit=None: ablation(lab, load_task('imdb', limit)),
     'trec6': lambda lab, limit=None: headline(lab, load_task('trec-6', limit), seeds=(0, 1, 2), experiment='trec6'),
     'wikitext2': lambda lab, limit=None: wikitext2(lab),
-    'vietnamese': lambda lab, limit=None: vietnamese(lab, (data_dir() or Path('.'))/'vietnamese'/'wiki_slice.jsonl.xz')}
+    'vietnamese': lambda lab, limit=None: vietnamese(lab, vietnamese_articles())}
 
 # %% ../nbs/13b_reproduce.ipynb #2852e789
 def reproduce(
@@ -490,6 +494,8 @@ def reproduce(
 ) -> bool: # finished, or is time up?
     "Run a named experiment as far as the minutes go. Raises `InputError`."
     if name not in EXPERIMENTS: raise InputError(f'there is no experiment {name!r}: choose one of {", ".join(EXPERIMENTS)}')
+    data_dir() # a wrong folder is refused before anything is written
+    if lab.backbone: load_backbone(lab.backbone, None if lab.direction in (None, 'both') else lab.direction)
     lab.claim(experiment=name, limit=limit)
     try: EXPERIMENTS[name](lab, limit)
     except TimeUp:

@@ -36,6 +36,7 @@ def check_texts(
     if hasattr(X, 'columns'):
         if len(X.columns) != 1: raise InputError(f'{what} has the columns {", ".join(map(str, X.columns))}: give one column, such as data["text"]')
         X = X.iloc[:, 0]
+    if X is None or not hasattr(X, '__iter__'): raise InputError(f'{what}: {X!r} is no list of texts: give one')
     X = list(np.asarray(X, dtype=object).ravel()) if isinstance(X, np.ndarray) else list(X)
     for i,t in enumerate(X):
         if not isinstance(t, str): raise InputError(f'{what}: row {i} holds {t!r} and not a text: drop the row or put an empty string')
@@ -47,10 +48,14 @@ def check_labels(
     n:int, # number of texts
 ): # the distinct labels, sorted, and the index of each row's
     "Labels as indices, their own types kept."
+    if y is None: raise InputError('there are no labels: give one for each text')
+    if hasattr(y, 'columns') and len(y.columns) == 1: y = y.iloc[:, 0]
+    if getattr(y, 'ndim', 1) == 2 and y.shape[1] == 1: y = y.ravel() # a column
     y = [v.item() if isinstance(v, np.generic) else v for v in list(y)]
     if len(y) != n: raise InputError(f'there are {n} texts and {len(y)} labels: give one label a text')
     for i,v in enumerate(y):
-        if v is None or (isinstance(v, float) and math.isnan(v)): raise InputError(f'row {i} has no label: drop it, or give its text as unlabelled')
+        if v is None or type(v).__name__ in ('NAType', 'NaTType') or (isinstance(v, float) and math.isnan(v)): raise InputError(f'row {i} has no label: drop it, or give its text as unlabelled')
+        if not isinstance(v, (str, int, float)): raise InputError(f'row {i} has the label {v!r}: a label is a text or a number')
     kinds = {type(v) for v in y}
     if len(kinds) > 1: raise InputError(f'labels are of several types ({", ".join(sorted(k.__name__ for k in kinds))}): make them one')
     classes = sorted(set(y))
@@ -139,6 +144,12 @@ def check(self:ULMFiT):
     self._directions()
     if self.recipe is not None: recipe_phases(self.recipe)
     Size.of(self.size)
+    for name,least in dict(bs=2, epochs=1, lm_epochs=0, vocab_size=300, min_count=1, bptt=1, max_len=1).items():
+        v = getattr(self, name)
+        if v is not None and (isinstance(v, str) or not v >= least): raise InputError(f'{name}={v!r}: give a number of {least} or more')
+    for name in ('lr', 'lm_lr'):
+        v = getattr(self, name)
+        if v is not None and (isinstance(v, str) or not v > 0): raise InputError(f'{name}={v!r}: give a rate above 0')
     pool_class(self.pool)
     if self.self_train is not None and (not isinstance(self.self_train, int) or self.self_train < 0): raise InputError(f'self_train={self.self_train!r} is no number of texts: give 0 for none, or a whole number such as 2000')
     if self.backbone is not None: load_backbone(self.backbone, self._directions()[0])
@@ -178,9 +189,10 @@ def fit(self:ULMFiT,
     if texts and not any(t.strip() for t in texts): raise InputError('every text is empty: there is nothing to learn from')
     classes,ys = check_labels(y, len(texts))
     self.n_labels_ = len(texts)
-    directions = self._directions()
+    directions = self.check()._directions()
     rank,_ = connect(self.device)
-    seed = self.random_state if self.random_state is not None else int(joint_sum(0 if rank else np.random.default_rng().integers(2**31))[0]) # one for all processes
+    given = self.random_state.randint(2**31-1) if isinstance(self.random_state, np.random.RandomState) else self.random_state
+    seed = given if given is not None else int(joint_sum(0 if rank else np.random.default_rng().integers(2**31))[0]) # one for all processes
     with tempfile.TemporaryDirectory() if run_dir is None else nullcontext(run_dir) as folder:
         folder = Path(folder)
         extra = list(check_texts(unlabelled, 'unlabelled')) if unlabelled is not None else []
@@ -324,10 +336,13 @@ SETTINGS = ('direction', 'max_len', 'bptt', 'drop_mult', 'pool', 'skip')
 @patch
 def save(self:ULMFiT,
     path, # directory; files of an earlier model there are replaced
+    overwrite:bool=False, # and files of the same names that are no model's
     **meta, # goes into config.json: names of columns, of files
 ):
     "Write a model directory: config.json, tokenizer.json, model.safetensors, history.csv, README.md."
     check_is_fitted(self, 'models_')
+    others = [f for f in ('README.md', 'history.csv', 'model.safetensors', 'tokenizer.json') if (Path(path)/f).exists()]
+    if others and not overwrite and not (Path(path)/'config.json').exists(): raise InputError(f'{path} holds a {others[0]} that is no model\'s: choose another directory, or pass overwrite=True')
     m = next(iter(self.models_.values()))
     tensors = {DIRECTIONS[d]+k: v for d,m in self.models_.items() for k,v in m.state_dict().items()}
     config = dict(kind='classifier', directions=list(self.models_), model=m.backbone.config, n_hidden=m.head[2].out_features, labels=self.classes_.tolist(),
