@@ -142,7 +142,7 @@ def print_labels(labels:list):
     opt('--unlabelled', nargs='+', help='files with more texts'), opt('--backbone', default='en-small', help='name or directory of a pretrained backbone, owner/name on the hub, or none'),
     opt('--out', required=True, help='directory of the model'), opt('--size', default='tiny', help='of a model without backbone'), KIND,
     opt('--direction', choices=['forward', 'backward', 'both'], help='of the reading; both where a small backbone has both, else forward, if left out'),
-    opt('--vocab-size', type=at_least(300), default=60000, help='of a tokenizer that is trained here'),
+    opt('--vocab-size', type=at_least(20), default=60000, help='of a tokenizer that is trained here'),
     opt('--lm-epochs', type=at_least(0, float), help='passes of the language model; by the size of the texts if left out'), opt('--lm-lr', type=at_least(0, float, True), default=4e-3, help='its largest rate'),
     opt('--epochs', type=at_least(1), help='passes of the classifier; by the number of labels if left out'), opt('--lr', type=at_least(0, float, True), help='its largest rate; by the size of the backbone if left out'),
     opt('--bs', type=at_least(2), default=32, help='texts in a batch'), opt('--recipe', help='unfreezing: freez, freez-fall, full, last, chain-thaw, from-scratch; by the size of the backbone if left out'),
@@ -298,7 +298,7 @@ def profile_pretraining(a, corpus:Corpus, size):
 
 # %% ../nbs/14_cli.ipynb #6e40d1f8
 PRETRAIN = (opt('files', nargs='+', help='.txt, JSONL, CSV, Parquet (also .xz, .gz) or folders'), opt('--out', required=True, help='directory of the backbone'), opt('--text', default='text', help='column of the texts'),
-    opt('--size', default='base', help='micro, tiny, small, base (400/1152/3) or three numbers such as 192,384,2'), KIND, DIRECTION, opt('--vocab-size', type=at_least(300), default=60000, help='at most'),
+    opt('--size', default='base', help='micro, tiny, small, base (400/1152/3) or three numbers such as 192,384,2'), KIND, DIRECTION, opt('--vocab-size', type=at_least(20), default=60000, help='at most'),
     opt('--min-count', type=int, default=3, help='of a word in the vocabulary'), opt('--vocab-texts', type=int, default=20000, help='documents that the vocabulary is learned from'),
     opt('--epochs', type=at_least(0, float, True), default=1., help='passes'), opt('--lr', type=at_least(0, float, True), default=4e-3, help='largest rate'), opt('--bs', type=at_least(1), default=64, help='streams'), opt('--bptt', type=at_least(1), default=70, help='tokens a step'),
     opt('--drop-mult', type=float, default=.5, help='times the dropouts'), opt('--max-tokens', type=int, help='read no more than this'), opt('--minutes', type=float, help='stop cleanly after so long'),

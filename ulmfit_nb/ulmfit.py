@@ -144,7 +144,7 @@ def check(self:ULMFiT):
     self._directions()
     if self.recipe is not None: recipe_phases(self.recipe)
     Size.of(self.size)
-    for name,least in dict(bs=2, epochs=1, lm_epochs=0, vocab_size=300, min_count=1, bptt=1, max_len=1).items():
+    for name,least in dict(bs=2, epochs=1, lm_epochs=0, vocab_size=1, min_count=1, bptt=1, max_len=1).items():
         v = getattr(self, name)
         if v is not None and (isinstance(v, str) or not v >= least): raise InputError(f'{name}={v!r}: give a number of {least} or more')
     for name in ('lr', 'lm_lr'):
