@@ -31,10 +31,13 @@ lm,_ = lab.lm(tok, corpus, a.direction, a.seed)
 perm,ys = np.random.default_rng([a.seed, 1]).permutation(len(task.train)),np.array([task.classes.index(l) for _,l in task.train])
 held = perm[:min(a.held, len(perm)//5)]; used = perm[len(held):][:a.labels]
 def docs(idx): return [np.asarray(corpus[i]) for i in idx]
-rows = json.loads(a.json.read_text())['rows'] if a.json.exists() else []
+mine = dict(backbone=Path(a.backbone).name, direction=a.direction, seed=a.seed, bs=a.bs)
+known = json.loads(a.json.read_text()) if a.json.exists() else mine | dict(rows=[])
+if any(known[k] != v for k,v in mine.items()): sys.exit(f'{a.json} holds rows of other settings: choose another file')
+rows = known['rows']
 for text in a.tries:
     recipe,passes,lr = text.split(':')
-    if any(r['name'] == text for r in rows): continue
+    if any((r['name'], r['labels']) == (text, len(used)) for r in rows): continue
     left = None if a.minutes is None else a.minutes-(time.monotonic()-begun)/60
     if left is not None and left <= 0: sys.exit('time is up: the same call goes on')
     torch.manual_seed(a.seed)
@@ -43,7 +46,7 @@ for text in a.tries:
     t = finetune_classifier(model, docs(used), ys[used], (docs(held), ys[held]), recipe, int(passes), float(lr), a.bs, TrainConfig(device=a.device, clip=25., seed=a.seed), a.direction == 'backward', a.seed, minutes=left, div=s['div'])
     if not t.done: sys.exit(f'{text}: time is up, and nothing is recorded of it: the same call tries it again')
     rows.append(dict(name=text, recipe=recipe, passes=int(passes), lr=float(lr), labels=len(used), n=len(held), accuracy=t.history[-1]['accuracy'], seconds=round(t.seconds, 1), history=t.history))
-    about = dict(what='stage 3 on IMDb: accuracy on held-out training reviews', backbone=Path(a.backbone).name, direction=a.direction, seed=a.seed, bs=a.bs, hardware=hardware(t.device.type), torch=torch.__version__, commit=commit())
+    about = dict(what='stage 3 on IMDb: accuracy on held-out training reviews', hardware=hardware(t.device.type), torch=torch.__version__, commit=commit(), **mine)
     a.json.parent.mkdir(parents=True, exist_ok=True)
     with atomic(a.json) as tmp: tmp.write_text(json.dumps(about | dict(rows=rows), indent=1)+'\n')
     print(f'{text}: {rows[-1]["accuracy"]:.2%} after {", ".join(format(h["accuracy"], ".1%") for h in t.history)}', flush=True)

@@ -150,6 +150,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'ulmfit_nb/classifier.py'),
                                       'ulmfit_nb.classifier.split_even': ('classifier.html#split_even', 'ulmfit_nb/classifier.py')},
             'ulmfit_nb.cli': { 'ulmfit_nb.cli.at_least': ('cli.html#at_least', 'ulmfit_nb/cli.py'),
+                               'ulmfit_nb.cli.baseline_scores': ('cli.html#baseline_scores', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli.cmd_data': ('cli.html#cmd_data', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli.cmd_demo': ('cli.html#cmd_demo', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli.cmd_evaluate': ('cli.html#cmd_evaluate', 'ulmfit_nb/cli.py'),

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['COMMANDS', 'DIRECTION', 'KIND', 'DEVICE', 'TRAINING', 'PRETRAIN', 'DEMO_TEXTS', 'DEMO', 'opt', 'command', 'at_least',
            'device_name', 'parser', 'main', 'fail', 'free_dir', 'file_stamp', 'start_run', 'print_labels', 'cmd_train',
-           'read_stdin', 'row_text', 'cmd_predict', 'scores', 'print_scores', 'cmd_evaluate', 'limited', 'prepare',
-           'profile_pretraining', 'cmd_pretrain', 'cmd_generate', 'cmd_reproduce', 'cmd_import_fastai',
-           'cmd_export_fastai', 'cmd_data', 'demo_models', 'cmd_demo']
+           'read_stdin', 'row_text', 'cmd_predict', 'scores', 'print_scores', 'baseline_scores', 'cmd_evaluate',
+           'limited', 'prepare', 'profile_pretraining', 'cmd_pretrain', 'cmd_generate', 'cmd_reproduce',
+           'cmd_import_fastai', 'cmd_export_fastai', 'cmd_data', 'demo_models', 'cmd_demo']
 
 # %% ../nbs/14_cli.ipynb #fde4a199
 import argparse, csv, json, os, random, re, shutil, sys, time
@@ -32,6 +32,7 @@ def command(
         return f
     return register
 
+# %% ../nbs/14_cli.ipynb #9fd8b2fd
 def at_least(
     low, # smallest number that is allowed
     kind=int, # int or float
@@ -50,6 +51,7 @@ def device_name(text):
     if not re.fullmatch(r'cpu|mps|cuda(:\d+)?', text): raise argparse.ArgumentTypeError(f'there is no device {text!r}: choose cpu or cuda')
     return text
 
+# %% ../nbs/14_cli.ipynb #9fd8b2fc
 DIRECTION = opt('--direction', default='forward', choices=['forward', 'backward', 'both'], help='reading direction')
 KIND = opt('--kind', default='word', choices=['word', 'bpe', 'unigram'], help='of a tokenizer that is trained here')
 DEVICE = opt('--device', type=device_name, help='cpu or cuda; the best there is if left out')
@@ -69,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
         for names,kw in options: s.add_argument(*names, **kw)
     return p
 
+# %% ../nbs/14_cli.ipynb #9654e235
 def main(
     args=None, # words of the command line; `None` takes the process's own
 ):
@@ -137,6 +140,7 @@ def print_labels(labels:list):
     print('Labels: ' + ', '.join(f'{l!r} {n:,}' for l,n in counts[:20]) + (f', and {len(counts)-20:,} others' if len(counts) > 20 else ''))
     if counts[-1][1] == 1: print(f'The label {counts[-1][0]!r} stands in one row only: is it a mistake?')
 
+# %% ../nbs/14_cli.ipynb #74d3d69b
 @command(opt('data', help='CSV, TSV, JSONL, Parquet (also .xz, .gz), or a folder with a sub-folder a class'),
     opt('--text', default='text', help='column of the texts'), opt('--label', default='label', help='column of the labels'),
     opt('--unlabelled', nargs='+', help='files with more texts'), opt('--backbone', default='en-small', help='name or directory of a pretrained backbone, owner/name on the hub, or none'),
@@ -180,6 +184,7 @@ def row_text(r:dict, head:list, col:str, where, n:int) -> str: # the text of row
     if isinstance(r[col], (list, dict)): raise InputError(f'{where} has {str(r[col])[:40]} where row {n} should hold text in {col!r}: fill it or remove that row')
     return '' if r[col] is None else str(r[col])
 
+# %% ../nbs/14_cli.ipynb #e3be08bd
 @command(opt('model', help='directory that `ulmfit train` wrote'), opt('file', nargs='?', help='table, .txt file or folder; standard input if left out'),
     opt('--text', help='column of the texts; the one that the model was trained on if left out'),
     opt('--precision', default='float32', choices=['float32', 'bf16', 'int8'], help='of prediction; int8 and, where the processor has it, bf16 are quicker and a little less exact'), DEVICE)
@@ -223,6 +228,13 @@ def print_scores(res:dict, conf, classes:list):
     for c,row in zip(classes, conf): print(f'{c!s:>{w}}' + ''.join(f'{n:>{w}}' for n in row))
 
 # %% ../nbs/14_cli.ipynb #22ed6c3d
+def baseline_scores(train, cols, texts, y, known) -> tuple: # accuracy, macro F1
+    "Of counting words, fitted on the file `train`; a label that the model does not know is a wrong guess. Raises `InputError`, and `ValueError` where there are no words."
+    from ulmfit_nb.results import baseline
+    xs,ys = read_labelled(train, *cols)
+    return scores([str(l) for l in y], baseline(xs, [str(l) for l in ys]).predict(texts).tolist(), [*known])[:2]
+
+# %% ../nbs/14_cli.ipynb #22ed6c3e
 @command(opt('model', help='directory that `ulmfit train` wrote, or a backbone'), opt('file', help='labelled table or folder; for a backbone any texts'), opt('--text', help='column of the texts'), opt('--label', help='column of the labels'),
     opt('--train', help='training file for the baseline'), opt('--json', action='store_true', help='print JSON'),
     opt('--direction', default='forward', choices=['forward', 'backward'], help='of a backbone'), DEVICE)
@@ -233,7 +245,6 @@ def cmd_evaluate(a):
     if find_backbone(a.model).is_dir() and model_kind(find_backbone(a.model)) == 'language model':
         res = lm_scores(*load_backbone(a.model, a.direction), read_texts(a.file, a.text or 'text'), backward=a.direction == 'backward')
         return print(json.dumps(res) if a.json else '\n'.join(f'{k:16} {v:,.4g}' if isinstance(v, float) else f'{k:16} {v:,}' for k,v in res.items()))
-    from ulmfit_nb.results import baseline
     from ulmfit_nb.ulmfit import ULMFiT
     clf = ULMFiT.load(a.model, a.device)
     cols,classes = clf.meta_.get('columns', dict(text='text', label='label')),clf.classes_.tolist()
@@ -246,10 +257,7 @@ def cmd_evaluate(a):
     acc,f1,conf = scores(y, clf.predict(texts).tolist(), classes)
     res,train = dict(n=len(texts), accuracy=acc, macro_f1=f1),a.train or clf.meta_.get('data')
     if train and Path(train).exists():
-        try:
-            xs,ys = read_labelled(train, *((a.text or cols['text'], a.label or cols['label']) if a.train else (cols['text'], cols['label'])))
-            guesses = baseline(xs, [str(l) for l in ys]).predict(texts).tolist()
-            res['baseline_accuracy'],res['baseline_macro_f1'],_ = scores([str(l) for l in y], guesses, [*known]) # a label that the model does not know is a wrong guess
+        try: res['baseline_accuracy'],res['baseline_macro_f1'] = baseline_scores(train, (a.text or cols['text'], a.label or cols['label']) if a.train else (cols['text'], cols['label']), texts, y, known)
         except (InputError, ValueError) as e: res['no_baseline'] = f'{train} does not do ({e})' # ours is known all the same
     else: res['no_baseline'] = 'the training file is not at hand; name it with --train'
     if a.json: print(json.dumps(res | dict(confusion=conf.tolist(), labels=classes)))

@@ -136,6 +136,7 @@ def _machines(rows):
 def _lines(cells, notes):
     return '\n'.join([*(f'| {" | ".join(c or "–" for c in line)} |' for line in cells), '', *(f'- [{i}] ' + hw.replace(', 1 threads', ', 1 thread') + ', GPU'*(d == 'cuda') for (d,hw),i in notes.items())])
 
+# %% ../nbs/12_scaling.ipynb #e00c5d6b
 def compare_table(
     rows:list[dict], # of `compare_rows`
     wanted:dict=AIMS, # see there: the ratios that were aimed at
@@ -150,6 +151,7 @@ def compare_table(
         out.append([_work(r, notes), r['kind'], _unit(r), _num(r['ours']), _num(r['fastai']), _times(r), _num(aim), '' if aim is None else 'yes' if r['ratio'] >= aim else 'no', ' / '.join(map(_num, r['peak_gb'])), share])
     return _lines(out, notes)
 
+# %% ../nbs/12_scaling.ipynb #e00c5d6c
 def brief_table(
     rows:list[dict], # of `compare_rows`
 ) -> str: # Markdown

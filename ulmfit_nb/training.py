@@ -437,6 +437,7 @@ class step_part(record_function):
         if step_part.wait: torch.cuda.synchronize()
         return super().__exit__(*args)
 
+# %% ../nbs/05_training.ipynb #078bc435
 @patch
 def train_batch(self:Trainer, batch:Batch, last:bool):
     "Forward, backward and, where the gradients are complete, a step."
@@ -462,7 +463,7 @@ def train_batch(self:Trainer, batch:Batch, last:bool):
     self.step += 1
     return out
 
-# %% ../nbs/05_training.ipynb #078bc435
+# %% ../nbs/05_training.ipynb #183db428
 @patch
 def drop_broken(self:Trainer, norm:Tensor): # of the whole gradient, before it was clipped
     "A gradient that is not finite becomes zero, and is counted for `check_finite`; a GPU is never waited for."

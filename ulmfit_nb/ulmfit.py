@@ -339,7 +339,7 @@ def save(self:ULMFiT,
     overwrite:bool=False, # and files of the same names that are no model's
     **meta, # goes into config.json: names of columns, of files
 ):
-    "Write a model directory: config.json, tokenizer.json, model.safetensors, history.csv, README.md."
+    "Write a model directory: config.json, tokenizer.json, model.safetensors, history.csv, README.md. Raises `InputError`."
     check_is_fitted(self, 'models_')
     others = [f for f in ('README.md', 'history.csv', 'model.safetensors', 'tokenizer.json') if (Path(path)/f).exists()]
     if others and not overwrite and not (Path(path)/'config.json').exists(): raise InputError(f'{path} holds a {others[0]} that is no model\'s: choose another directory, or pass overwrite=True')
