@@ -331,13 +331,13 @@ def draw(
 def taught(
     lab:Lab, tok:Tokenizer, teachers:dict, # direction → name of its classifier, and the model
     more:list, # texts without labels
-    n_labels:int, seed:int,
+    n_labels:int, seed:int, key:str='inductive',
 ): # documents and labels of the classifier's own, or `None` where the package would not ask for them
     "What self-training adds to the labels: see `pseudo_labels`."
     s = lab.settings(next(iter(teachers.values()))[1], lab.backbone is not None)['self_train']
     texts = second_round_texts(more, s, n_labels, seed)
     if not texts: return None
-    ps = [lab.probs(name, model, tok, texts, d, seed, file='unlabelled') for d,(name,model) in teachers.items()]
+    ps = [lab.probs(name, model, tok, texts, d, seed, key, file='unlabelled') for d,(name,model) in teachers.items()]
     idx,own = pseudo_labels(np.mean(ps, 0))
     docs = list(tok.encode_iter(texts))
     return [docs[i] for i in idx], own
@@ -347,24 +347,24 @@ LOWSHOT = 'from scratch', 'pretraining only', 'ulmfit', 'self-training' # the se
 
 def one_draw(lab:Lab, task:Task, tok:Tokenizer, corpus:Corpus, read:Task, test:list, rows:list, seed:int, variants:tuple, common:dict):
     "All variants on one draw of labels, a row each."
-    n,classes,teachers,spent = len(rows),task.classes,{},{}
+    n,classes,key,teachers,spent = len(rows),task.classes,common['protocol'],{},{}
     few = list(tok.encode_iter([t for t,_ in rows])),np.array([classes.index(l) for _,l in rows])
     base = lab.base(f'{task.name}-{n}-{seed}-{len(test)}', rows, test)
     for v in variants:
-        own = taught(lab, tok, teachers, read.more, n, seed) if v == 'self-training' and teachers else None
+        own = taught(lab, tok, teachers, read.more, n, seed, key) if v == 'self-training' and teachers else None
         if v == 'self-training' and own is None: continue
         docs,ys = few if own is None else (few[0]+own[0], np.concatenate([few[1], own[1]]))
         epochs = second_passes(math.ceil(len(docs)/lab.clas_bs)) if own else None
         name,ps,cost = f'{v.replace(" ", "-")}-{n}',{},0.
         for d in lab.directions(['forward']):
-            lm,f2 = lab.lm(tok, corpus, d, recipe=None if v in LOWSHOT[2:] else 'none', pretrained=v != 'from scratch')
-            model,f3 = lab.classifier(name, lm, docs, ys, len(classes), d, seed, recipe='from scratch' if v == 'from scratch' else None, epochs=epochs)
+            lm,f2 = lab.lm(tok, corpus, d, recipe=None if v in LOWSHOT[2:] else 'none', pretrained=v != 'from scratch', key=key)
+            model,f3 = lab.classifier(name, lm, docs, ys, len(classes), d, seed, recipe='from scratch' if v == 'from scratch' else None, epochs=epochs, key=key)
             if v == 'ulmfit': teachers[d],spent[d] = (name, model),f3['minutes']
-            ps[d] = lab.probs(name, model, tok, [t for t,_ in test], d, seed),f2['minutes'] + f3['minutes'] + (spent[d] if own else 0.)
+            ps[d] = lab.probs(name, model, tok, [t for t,_ in test], d, seed, key),f2['minutes'] + f3['minutes'] + (spent[d] if own else 0.)
         if len(ps) > 1: ps['both'] = np.mean([p for p,_ in ps.values()], 0),sum(m for _,m in ps.values())
         for d,(p,minutes) in ps.items():
             if own and 'both' in ps and d != 'both': continue # each was taught by both
-            lab.row(f'{v} {n} labels, draw {seed}, {len(test)} texts, {d}', variant=v, direction=d, accuracy=accuracy(p, test, classes), baseline_accuracy=base, labels=n, seed=seed, minutes=minutes,
+            lab.row(f'{"" if key == "inductive" else key + " "}{v} {n} labels, draw {seed}, {len(test)} texts, {d}', variant=v, direction=d, accuracy=accuracy(p, test, classes), baseline_accuracy=base, labels=n, seed=seed, minutes=minutes,
                 epochs=f3['epochs'], lm_epochs=f2['epochs'], settings=lab.in_force(lm, f3, v != 'from scratch') | (dict(self_train=len(own[0])) if own else {}), **common)
 
 # %% ../nbs/13b_reproduce.ipynb #6e4b12fa
@@ -372,6 +372,7 @@ def lowshot(
     lab:Lab, # where
     task:Task, # what
     variants=None, # some of `LOWSHOT`; `None` asks the lab
+    protocol:str='inductive', # or transductive: the test texts are among those that stage 2 reads, whose number stays the same
 ):
     "Accuracy against the number of labels (Howard & Ruder 2018, section 5 and figure 3). Raises `InputError`, `TimeUp`."
     asked = variants or lab.variants or LOWSHOT
@@ -379,9 +380,11 @@ def lowshot(
     if 'self-training' in asked and 'ulmfit' not in asked: raise InputError("self-training follows the three stages: ask for 'ulmfit' as well")
     variants = [v for v in LOWSHOT if v in asked and (lab.backbone or v != 'pretraining only')]
     read = task if lab.unlabelled is None else replace(task, train=[], more=[task.more[i] for i in np.random.default_rng(0).permutation(len(task.more))[:lab.unlabelled]])
-    tok,corpus = lab.texts(read)
     test = [task.test[i] for i in np.random.default_rng(0).permutation(len(task.test))[:lab.test]]
-    common = dict(experiment=f'{task.name}-lowshot', dataset=task.name, split='test', n=len(test), protocol='inductive', unlabelled=len(read.more), lr_lm=lab.lr_lm,
+    seen = [t for t,_ in test] if protocol == 'transductive' else []
+    read = replace(read, more=seen + read.more[:None if lab.unlabelled is None else max(0, lab.unlabelled-len(seen))])
+    tok,corpus = lab.texts(read, key=protocol)
+    common = dict(experiment=f'{task.name}-lowshot', dataset=task.name, split='test', n=len(test), protocol=protocol, unlabelled=len(read.more), lr_lm=lab.lr_lm,
         note=f'{task.note}; stage 2 read {len(read.train)} training texts and {len(read.more)} others')
     for n in (n for n in lab.labels if n <= len(task.train)):
         for seed in range(lab.draws):
@@ -481,6 +484,7 @@ EXPERIMENTS = { # name → function of a `Lab` and the number of rows to rehears
     'imdb': lambda lab, limit=None: headline(lab, load_task('imdb', limit)),
     'imdb-transductive': lambda lab, limit=None: headline(lab, load_task('imdb', limit), protocol='transductive'),
     'imdb-lowshot': lambda lab, limit=None: lowshot(lab, load_task('imdb', limit)),
+    'imdb-lowshot-transductive': lambda lab, limit=None: lowshot(lab, load_task('imdb', limit), protocol='transductive'),
     'imdb-ablation': lambda lab, limit=None: ablation(lab, load_task('imdb', limit)),
     'trec6': lambda lab, limit=None: headline(lab, load_task('trec-6', limit), seeds=(0, 1, 2), experiment='trec6'),
     'wikitext2': lambda lab, limit=None: wikitext2(lab),
@@ -495,7 +499,7 @@ def reproduce(
     "Run a named experiment as far as the minutes go. Raises `InputError`."
     if name not in EXPERIMENTS: raise InputError(f'there is no experiment {name!r}: choose one of {", ".join(EXPERIMENTS)}')
     data_dir() # a wrong folder is refused before anything is written
-    if lab.backbone: load_backbone(lab.backbone, None if lab.direction in (None, 'both') else lab.direction)
+    lab.directions(['forward']) # as is a backbone that lacks one
     lab.claim(experiment=name, limit=limit)
     try: EXPERIMENTS[name](lab, limit)
     except TimeUp:

@@ -111,7 +111,7 @@ def short_table(
     out = ['| task | labels | backbone | counting words | ULMFiT | the paper | minutes |', '|---|--:|---|--:|--:|--:|--:|']
     def pct(x): return '–' if x is None else f'{100*x:.1f} %'
     for task,e,v,d,b,paper in SHORT:
-        for s in sorted(summary([r for r in rows if (r['experiment'], r.get('variant'), r['direction'], r['backbone']) == (e, v, d, b)], ('labels', 'unlabelled')), key=lambda s: s['labels']):
+        for s in sorted(summary([r for r in rows if (r['experiment'], r.get('variant'), r['direction'], r['backbone'], r['protocol']) == (e, v, d, b, 'inductive')], ('labels', 'unlabelled')), key=lambda s: s['labels']):
             sd = '' if s['sd'] is None else f' ± {100*s["sd"]:.1f} ({s["runs"]})'
             out.append(f'| {task} | {s["labels"]:,} | {b}{", " + d if d != "both" else ""} | {pct(s["baseline"])} | **{pct(s["accuracy"])}**{sd} | {pct(paper)} | {s["minutes"]:.0f}, {"GPU" if "NVIDIA" in s["hardware"] else "CPU"} |')
     return '\n'.join(out)
