@@ -37,4 +37,4 @@ reproduce() {
 }
 reproduce imdb
 once choose python benchmarks/choose_stage3.py "$OUT/imdb" --backbone "$base/en-base" --try freez:8:.01 freez:12:.01 freez-fall:8:.01 full:6:.003 --json "$RESULTS/gpu/stage3.json" --minutes "$(left)" "${limit[@]}"
-for name in imdb-lowshot imdb-transductive imdb-ablation; do reproduce $name; done
+for name in imdb-lowshot imdb-transductive imdb-ablation imdb-lowshot-transductive; do reproduce $name; done

@@ -365,6 +365,23 @@ def test_a_wrong_data_folder_is_refused(monkeypatch, tmp_path):
     refused(ulmfit('reproduce', 'imdb', '--backbone', tmp_path/'nosuch', '--out', tmp_path/'out'), 'nosuch')
     assert not (tmp_path/'out').exists()
 
+def test_an_experiment_from_a_backbone(monkeypatch, tmp_path):
+    import lzma
+    from ulmfit_nb.results import read_results
+    rng = np.random.default_rng(0)
+    (tmp_path/'data'/'trec6').mkdir(parents=True)
+    for split, n in dict(train=60, test=20).items():
+        rows = ({'text': review(rng, l), 'label': l} for l in ('good', 'bad')*(n//2))
+        with lzma.open(tmp_path/'data'/'trec6'/f'{split}.jsonl.xz', 'wt', encoding='utf-8') as f: f.writelines(json.dumps(r) + '\n' for r in rows)
+    monkeypatch.setenv('ULMFIT_DATA', str(tmp_path/'data'))
+    line = ['reproduce', 'trec6', '--backbone', 'en-small', '--lm-epochs', 1, '--epochs', 1, '--out', tmp_path/'out', '--results', tmp_path/'results', '--quiet']
+    assert ulmfit(*line, '--minutes', 0).returncode == 0 and read_results(tmp_path/'results') == [] # no time: nothing is computed, and the next call goes on
+    p = ulmfit(*line)
+    assert p.returncode == 0, p.stderr.decode()
+    rows = read_results(tmp_path/'results', 'trec6')
+    assert {(r['direction'], r['seed']) for r in rows} == {(d, s) for d in ('forward', 'backward', 'both') for s in range(3)}
+    assert all(r['backbone'] == 'en-small' and r['n'] == 20 and 0 <= r['accuracy'] <= 1 for r in rows)
+
 def test_a_folder_that_cannot_be_read_is_named(monkeypatch, tmp_path):
     from ulmfit_nb.corpus import InputError, read_rows
     for c in ('good', 'bad'): (tmp_path/c).mkdir(); (tmp_path/c/'a.txt').write_text('x', encoding='utf-8')
