@@ -354,7 +354,7 @@ def cmd_generate(a):
     print(generate(model, tok, a.prompt, a.n, a.temperature, a.top_k, a.top_p, a.seed))
 
 # %% ../nbs/14_cli.ipynb #56596f83
-@command(opt('name', help='imdb, imdb-transductive, imdb-lowshot, imdb-lowshot-transductive, imdb-ablation, trec6, wikitext2 or vietnamese'), opt('--backbone', help='directory of a pretrained backbone'),
+@command(opt('name', help='imdb, imdb-transductive, imdb-lowshot, imdb-lowshot-transductive, imdb-ablation, trec6, trec6-ablation, wikitext2 or vietnamese'), opt('--backbone', help='directory of a pretrained backbone'),
     opt('--minutes', type=float, help='stop cleanly after so long; the same command goes on'), opt('--out', help='folder of finished stages; runs/NAME if left out'), opt('--results', default='results', help='folder of the rows'),
     opt('--size', default='tiny', help='of networks where there is no backbone'), opt('--bs', type=int, help='streams of the language model'), opt('--clas-bs', type=int, help='texts in a batch of stage 3; half of --bs, or 32, if left out'), opt('--lm-epochs', type=float, help='passes of stage 2; by the number of tokens if left out'),
     opt('--epochs', type=int, default=4, help='passes of stage 3, at least'), opt('--lm-lr', type=float, default=4e-3, help='largest rate of stage 2'), opt('--lr', type=float, help='largest rate of stage 3; what is left out goes by the size of the backbone'),

@@ -20,10 +20,10 @@ from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, NO_DROPOUT, LanguageM
 from .classifier import TextClassifier, finetune_classifier, predict_logits
 from .corpus import DATASETS, Corpus, InputError, data_dir, get_data, read_rows
 from .fine_tuning import finetune_lm, transfer_vocab
-from .language_model import find_backbone, load_backbone, lm_metrics, LMBatches, pretrain, save_backbone
+from .language_model import find_backbone, load_backbone, lm_metrics, LMBatches, pretrain, save_backbone, train_lm
 from .results import baseline, record_result
 from .tokenization import Tokenizer
-from .training import TrainConfig, atomic
+from .training import Phase, TrainConfig, atomic
 from .ulmfit import PAPER, clas_passes, default_settings, lm_passes, pseudo_labels, second_passes, second_round_texts
 
 # %% ../nbs/13b_reproduce.ipynb #36c327f2
@@ -400,6 +400,7 @@ def ablation(
     task:Task, # what; its test set is not read
     names=tuple(ABLATIONS), # which rows
     seeds=(0,), # a row each
+    experiment:str|None=None, # name of the rows; that of the task if left out
 ):
     "One change at a time, validated on a tenth of train (Howard & Ruder 2018, tables 4 to 7). Raises `TimeUp`."
     if unknown := set(names) - set(ABLATIONS): raise InputError(f'there is no row {min(unknown)!r}: choose among {", ".join(ABLATIONS)}')
@@ -417,21 +418,25 @@ def ablation(
             run = name.replace(' ', '-')
             model,f3 = lab.classifier(run, lm, docs, ys, len(classes), seed=seed, recipe=a.get('clas', 'freez + discr + stlr'), key=key)
             p = lab.probs(run, model, tok, [t for t,_ in held], seed=seed, key=key)
-            lab.row(f'{name}, seed {seed}', experiment=f'{task.name}-ablation', dataset=task.name, split='a tenth of train', n=len(held), protocol='inductive', direction='forward', variant=name,
+            lab.row(f'{name}, seed {seed}', experiment=f'{experiment or task.name}-ablation', dataset=task.name, split='a tenth of train', n=len(held), protocol='inductive', direction='forward', variant=name,
                 labels=len(used), seed=seed, accuracy=accuracy(p, held, classes), baseline_accuracy=base, epochs=f3['epochs'], lm_epochs=f2['epochs'], minutes=f2['minutes']+f3['minutes'], note=task.note)
 
 # %% ../nbs/13b_reproduce.ipynb #d1256cab
-def wikitext2_ids(folder): # vocabulary, then ids of train, valid, test as corpora of one document
+def wikitext2_ids(
+    folder, # that holds wiki.train.tokens.xz, wiki.valid.tokens.xz and wiki.test.tokens.xz
+    limit:int|None=None, # rehearse with so many lines a split
+): # vocabulary, then ids of train, valid, test as corpora of one document
     "The benchmark's own tokens: 33,278 types, every line ended by one more. Raises `InputError`."
     import lzma
+    from itertools import islice
     def words(split):
         f = Path(folder)/f'wiki.{split}.tokens.xz'
         if not f.exists(): raise InputError(f'{f} was not found: set ULMFIT_DATA to the folder that holds wikitext-2')
-        with lzma.open(f, 'rt', encoding='utf-8') as lines: return [w for l in lines for w in [*l.split(), '<eos>']]
+        with lzma.open(f, 'rt', encoding='utf-8') as lines: return [w for l in islice(lines, limit) for w in [*l.split(), '<eos>']]
     parts = {s: words(s) for s in ('train', 'valid', 'test')}
     vocab = ['<unk>', '<pad>', '<eos>', *sorted({*parts['train']} - {'<unk>', '<eos>'})]
-    at = {w: i for i,w in enumerate(vocab)}
-    return vocab, *(Corpus.from_docs([[at[w] for w in ws]], len(vocab)) for ws in parts.values())
+    at = {w: i for i,w in enumerate(vocab)} # every word of the other two stands in train, but for a rehearsal
+    return vocab, *(Corpus.from_docs([[at.get(w, 0) if limit else at[w] for w in ws]], len(vocab)) for ws in parts.values())
 
 # %% ../nbs/13b_reproduce.ipynb #1fdcd906
 def wikitext2(
@@ -439,17 +444,16 @@ def wikitext2(
     drops=LM_DROPOUTS, # of the network; see chapter 03
     variants=('AWD-LSTM', 'no weight-drop'),
     seed:int=0, # of weights and dropout
+    limit:int|None=None, # rehearse with so many lines a split
 ):
     "Test perplexity of the network alone (Merity et al. 2017, tables 2 and 4: 65.8, and without weight-drop 74.9). Raises `TimeUp`."
     if data_dir() is None: raise InputError('set ULMFIT_DATA to the folder that holds wikitext-2')
-    vocab,train,valid,test = wikitext2_ids(data_dir()/'wikitext-2')
+    vocab,train,valid,test = wikitext2_ids(data_dir()/'wikitext-2', limit)
     for v in variants:
         def build():
             torch.manual_seed(seed)
             return LanguageModel(AWDLSTM(len(vocab), lab.size, drops if v == 'AWD-LSTM' else replace(drops, weight=0.)))
         def fit(model, path, minutes):
-            from ulmfit_nb.language_model import train_lm
-            from ulmfit_nb.training import Phase
             return train_lm(model, train, valid, [Phase(lab.lm_epochs or 1., lab.lr_lm, div=1., schedule='one_cycle')], lab.cfg(seed), lab.bs or PAPER['lm_bs'], path=path, resume=True, minutes=minutes, progress=lab.progress)
         model,facts = lab.stage(f'wikitext2/{v.replace(" ", "-")}-{seed}', build, fit)
         res = {s: lm_metrics(model.eval(), LMBatches(c, 10, variable=False, shuffle=False))['perplexity'] for s,c in (('valid', valid), ('test', test))}
@@ -487,7 +491,8 @@ EXPERIMENTS = { # name → function of a `Lab` and the number of rows to rehears
     'imdb-lowshot-transductive': lambda lab, limit=None: lowshot(lab, load_task('imdb', limit), protocol='transductive'),
     'imdb-ablation': lambda lab, limit=None: ablation(lab, load_task('imdb', limit)),
     'trec6': lambda lab, limit=None: headline(lab, load_task('trec-6', limit), seeds=(0, 1, 2), experiment='trec6'),
-    'wikitext2': lambda lab, limit=None: wikitext2(lab),
+    'trec6-ablation': lambda lab, limit=None: ablation(lab, load_task('trec-6', limit), seeds=(0, 1, 2), experiment='trec6'),
+    'wikitext2': lambda lab, limit=None: wikitext2(lab, limit=limit),
     'vietnamese': lambda lab, limit=None: vietnamese(lab, vietnamese_articles())}
 
 # %% ../nbs/13b_reproduce.ipynb #2852e789
