@@ -109,9 +109,9 @@ def test_the_readme_shows_the_recorded_runs():
     assert short_table(rows) in (root/'README.md').read_text(encoding='utf-8')
 
 def test_the_short_table():
-    row = dict(experiment='trec6', variant='ulmfit', direction='both', backbone='en-small', labels=5000, unlabelled=0, baseline_accuracy=.5, minutes=3., hardware='a CPU')
+    row = dict(experiment='trec6', protocol='inductive', variant='ulmfit', direction='both', backbone='en-small', labels=5000, unlabelled=0, baseline_accuracy=.5, minutes=3., hardware='a CPU')
     other = row | dict(experiment='imdb', backbone='en-base', hardware='NVIDIA H', accuracy=.9)
-    lines = short_table([row | dict(accuracy=.8), row | dict(accuracy=.9), other, row | dict(direction='forward', accuracy=.1), row | dict(experiment='else', accuracy=.2)]).splitlines()
+    lines = short_table([row | dict(accuracy=.8), row | dict(accuracy=.9), other, row | dict(direction='forward', accuracy=.1), row | dict(experiment='else', accuracy=.2), row | dict(protocol='transductive', accuracy=1.)]).splitlines()
     assert len(lines) == 4 and len({l.count('|') for l in lines}) == 1
     assert '| 90.0 % |' not in lines[2] and '**90.0 %** | 95.4 % | 3, GPU |' in lines[2]
     assert '| 5,000 | en-small | 50.0 % | **85.0 %** ± 7.1 (2) | 96.4 % | 3, CPU |' in lines[3]
