@@ -214,8 +214,8 @@ def lm(self:Lab, tok, corpus, direction='forward', seed=0, recipe=None, pretrain
     if recipe is None:
         s = self.settings(build(), pretrained)
         kw,bs = dict(drop_mult=s['lm_drop_mult'], div=s['lm_div']),s['lm_bs']
-    else: kw,bs = dict(LM_RECIPES[recipe], drop_mult=PAPER['lm_drop_mult'] if dropout else 0.) | ({} if pretrained and self.backbone else dict(div=1.)),self.bs or PAPER['lm_bs']
-    epochs = epochs or self.lm_epochs or lm_passes(corpus.n_tokens)
+    else: s,kw,bs = PAPER,dict(LM_RECIPES[recipe], drop_mult=PAPER['lm_drop_mult'] if dropout else 0.) | ({} if pretrained and self.backbone else dict(div=1.)),self.bs or PAPER['lm_bs']
+    epochs = epochs or self.lm_epochs or lm_passes(corpus.n_tokens, s['max_lm_epochs'])
     held = np.random.default_rng(seed).permutation(len(corpus))[:min(len(corpus)//20, 500)]
     train,valid = corpus.select(np.setdiff1d(np.arange(len(corpus)), held)),corpus.select(held)
     bs = max(1, min(bs, train.n_tokens//(70*20)))

@@ -64,8 +64,8 @@ def check_labels(
     return np.array(classes), np.array([at[v] for v in y])
 
 # %% ../nbs/09_ulmfit.ipynb #7aa00c76
-PAPER = dict(lm_bs=64, lm_drop_mult=.7, lm_div=None, lr=.01, drop_mult=.5, recipe='freez', div=2.6, max_epochs=30, self_train=0) # Howard & Ruder's scripts of 2018
-SMALL = dict(lm_bs=16, lm_drop_mult=.1, lm_div=1., lr=.01, drop_mult=.5, recipe='full', div=1., max_epochs=10, self_train=2000) # chosen on IMDb's training reviews: see results/LOG.md
+PAPER = dict(lm_bs=64, lm_drop_mult=.7, lm_div=None, max_lm_epochs=15, lr=.01, drop_mult=.5, recipe='freez', div=2.6, max_epochs=30, self_train=0) # Howard & Ruder's scripts of 2018
+SMALL = dict(lm_bs=16, lm_drop_mult=.1, lm_div=1., max_lm_epochs=3, lr=.01, drop_mult=.5, recipe='full', div=1., max_epochs=10, self_train=2000) # chosen on held-out training texts: see results/LOG.md
 
 MANY = 5000 # labels from which on a small backbone learns them by heart at the rate that suits few
 
@@ -78,9 +78,12 @@ def default_settings(
     if not pretrained: return PAPER | dict(lm_div=1.)
     return PAPER if Size.of(size).n_hid >= 1000 else SMALL | (dict(lr=.003) if n_labels >= MANY else {})
 
-def lm_passes(n_tokens:int) -> float:
-    "Passes of stage 2 over a corpus: about eight million tokens in all, one pass at least, 15 at most."
-    return max(1., min(15., 8e6/n_tokens))
+def lm_passes(
+    n_tokens:int, # of the corpus
+    most:float=15, # passes where texts are few
+) -> float:
+    "Passes of stage 2: about eight million tokens in all, one pass at least and `most` at most."
+    return max(1., min(float(most), 8e6/n_tokens))
 
 def clas_passes(
     steps:int, # batches of a pass
@@ -236,7 +239,7 @@ def _start(self:ULMFiT, texts, extra, direction, seed):
 def _stage2(self:ULMFiT, lm, tok, corpus, known, direction, seed, path, resume):
     "The language model reads the target's texts."
     n = len(corpus)
-    epochs = self.lm_epochs if self.lm_epochs is not None else lm_passes(corpus.n_tokens)
+    epochs = self.lm_epochs if self.lm_epochs is not None else lm_passes(corpus.n_tokens, self._setting('max_lm_epochs', lm))
     if not epochs: return lm
     held = np.random.default_rng(seed).permutation(n)[:min(n//10, 500)]
     train = corpus.select(np.setdiff1d(np.arange(n), held)) if n >= 20 else corpus
