@@ -1,5 +1,5 @@
 "The side-by-side benchmark: who runs where, what a row holds, what the table says. No timings."
-import json, sys
+import json, re, sys
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +121,11 @@ def test_the_brief_table():
     lines = brief_table([r('float32', 1.), r('bf16', 2.), r('adaptive', 3.), r('float32', 4., 'predict'), r('int8', 5., 'predict'), r('bf16', 6., 'predict', 'cuda'), r('float32', None, 'baseline') | dict(fastai=None, ratios=None)]).splitlines()
     assert [l.split('|')[3:5] for l in lines[2:5]] == [[' 2.0 (1.0–9.0) ', ' float32 1.0, adaptive 3.0 '], [' 4.0 (1.0–9.0) ', ' int8 5.0 '], [' – ', ' bf16 6.0 ']]
     assert not any('TF-IDF' in l for l in lines) # nothing to compare it with
+
+def test_the_readme_says_how_long_the_chapters_run():
+    root = Path(__file__).resolve().parent.parent
+    record = json.loads((root/'results'/'course'/'cpu.json').read_text(encoding='utf-8'))
+    rows = dict(re.findall(r'^\| \[[^\]]+\]\(nbs/(\w+)\.ipynb\) \|.*\| (\d+) s \|$', (root/'README.md').read_text(encoding='utf-8'), re.M))
+    assert {*rows} == {*record['seconds']} == {f.stem for f in (root/'nbs').glob('[0-9]*.ipynb')}
+    assert all(int(rows[k]) == round(s) for k, s in record['seconds'].items())
+    assert record['hardware'].split(' (')[0] in (root/'README.md').read_text(encoding='utf-8')
