@@ -505,9 +505,13 @@ def reproduce(
     if name not in EXPERIMENTS: raise InputError(f'there is no experiment {name!r}: choose one of {", ".join(EXPERIMENTS)}')
     data_dir() # a wrong folder is refused before anything is written
     lab.directions(['forward']) # as is a backbone that lacks one
+    new = not lab.out.exists()
     lab.claim(experiment=name, limit=limit)
     try: EXPERIMENTS[name](lab, limit)
     except TimeUp:
         lab.say('Time is up: the same command goes on from here')
         return False
+    except InputError: # such as a direction that the backbone lacks: the corrected command may have the folder
+        if new and [p.name for p in lab.out.iterdir()] == ['settings.json']: shutil.rmtree(lab.out)
+        raise
     return True
