@@ -469,6 +469,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'ulmfit_nb/reproduce.py'),
                                      'ulmfit_nb.reproduce.wikitext2': ('reproduce.html#wikitext2', 'ulmfit_nb/reproduce.py'),
                                      'ulmfit_nb.reproduce.wikitext2_ids': ('reproduce.html#wikitext2_ids', 'ulmfit_nb/reproduce.py'),
+                                     'ulmfit_nb.reproduce.wikitext2_lines': ('reproduce.html#wikitext2_lines', 'ulmfit_nb/reproduce.py'),
                                      'ulmfit_nb.reproduce.without': ('reproduce.html#without', 'ulmfit_nb/reproduce.py')},
             'ulmfit_nb.results': { 'ulmfit_nb.results.baseline': ('results.html#baseline', 'ulmfit_nb/results.py'),
                                    'ulmfit_nb.results.commit': ('results.html#commit', 'ulmfit_nb/results.py'),
