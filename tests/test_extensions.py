@@ -333,11 +333,22 @@ def test_saved_model_loads_where_nobody_imported_extensions(fitted, tmp_path):
     assert r.stdout.split() == ['attention', 'True', 'AttentionPool']
     np.testing.assert_allclose(np.load(tmp_path/'p.npy'), fitted.predict_proba(TEXTS[:5]), atol=1e-6)
 
+def test_loaded_model_trains_as_the_first_did(tmp_path):
+    from sklearn.base import clone
+    params = dict(backbone=None, size=(12, 20, 2), vocab_size=np.int64(100), min_count=1, epochs=3, lm_epochs=1, lr=.02, pool='attention', random_state=3, device='cpu', progress=False)
+    clf = ULMFiT(**params).fit(TEXTS, LABELS)
+    clf.save(tmp_path/'m')
+    again = clone(ULMFiT.load(tmp_path/'m', device='cpu')).set_params(progress=False).fit(TEXTS, LABELS)
+    assert np.array_equal(again.predict_proba(TEXTS), clf.predict_proba(TEXTS))
+    clf.set_params(random_state=np.random.RandomState(0)).save(tmp_path/'m') # a generator has no place in a file
+    assert ULMFiT.load(tmp_path/'m').random_state is None
+
 def test_saved_model_of_before_loads(tmp_path):
     clf = ULMFiT(None, size=(12, 20, 2), vocab_size=100, epochs=2, lm_epochs=0, random_state=0, device='cpu', progress=False).fit(TEXTS, LABELS)
     clf.save(tmp_path)
     config = json.loads((tmp_path/'config.json').read_text())
     assert config['settings'].pop('pool') == 'concat' and config['settings'].pop('skip') is False and config['model'].pop('skip') is False
+    del config['params']
     (tmp_path/'config.json').write_text(json.dumps(config))
     again = ULMFiT.load(tmp_path, device='cpu')
     assert again.pool == 'concat' and np.array_equal(again.predict_proba(TEXTS), clf.predict_proba(TEXTS))

@@ -738,6 +738,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'ulmfit_nb.ulmfit.ULMFiT.predict': ('ulmfit.html#ulmfit.predict', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.ULMFiT.predict_proba': ('ulmfit.html#ulmfit.predict_proba', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.ULMFiT.save': ('ulmfit.html#ulmfit.save', 'ulmfit_nb/ulmfit.py'),
+                                  'ulmfit_nb.ulmfit._plain_params': ('ulmfit.html#_plain_params', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.check_labels': ('ulmfit.html#check_labels', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.check_texts': ('ulmfit.html#check_texts', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.clas_passes': ('ulmfit.html#clas_passes', 'ulmfit_nb/ulmfit.py'),

@@ -334,7 +334,12 @@ def predict(self:ULMFiT,
     return self.classes_[p.argmax(1)]
 
 # %% ../nbs/09_ulmfit.ipynb #2173eac6
-SETTINGS = ('direction', 'max_len', 'bptt', 'drop_mult', 'pool', 'skip')
+SETTINGS = ('direction', 'max_len', 'bptt', 'drop_mult', 'pool', 'skip') # that prediction needs
+
+def _plain_params(est:ULMFiT) -> dict: # for a JSON file: a generator of random numbers is left out, as are `device` and `progress`
+    "The parameters of an estimator, so that `clone` of one that was loaded trains as the first did."
+    ps = {k: v.item() if isinstance(v, np.generic) else str(v) if isinstance(v, Path) else v for k,v in est.get_params().items() if k not in ('device', 'progress')}
+    return {k: v for k,v in ps.items() if v is None or isinstance(v, (bool, int, float, str, list, tuple))}
 
 @patch
 def save(self:ULMFiT,
@@ -349,7 +354,7 @@ def save(self:ULMFiT,
     m = next(iter(self.models_.values()))
     tensors = {DIRECTIONS[d]+k: v for d,m in self.models_.items() for k,v in m.state_dict().items()}
     config = dict(kind='classifier', directions=list(self.models_), model=m.backbone.config, n_hidden=m.head[2].out_features, labels=self.classes_.tolist(),
-        rules=self.tokenizer_.config, settings={k: getattr(self, k) for k in SETTINGS} | dict(drop_mult=getattr(self, 'settings_', PAPER)['drop_mult']), meta=meta)
+        rules=self.tokenizer_.config, params=_plain_params(self), settings={k: getattr(self, k) for k in SETTINGS} | dict(drop_mult=getattr(self, 'settings_', PAPER)['drop_mult']), meta=meta)
     rows = [dict(stage=k, **r) for k,h in self.history_.items() for r in h]
     save_model(path, tensors, self.tokenizer_, config, rows, model_card(config, rows))
 
@@ -377,10 +382,11 @@ def load(cls:ULMFiT,
     path, # a directory that `save` wrote
     device:str|None=None, # cpu or cuda
 ):
-    "Read a model directory. Nothing in it is executed."
+    "Read a model directory, with the parameters that its model was trained with. Nothing in it is executed. Raises `InputError`."
     found = Predictor()
-    settings = found.read(path, device)['settings']
-    try: self = cls(**settings, device=device)
+    config = found.read(path, device)
+    settings = config['settings']
+    try: self = cls(**settings | config.get('params', {}), device=device) # models of before have those of prediction only
     except TypeError as e: raise InputError(f'{path}/config.json has a setting that this version does not know ({e}): upgrade the package') from e
     self.__dict__.update(vars(found), history_={}, settings_=dict(drop_mult=settings['drop_mult']))
     return self
