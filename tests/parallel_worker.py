@@ -34,7 +34,7 @@ def lm_run(path=None, steps=None, resume=False, seed=3, epochs=2., **kw):
     t.fit(steps=steps)
     return t
 
-def classifier_run(path=None, n=33, bs=8):
+def classifier_run(path=None, n=33, bs=8, steps=None, resume=False):
     "A classifier without dropout; the last batch has an odd number of documents."
     torch.manual_seed(1)
     ds = docs(n, seed=5, most=90)
@@ -43,7 +43,8 @@ def classifier_run(path=None, n=33, bs=8):
     model.head[5].p = 0.
     held = docs(11, seed=6),np.arange(11)%3
     t = Trainer(model, ClasBatches(ds, ys, bs), [Phase(1, .01, 2), Phase(2, .01)], CFG, lambda m: clas_metrics(m, *held), path, False, 'texts')
-    t.fit()
+    if resume: assert t.resume()
+    t.fit(steps=steps)
     return t
 
 def gradients(make, batch_no=1):
@@ -80,6 +81,14 @@ def main(task, out):
     if task == 'all': res = everything()
     elif task == 'stop': res = result(lm_run(out.parent/'run', steps=7))
     elif task == 'resume': res = result(lm_run(out.parent/'run', resume=True))
+    elif task == 'stop-clas': res = result(classifier_run(out.parent/'run', steps=7))
+    elif task == 'resume-clas': res = result(classifier_run(out.parent/'run', resume=True))
+    elif task == 'apart': # a disk for each
+        from ulmfit_nb.corpus import InputError
+        t = lm_run(out.parent/f'run{os.environ["RANK"]}', steps=3)
+        try: t.resume()
+        except InputError as e: return out.with_suffix(f'.{world()[0]}').write_text(str(e))
+        raise SystemExit('nobody noticed')
     elif task == 'die':
         def kill(model):
             if world()[0] == 1: os.kill(os.getpid(), signal.SIGKILL)

@@ -357,6 +357,18 @@ def test_transfer_to_the_same_vocabulary_changes_nothing(tok):
     with torch.no_grad(): same.bias += 1                           # and it shares no memory
     assert equal(m, fresh(tok))
 
+def test_transfer_with_clusters_of_other_words(tok):
+    cutoffs = tok.vocab_size-8,
+    m = pretrain(encoded(tok, TEXTS), size=(16, 24, 2), drop_mult=0., epochs=6, lr=2e-2, cfg=CPU, bs=4, bptt=12, cutoffs=cutoffs, progress=False).model.eval()
+    same,_ = transfer_vocab(m, tok, tok)
+    ids = torch.tensor([tok.encode(TEXTS[0])])
+    torch.testing.assert_close(same(ids)[0], m(ids)[0], atol=1e-4, rtol=0) # nothing moved, nothing changed
+    new = tokenizer(TEXTS + ['hen tree eats old large']*200, also=tok) # the same words in another order: rare ones become frequent
+    assert {*new.vocab[-8:]} != {*tok.vocab[-8:]} and {*new.vocab} == {*tok.vocab}
+    moved,share = transfer_vocab(m, tok, new)
+    before,after = perplexity(m, encoded(tok, TEXTS), 4),perplexity(moved, encoded(new, TEXTS), 4)
+    assert share == 1. and after == pytest.approx(before, rel=1e-4)
+
 def test_kinds_that_do_not_match(tok):
     for old, new in ((tok, tokenizer(OTHER, 'bpe', vocab_size=330)), (tokenizer(OTHER, 'unigram', vocab_size=330), tok)):
         with pytest.raises(InputError, match='does not carry over') as e: transfer_vocab(fresh(old), old, new)

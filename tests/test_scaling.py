@@ -95,7 +95,7 @@ def test_documents_are_shared_out(n):
 def test_more_processes_than_rows():
     with pytest.raises(InputError, match='3 processes cannot share 2 rows'): LMBatches(Corpus.from_docs(w.docs(), w.VOCAB), 2).shard(0, 3)
 
-@pytest.mark.parametrize('first,then', [(2, 1), (1, 2)])
+@pytest.mark.parametrize('first,then', [(2, 1), (1, 2), (2, 2)])
 def test_resume_on_another_number_of_processes(tmp_path, first, then, one_thread):
     whole = w.result(w.lm_run())
     if first == 1: w.lm_run(tmp_path/'run', steps=7)
@@ -107,6 +107,16 @@ def test_resume_on_another_number_of_processes(tmp_path, first, then, one_thread
     assert far(whole['model'], res['model']) < 1e-3
     assert [r['step'] for r in whole['history']] == [r['step'] for r in res['history']]
     for a,b in zip(whole['history'], res['history']): assert a['train_loss'] == pytest.approx(b['train_loss'], rel=1e-4)
+
+def test_a_classifier_resumes_in_two_processes(tmp_path, both):
+    launch(2, 'stop-clas', tmp_path/'stop.pt')
+    launch(2, 'resume-clas', tmp_path/'resume.pt')
+    res,whole = torch.load(tmp_path/'resume.pt', weights_only=True),both[1]['clas']
+    assert far(whole['model'], res['model']) < 1e-3 and [r['step'] for r in whole['history']] == [r['step'] for r in res['history']]
+
+def test_processes_that_do_not_share_a_folder_are_told(tmp_path):
+    launch(2, 'apart', tmp_path/'out')
+    for rank in (0, 1): assert 'processes see' in (tmp_path/f'out.{rank}').read_text()
 
 def test_a_lost_process_stops_the_others(tmp_path):
     "The second process kills itself in the first evaluation; the first says so, and its checkpoint is whole."

@@ -103,6 +103,80 @@ def test_resume_refuses_other_settings(tmp_path):
     lm_trainer(tmp_path).fit(steps=2)
     with pytest.raises(InputError, match='other settings'): lm_trainer(tmp_path, opt='sgd').resume()
 
+def _once(path, texts=0, drops=LM_DROPOUTS, alpha=2.): # same lengths, whatever the texts
+    c = corpus(20, seed=3)
+    model = LanguageModel(AWDLSTM(50, SIZE, drops), alpha)
+    return Trainer(model, LMBatches(Corpus.from_docs([np.r_[d[:1], (d[1:]-5+texts)%45+5] for d in map(c.__getitem__, range(20))], 50), 4, 10), [Phase(1)], CPU, path=path, progress=False)
+
+@pytest.mark.parametrize('other', [dict(texts=1), dict(drops=NO_DROPOUT), dict(alpha=0.)])
+def test_resume_refuses_other_texts_and_another_model(other, tmp_path):
+    _once(tmp_path).fit(steps=2)
+    assert _once(tmp_path).resume()
+    with pytest.raises(InputError, match='other settings or other data'): _once(tmp_path, **other).resume()
+
+def test_classifier_resume_refuses_other_texts(tmp_path):
+    ds,y = [np.r_[2, np.full(9, k)] for k in range(5, 25)],np.arange(20)%2
+    make = lambda docs: Trainer(TextClassifier(lm().backbone, 2), ClasBatches(docs, y, 8), [Phase(2)], CPU, path=tmp_path, progress=False)
+    make(ds).fit(steps=2)
+    with pytest.raises(InputError, match='other data'): make(ds[::-1]).resume()
+
+def test_an_interrupted_step_leaves_nothing_behind(tmp_path):
+    whole,part = (lm_trainer(tmp_path/k) for k in 'ab')
+    whole.fit()
+    part.fit(steps=4)
+    step,part.opt.step = part.opt.step,lambda: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt): part.fit()
+    part.resume(); part.fit()
+    assert equal(whole.model, part.model)
+
+def test_numbers_of_numpy_go_into_a_checkpoint(tmp_path):
+    make = lambda: Trainer(lm(), LMBatches(corpus(), 4, 10), [Phase(1)], replace(CPU, eval_every=2), lambda m: dict(valid_loss=np.float64(1.5), f1=np.float32(.5)), tmp_path, False)
+    make().fit(steps=5)
+    t = make()
+    assert t.resume() and t.history[0]['f1'] == .5
+    t.load_best()
+
+@pytest.mark.filterwarnings('ignore:Seems like')
+def test_a_history_row_holds_the_rate_that_was_used():
+    used = []
+    t = Trainer(lm(), LMBatches(corpus(), 4, 10, variable=False), [Phase(2, .01, div=1.)], CPU, progress=False)
+    t._begin()
+    step = t.opt.step
+    t.opt.step = lambda: (used.append(t.opt.param_groups[-1]['lr']), step())
+    t.fit()
+    assert [r['lr'] for r in t.history] == [used[len(used)//2-1], used[-1]] and used[-1] == pytest.approx(.01/32)
+
+def test_steps_are_counted_in_all(tmp_path):
+    t = lm_trainer(tmp_path)
+    for _ in range(3): t.fit(steps=5)
+    assert t.step == 5
+
+@pytest.mark.parametrize('f,words', [(lambda: Phase(train=(4,)).unfrozen(4), 'no layer group 4'), (lambda: Phase(train=0).unfrozen(4), 'trains nothing'), (lambda: TrainConfig(clip=-1.), 'no length'),
+    (lambda: Trainer(lm(), LMBatches(corpus(), 4), cfg=replace(CPU, opt='ntasgd', wd=None)), 'held-out'), (lambda: Trainer(lm(), LMBatches(corpus(), 4), cfg=CPU).resume(), 'give path'),
+    (lambda: Trainer(lm(), LMBatches(corpus(), 4), cfg=CPU).load_best(), 'give path')])
+def test_what_cannot_be_meant_is_refused(f, words):
+    with pytest.raises(InputError, match=words): f()
+
+def test_groups_weight_decay_and_copies():
+    from copy import deepcopy
+    assert Phase(train=(3, -1, 2, 2)).unfrozen(4) == [3, 2]
+    assert TrainConfig().wd == .01 and TrainConfig(opt='ntasgd').wd == 1.2e-6 and TrainConfig(opt='ntasgd', wd=.1).wd == .1
+    opt = NTASGD([nn.Parameter(torch.ones(1))], n=1)
+    opt.observe(1.); opt.observe(2.)
+    assert deepcopy(opt).averaging == opt.averaging and deepcopy(opt).losses == [1., 2.]
+
+@pytest.mark.parametrize('emulated', [True, False])
+def test_a_gpu_that_only_emulates_bfloat16_does_not_count(emulated, monkeypatch):
+    from contextlib import nullcontext
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda including_emulation=True: including_emulation or not emulated)
+    monkeypatch.setattr(torch.cuda, 'device', lambda d: nullcontext())
+    assert use_bf16('auto', torch.device('cuda', 0)) is not emulated
+
+@pytest.mark.parametrize('bptt', [1, 2, 4, 10, 70])
+def test_lengths_are_bptt_on_average(bptt):
+    n = LMBatches(corpus(4000), 1, bptt).lengths(0)
+    assert np.mean(n[:-1]) == pytest.approx(bptt*.975, rel=.12)
+
 def test_damaged_checkpoint(tmp_path):
     lm_trainer(tmp_path).fit(steps=2)
     f = tmp_path/'last.pt'
@@ -298,6 +372,24 @@ def test_accumulation_equals_the_larger_batch():
         Trainer(model, src, [Phase(1, .1, schedule='constant')], replace(CPU, opt='sgd', accumulate=acc, clip=None, wd=0), progress=False).fit()
         return torch.cat([p.detach().ravel() for p in model.parameters()])
     torch.testing.assert_close(run(8, 4), run(32, 1), atol=1e-6, rtol=1e-5)
+
+@pytest.mark.filterwarnings('ignore:Seems like')
+def test_the_last_group_of_an_epoch_may_be_smaller():
+    src = LMBatches(corpus(30, seed=2), 2, 10)
+    t = Trainer(lm(drops=NO_DROPOUT), src, [Phase(1, 1., div=1., schedule='constant')], replace(CPU, opt='sgd', accumulate=4, clip=None, wd=0, betas=(0., .9)), progress=False)
+    t._begin()
+    rates,scales,grads = [],[b.lr_scale for b in src.batches()],[]
+    assert len(scales)%4
+    t.opt.step = lambda: (rates.append(t.opt.param_groups[0]['lr']), grads.append(t.model.bias.grad.clone()))
+    t.fit()
+    assert rates == pytest.approx([np.mean(scales[i:i+4]) for i in range(0, len(scales), 4)])
+    state,last = None,[] # the weights never move, so the last group's gradient can be had by hand
+    model = lm(drops=NO_DROPOUT).train()
+    for i,b in enumerate(src.batches()):
+        out = model(**b.inputs, state=state)
+        state = [tuple(s.detach() for s in l) for l in out.state]
+        if i >= len(scales)//4*4: last.append(torch.autograd.grad(out.loss, model.bias)[0])
+    torch.testing.assert_close(grads[-1], sum(last)/len(last), atol=1e-6, rtol=1e-4)
 
 # ---- where chunks end, and int8 -----------------------------------------------------------------------------------
 

@@ -93,7 +93,7 @@ def fused_lstm_pays(
     weights:list, # of the layer: w_ih, w_hh, ...
 ) -> bool:
     "Is `LSTMFunction` the quicker way to train this layer? On a CPU with bfloat16 inputs that need a gradient, where the layer is large."
-    if x.dtype != torch.bfloat16 or x.is_cuda or not torch.is_grad_enabled(): return False
+    if x.dtype != torch.bfloat16 or x.device.type != 'cpu' or not torch.is_grad_enabled(): return False
     return len(x)*(weights[0].numel()+weights[1].numel()) >= 2**26 and any(w.requires_grad for w in (x, *weights))
 
 # %% ../nbs/03b_bfloat16.ipynb #bcb07642
@@ -166,7 +166,7 @@ def fused_loss_pays(
     x:Tensor, # (n, emb_sz)
 ) -> bool:
     "Is there a quicker loss? In bfloat16 on a CPU; on a GPU where so many positions are trained on that compiling pays."
-    return x.dtype == torch.bfloat16 and (not x.is_cuda or len(x) >= 2**13 and x.requires_grad)
+    return x.dtype == torch.bfloat16 and (x.device.type == 'cpu' or x.is_cuda and len(x) >= 2**13 and x.requires_grad)
 
 def fused_loss(*args): return (compiled_loss if args[0].is_cuda else softmax_loss)(*args)
 

@@ -9,7 +9,7 @@ __all__ = ['POOLS', 'PRECISIONS', 'RECIPES', 'split_even', 'sortish_batches', 's
            'recipe_phases', 'finetune_classifier']
 
 # %% ../nbs/08_classifier.ipynb #06d1ede0
-import warnings
+import hashlib, warnings
 from copy import copy
 from typing import NamedTuple
 
@@ -88,14 +88,17 @@ class ClasBatches:
         if len(docs) < 2: raise InputError(f'{len(docs)} labelled documents are too few to train on: give two at least')
         self.docs,self.labels,self.bs,self.seed,self.backward,self.pad_id = docs,np.asarray(labels, np.int64),bs,seed,backward,pad_id
         self.lens = np.array(docs.lengths if isinstance(docs, Corpus) else [len(d) for d in docs])
+        self.digest = None # of documents and labels, when it is asked for
         self.shard(0, 1)
 
     @property
     def key(self) -> str:
         "What makes two sources the same."
-        import hashlib
-        h = hashlib.sha256(self.labels.tobytes() + self.lens.tobytes()).hexdigest()[:16]
-        return f'classifier {h} {self.bs} {self.seed} {self.backward}'
+        if self.digest is None:
+            h = hashlib.sha256(self.labels.tobytes() + self.lens.tobytes())
+            for d in self.docs: h.update(np.ascontiguousarray(d, np.int64).tobytes())
+            self.digest = h.hexdigest()[:16]
+        return f'classifier {self.digest} {self.bs} {self.seed} {self.backward}'
 
     def n_batches(self, epoch:int) -> int: return len(split_even(np.arange(len(self.lens)), self.bs))
 

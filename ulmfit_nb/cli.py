@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['COMMANDS', 'DIRECTION', 'KIND', 'DEVICE', 'TRAINING', 'PRETRAIN', 'DEMO_TEXTS', 'DEMO', 'opt', 'command', 'at_least',
-           'device_name', 'parser', 'main', 'fail', 'free_dir', 'file_stamp', 'start_run', 'print_labels', 'cmd_train',
-           'read_stdin', 'row_text', 'cmd_predict', 'scores', 'print_scores', 'baseline_scores', 'cmd_evaluate',
-           'limited', 'prepare', 'profile_pretraining', 'cmd_pretrain', 'cmd_generate', 'cmd_reproduce',
-           'cmd_import_fastai', 'cmd_export_fastai', 'cmd_data', 'demo_models', 'cmd_demo']
+           'device_name', 'parser', 'main', 'fail', 'free_dir', 'file_stamp', 'start_run', 'leaving_nothing',
+           'print_labels', 'cmd_train', 'read_stdin', 'row_text', 'CSVLines', 'cmd_predict', 'scores', 'print_scores',
+           'baseline_scores', 'cmd_evaluate', 'limited', 'prepare', 'profile_pretraining', 'cmd_pretrain',
+           'cmd_generate', 'cmd_reproduce', 'cmd_import_fastai', 'cmd_export_fastai', 'cmd_data', 'demo_models',
+           'cmd_demo']
 
 # %% ../nbs/14_cli.ipynb #fde4a199
-import argparse, csv, json, os, random, re, shutil, sys, time
+import argparse, csv, io, json, os, random, re, shutil, sys, time
 from collections import Counter
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -77,7 +79,9 @@ def main(
 ):
     "The `ulmfit` command: exit status 2 and one sentence for the user's mistakes."
     a = parser().parse_args(args)
-    try: a.run(a)
+    try:
+        a.run(a)
+        sys.stdout.flush() # here, where a closed pipe is still ours
     except InputError as e:
         more = ''.join(f'--{c} ' for c in ('text', 'label') if hasattr(a, c)) if 'has no column' in str(e) and '--' not in str(e) else ''
         sys.exit(fail(f'{e} Name another with {more.strip().replace(" ", " or ")}.' if more else e, 2))
@@ -87,7 +91,7 @@ def main(
     except BrokenPipeError: # the reader has seen enough, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if hasattr(a, 'out'): sys.exit(fail('whoever read the progress has gone, and the work stopped with it; where there are checkpoints, --resume goes on', 1))
-    except (PermissionError, NotADirectoryError, IsADirectoryError) as e: sys.exit(fail(f'{e.filename or "a file"}: {e.strerror}: check the path, and your right to read or write there', 2))
+    except OSError as e: sys.exit(fail(f'{e.filename or "a file"}: {e.strerror or e}: check the path, the space on the disk, and your right to read or write there', 2))
     except KeyboardInterrupt: sys.exit(fail('stopped; where there are checkpoints, --resume goes on', 130))
 
 def fail(message, status:int) -> int:
@@ -116,6 +120,7 @@ def file_stamp(path) -> list:
     files = [Path(path)] if Path(path).is_file() else sorted(f for f in Path(path).rglob('*') if f.is_file())
     return [[str(f), f.stat().st_size, int(f.stat().st_mtime)] for f in files]
 
+# %% ../nbs/14_cli.ipynb #87dbbbec
 def start_run(
     out, # output directory
     what:dict, # the settings of the run: everything that changes its result
@@ -125,13 +130,27 @@ def start_run(
     "Prepare the folder `out`/run: a resumed run must have the same settings."
     out = free_dir(out, resume, overwrite)
     run,text = out/'run',json.dumps(what, indent=1, sort_keys=True, default=str)
-    if overwrite and run.exists(): shutil.rmtree(run)
+    if overwrite and not resume and run.exists(): shutil.rmtree(run)
     if resume and out.exists() and any(out.iterdir()):
         if not (run/'settings.json').exists(): raise InputError(f'{out} holds no unfinished run: leave out --resume, or name its directory')
         if (run/'settings.json').read_text(encoding='utf-8') != text: raise InputError(f'{out} holds a run with other settings or files: repeat them as they were, or choose another --out')
     run.mkdir(parents=True, exist_ok=True)
     (run/'settings.json').write_text(text, encoding='utf-8')
+    if overwrite: (run/'overwrite').touch() # holds for --resume too
     return run
+
+@contextmanager
+def leaving_nothing(
+    run:Path, # of `start_run`
+    but:bool=False, # was there a run before this call?
+):
+    "A run that is refused before its first checkpoint leaves no folder that would refuse the corrected command."
+    try: yield
+    except InputError:
+        if not but and not any(run.rglob('*.pt')):
+            shutil.rmtree(run, ignore_errors=True)
+            if run.parent.exists() and not any(run.parent.iterdir()): run.parent.rmdir()
+        raise
 
 # %% ../nbs/14_cli.ipynb #74d3d69a
 def print_labels(labels:list):
@@ -163,9 +182,9 @@ def cmd_train(a):
     with main_first(a.device) as rank: run,begun = start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank),time.monotonic()
     a.quiet = a.quiet or rank > 0
     if not a.quiet: print_labels(labels)
-    clf.set_params(progress=not a.quiet).fit(texts, labels, extra, run, a.resume)
+    with leaving_nothing(run, a.resume): clf.set_params(progress=not a.quiet).fit(texts, labels, extra, run, a.resume)
     if rank: return # of several processes the first writes
-    clf.save(a.out, a.overwrite, columns=dict(text=a.text, label=a.label), data=str(Path(a.data).resolve()), n_labelled=len(texts), n_unlabelled=len(extra or ()),
+    clf.save(a.out, (run/'overwrite').exists(), columns=dict(text=a.text, label=a.label), data=str(Path(a.data).resolve()), n_labelled=len(texts), n_unlabelled=len(extra or ()),
         minutes=round((time.monotonic()-begun)/60, 2), seed=a.seed)
     shutil.rmtree(run)
     if not a.quiet: print(f'The model stands in {a.out}: try `ulmfit predict {a.out} FILE`')
@@ -184,6 +203,15 @@ def row_text(r:dict, head:list, col:str, where, n:int) -> str: # the text of row
     if isinstance(r[col], (list, dict)): raise InputError(f'{where} has {str(r[col])[:40]} where row {n} should hold text in {col!r}: fill it or remove that row')
     return '' if r[col] is None else str(r[col])
 
+class CSVLines:
+    "Rows as CSV on standard output: lines end with \\n, fields with a line break of any kind are quoted, half characters become question marks."
+    def __init__(self): self.buf = io.StringIO()
+    def write(self, row):
+        csv.writer(self.buf).writerow([c.encode('utf-8', 'replace').decode() if isinstance(c, str) else c for c in row])
+        sys.stdout.write(self.buf.getvalue().removesuffix('\r\n')+'\n')
+        self.buf.seek(0); self.buf.truncate()
+
+
 # %% ../nbs/14_cli.ipynb #e3be08bd
 @command(opt('model', help='directory that `ulmfit train` wrote'), opt('file', nargs='?', help='table, .txt file or folder; standard input if left out'),
     opt('--text', help='column of the texts; the one that the model was trained on if left out'),
@@ -194,28 +222,29 @@ def cmd_predict(a):
     clf,writer = Predictor(),None
     clf.read(a.model, a.device)
     trained = clf.meta_.get('columns', {}).get('text', 'text')
+    where = 'standard input' if a.file in (None, '-') else a.file
     rows,n = read_stdin() if a.file in (None, '-') else read_rows(a.file),0
     for part in iter(lambda: list(islice(rows, 1000)), []):
         if writer is None:
             col = next((c for c in ([a.text] if a.text else [trained, 'text']) if c in part[0]), None)
-            if col is None: raise InputError(f'{a.file} has no column {a.text or trained!r}: name one of {", ".join(map(str, part[0]))} with --text')
-            head,writer = [*part[0]],csv.writer(sys.stdout, lineterminator='\n')
-            if taken := {'prediction', 'confidence'} & set(head): raise InputError(f'{a.file} has a column {min(taken)!r} already: rename it')
-        texts = [row_text(r, head, col, a.file, i) for i,r in enumerate(part, n+1)]
-        if not n: writer.writerow([*head, 'prediction', 'confidence'])
-        for r,p in zip(part, clf.probs(texts, precision=a.precision)): writer.writerow([*(r.get(c) for c in head), clf.classes_[p.argmax()], f'{p.max():.4f}'])
+            if col is None: raise InputError(f'{where} has no column {a.text or trained!r}: name one of {", ".join(map(str, part[0]))} with --text')
+            head,writer = [*part[0]],CSVLines()
+            if taken := {'prediction', 'confidence'} & set(head): raise InputError(f'{where} has a column {min(taken)!r} already: rename it')
+        texts = [row_text(r, head, col, where, i) for i,r in enumerate(part, n+1)]
+        if not n: writer.write([*head, 'prediction', 'confidence'])
+        for r,p in zip(part, clf.probs(texts, precision=a.precision)): writer.write([*(r.get(c) for c in head), clf.classes_[p.argmax()], f'{p.max():.4f}'])
         n += len(part)
-    if writer is None: raise InputError(f'{a.file or "standard input"} holds no rows: there is nothing to predict')
+    if writer is None: raise InputError(f'{where} holds no rows: there is nothing to predict')
 
 # %% ../nbs/14_cli.ipynb #cb0cebf7
 def scores(
     y, # true labels
     p, # predicted labels
-    classes, # all labels
+    classes, # all labels; F1 is the mean over those that occur
 ): # accuracy, macro F1, confusion matrix (rows: true, columns: predicted)
     "What `ulmfit evaluate` reports."
     from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
-    return accuracy_score(y, p), f1_score(y, p, labels=classes, average='macro', zero_division=0), confusion_matrix(y, p, labels=classes)
+    return accuracy_score(y, p), f1_score(y, p, average='macro', zero_division=0), confusion_matrix(y, p, labels=classes)
 
 def print_scores(res:dict, conf, classes:list):
     "A small table for people."
@@ -318,19 +347,21 @@ PRETRAIN = (opt('files', nargs='+', help='.txt, JSONL, CSV, Parquet (also .xz, .
 @command(*PRETRAIN)
 def cmd_pretrain(a):
     "Stage 1: a tokenizer and a language model from text files."
-    from ulmfit_nb.awd_lstm import Size
-    from ulmfit_nb.language_model import load_backbone, load_model, pretrain, save_backbone
+    from ulmfit_nb.awd_lstm import LM_DROPOUTS, Size
+    from ulmfit_nb.language_model import load_backbone, pretrain, save_backbone
     from ulmfit_nb.training import TrainConfig, main_first
     size,skip = Size.of(a.size),('files', 'out', 'run', 'resume', 'overwrite', 'quiet', 'device', 'minutes', 'profile')
     what = dict(files=[file_stamp(f) for f in a.files], **{k: v for k,v in vars(a).items() if k not in skip})
-    if a.init: load_model(a.init, 'language model') # refused before anything is written
+    ways = ('forward', 'backward') if a.direction == 'both' else (a.direction,)
+    if a.init: size = [load_backbone(a.init, d)[0].backbone.size for d in ways][0] # refused before anything is written
+    LM_DROPOUTS*a.drop_mult
     with main_first(a.device) as rank: # of several processes the first prepares, the others read
         run = start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank)
-        tok,train,valid = prepare(a, run)
+        with leaving_nothing(run, a.resume): tok,train,valid = prepare(a, run)
     a.quiet = a.quiet or rank > 0
     if a.profile: return profile_pretraining(a, train, size)
     cfg,models,history,left = TrainConfig(precision=a.precision, device=a.device, seed=a.seed),{},[],a.minutes
-    for d in ('forward', 'backward') if a.direction == 'both' else (a.direction,):
+    for d in ways:
         if not a.quiet: print(f'Stage 1, {d}: {train.n_tokens:,} tokens, vocabulary {tok.vocab_size:,}, {size}', flush=True)
         begun = time.monotonic()
         t = pretrain(train, valid, size, a.drop_mult, a.epochs, a.lr, a.seed, cfg, a.skip, tuple(a.cutoffs), load_backbone(a.init, d)[0] if a.init else None, bs=a.bs, bptt=a.bptt, backward=d=='backward', path=run/d, resume=True, minutes=left, progress=not a.quiet)

@@ -93,14 +93,14 @@ def cache_probs(
     thetas=(.3,), # several at once
     window:int=2000, # states that are remembered
     forget:int|None=None, # id at which all is forgotten, such as BOS; `None` forgets nothing
-): # of each target: probability by the model (bs, T), and by the caches (len(thetas), bs, T); nan where there is none
+): # of each target: log-probability by the model (bs, T), and probability by the caches (len(thetas), bs, T); nan where there is none
     "What language model and cache give to the words that came (Grave et al. 2017, section 3)."
     state,mem,lm,cache = None,None,[],[]
     with evaluating(model) as dev:
         for b in batches.batches():
             ids,targets = (b.to(dev).inputs[k] for k in ('ids', 'targets'))
             _,x,state = model.backbone(ids, state)
-            p = model.decode(x).float().softmax(-1).gather(2, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+            p = model.decode(x).float().log_softmax(-1).gather(2, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)
             lm.append(p.masked_fill(targets < 0, torch.nan).cpu())
             doc = (ids == (-1 if forget is None else forget)).cumsum(1)
             new = x.float(),targets,doc + (0 if mem is None else mem[2][:, -1:])
@@ -125,11 +125,12 @@ class Cache:
         if self.window < 1: raise InputError(f'window={self.window} remembers nothing: give 1 or more')
 
     def nll(self,
-        lm:Tensor, # (bs, T) probabilities by the language model
-        cache:Tensor, # (bs, T) by the cache; nan where it is empty
+        lm:Tensor, # (bs, T) log-probabilities by the language model
+        cache:Tensor, # (bs, T) probabilities by the cache; nan where it is empty
     ) -> Tensor: # (bs, T) nats
         "Negative log-likelihood of the mixture; of the model alone where the cache is empty."
-        return -torch.where(cache.isnan(), lm, (1-self.lam)*lm + self.lam*cache).log()
+        if not self.lam: return -lm
+        return -torch.where(cache.isnan(), lm, torch.logaddexp(lm + math.log1p(-self.lam), cache.log() + math.log(self.lam)))
 
     def metrics(self,
         model:LanguageModel, # as it was trained

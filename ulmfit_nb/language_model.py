@@ -8,7 +8,7 @@ __all__ = ['DIRECTIONS', 'FORMAT', 'LMBatches', 'reverse_doc', 'evaluating', 'lm
            'save_backbone', 'list_backbones', 'find_backbone', 'load_model', 'load_tensors', 'load_backbone']
 
 # %% ../nbs/06_language_model.ipynb #53896997
-import json, math, os, shutil, uuid
+import json, math, os, shutil, uuid, zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,7 +47,8 @@ class LMBatches:
     def key(self) -> str:
         "What makes two sources the same."
         c = self.corpus
-        return f'lm {len(c)} {c.n_tokens} {c.meta} {self.bs} {self.bptt} {self.seed} {self.variable} {self.shuffle} {self.backward}'
+        ids = np.concatenate([c[0], c[-1], *(c[i][:100] for i in range(0, len(c), max(1, len(c)//100)))]) # a sample: the corpus may be larger than memory
+        return f'lm {len(c)} {c.n_tokens} {c.meta} {zlib.crc32(np.ascontiguousarray(ids, np.int64).tobytes())} {self.bs} {self.bptt} {self.seed} {self.variable} {self.shuffle} {self.backward}'
 
 # %% ../nbs/06_language_model.ipynb #7793f39d
 @patch
@@ -115,7 +116,8 @@ def lengths(self:LMBatches, epoch:int) -> list[int]:
         rng = np.random.default_rng([self.seed, epoch, 1])
         n = 2*self.rows//self.bptt + 20
         sizes = np.where(rng.random(n) < .95, self.bptt, self.bptt/2) # the base length
-        sizes = np.maximum(5, (sizes + 5*rng.standard_normal(n)).round()).astype(int)
+        least,spread = min(5, max(1, self.bptt//2)),5 if self.bptt >= 10 else self.bptt/4
+        sizes = np.maximum(least, (sizes + spread*rng.standard_normal(n)).round()).astype(int)
     ends = np.minimum(np.cumsum(sizes), self.rows)
     res = np.diff(ends, prepend=0)
     return res[res > 0].tolist()
@@ -129,11 +131,12 @@ def evaluating(
     model, # put into evaluation mode, and back to what it was
 ):
     "Evaluation mode without gradients, for a while."
-    was = model.training
+    was = [(m, m.training) for m in model.modules()]
     model.eval()
     try:
         with torch.inference_mode(): yield next(model.parameters()).device
-    finally: model.train(was)
+    finally:
+        for m,mode in was: m.training = mode
 
 def lm_metrics(
     model:LanguageModel, # in evaluation mode or not: it is put back
@@ -315,13 +318,14 @@ def save_model(
     from safetensors.torch import save
     path = Path(path).resolve()
     if path.exists() and not path.is_dir(): raise InputError(f'{path} is a file: name a directory to save to')
-    tmp = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}')
+    hidden = f'.{path.name}.{uuid.uuid4().hex[:8]}'
+    tmp = path/hidden if path.exists() else path.with_name(hidden) # a directory may be a mount point: inside it is the same file system
     tmp.mkdir(parents=True)
     try:
         (tmp/'model.safetensors').write_bytes(save({k: v.detach().cpu().contiguous() for k,v in tensors.items()}, metadata=dict(format='pt')))
         tokenizer.save(tmp/'tokenizer.json')
         config = dict(format=FORMAT, tokenizer=tokenizer.fingerprint, **config)
-        (tmp/'config.json').write_text(json.dumps(config, indent=1, ensure_ascii=False)+'\n', encoding='utf-8')
+        (tmp/'config.json').write_text(json.dumps(config, indent=1, ensure_ascii=False, default=lambda o: o.item() if isinstance(o, np.generic) else str(o))+'\n', encoding='utf-8')
         (tmp/'README.md').write_text(card, encoding='utf-8')
         write_history(list(history), tmp/'history.csv')
         _put_in_place(tmp, path)
@@ -433,5 +437,7 @@ def load_backbone(
     except (KeyError, TypeError, ValueError) as e: raise InputError(f'{Path(path)/"config.json"} does not say how large the model is: save or copy the model again') from e
     if vocab_size != tok.vocab_size: raise InputError(f'{path}: the model has {vocab_size} rows and the tokenizer {tok.vocab_size} ids: they do not belong together')
     model = LanguageModel(AWDLSTM(vocab_size, size, drops, pad_id, bool(config['model'].get('skip'))), cutoffs=config['model'].get('cutoffs') or ())
+    order = tensors.get(DIRECTIONS[direction]+'order')
+    if order is not None and order.shape == model.bias.shape and torch.equal(order.sort()[0], torch.arange(vocab_size)): model.order = order # anything else is refused in the next line
     load_tensors(model, tensors, DIRECTIONS[direction], path)
     return model, tok

@@ -19,7 +19,7 @@ import torch
 from fastcore.basics import patch, store_attr
 
 from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, NO_DROPOUT, Dropouts, LanguageModel
-from .classifier import TextClassifier, finetune_classifier, predict_logits
+from .classifier import TextClassifier, finetune_classifier, predict_logits, recipe_phases
 from .corpus import DATASETS, Corpus, InputError, data_dir, get_data, read_rows
 from .fine_tuning import finetune_lm, transfer_vocab
 from .language_model import find_backbone, load_backbone, lm_metrics, LMBatches, pretrain, save_backbone, train_lm
@@ -107,6 +107,10 @@ class Lab:
         progress:bool|None=None, # show bars?
     ):
         store_attr()
+        if recipe is not None: recipe_phases(recipe) # refused before anything is computed
+        for name,least in dict(bs=1, clas_bs=2, epochs=1, draws=1, unlabelled=1, test=1).items():
+            v = getattr(self, name)
+            if v is not None and not v >= least: raise InputError(f'{name}={v}: give {least} or more')
         self.clas_bs = clas_bs or (32 if bs is None else max(2, bs//2))
         self.out,self.begun = Path(out),time.monotonic()
 
@@ -122,12 +126,14 @@ def left(self:Lab) -> float|None:
 @patch
 def claim(self:Lab, **what):
     "Finished stages are found by name, so a folder belongs to one experiment with one set of settings. Raises `InputError`."
-    names = 'size', 'bs', 'lm_epochs', 'epochs', 'lr_lm', 'lr', 'labels', 'draws', 'unlabelled', 'test', 'direction', 'variants', 'lm_drop_mult', 'recipe', 'clas_bs'
+    names = 'size', 'bs', 'lm_epochs', 'epochs', 'lr_lm', 'lr', 'labels', 'draws', 'unlabelled', 'test', 'direction', 'variants', 'lm_drop_mult', 'recipe', 'clas_bs', 'precision'
     what |= {k: getattr(self, k) for k in names} | dict(backbone=self.backbone and str(find_backbone(self.backbone).resolve()))
     f,text = self.out/'settings.json',json.dumps(what, indent=1, sort_keys=True, default=str)
     if not f.exists():
         with atomic(f) as tmp: tmp.write_text(text)
-    elif f.read_text() != text: raise InputError(f'{self.out} holds an experiment with other settings: repeat them as they were, or choose another folder')
+        return
+    was,now = json.loads(f.read_text()),json.loads(text)
+    if wrong := [k for k in now if k in was and was[k] != now[k]]: raise InputError(f'{self.out} holds an experiment with other settings ({wrong[0]} was {was[wrong[0]]}): repeat them as they were, or choose another folder')
 
 @patch
 def cfg(self:Lab, seed, **kw): return TrainConfig(precision=self.precision, device=self.device, seed=seed, save_minutes=2., **kw)
@@ -187,6 +193,11 @@ def texts(self:Lab, task:Task, extra:list=(), key='inductive'): # tokenizer, cor
     "Ids of everything that stage 2 may read; `extra` are test texts in the transductive protocol."
     tok_file,folder = self.out/key/'tokenizer.json',self.out/key/'corpus'
     everything = [t for t,_ in task.train] + task.more + list(extra)
+    h,known = hashlib.sha256(),self.out/key/'texts.sha256'
+    for t in everything: h.update(t.encode('utf-8', 'surrogatepass') + b'\0')
+    if not known.exists():
+        with atomic(known) as tmp: tmp.write_text(h.hexdigest())
+    elif known.read_text() != h.hexdigest(): raise InputError(f'{self.out} holds an experiment on other texts: choose another folder')
     if not tok_file.exists():
         old = load_backbone(self.backbone)[1] if self.backbone else None
         tok = old if old and old.config['kind'] != 'word' else Tokenizer.train(everything, kind='word' if old else 'bpe', vocab_size=60000 if old else 8000, also=old)
@@ -333,11 +344,11 @@ def draw(
 def taught(
     lab:Lab, tok:Tokenizer, teachers:dict, # direction → name of its classifier, and the model
     more:list, # texts without labels
-    n_labels:int, seed:int, key:str='inductive',
+    labelled:list, seed:int, # texts that have labels key:str='inductive',
 ): # documents and labels of the classifier's own, or `None` where the package would not ask for them
     "What self-training adds to the labels: see `pseudo_labels`."
     s = lab.settings(next(iter(teachers.values()))[1], lab.backbone is not None)['self_train']
-    texts = second_round_texts(more, s, n_labels, seed)
+    texts = second_round_texts(more, s, len(labelled), seed, labelled)
     if not texts: return None
     ps = [lab.probs(name, model, tok, texts, d, seed, key, file='unlabelled') for d,(name,model) in teachers.items()]
     idx,own = pseudo_labels(np.mean(ps, 0))
@@ -353,7 +364,7 @@ def one_draw(lab:Lab, task:Task, tok:Tokenizer, corpus:Corpus, read:Task, test:l
     few = list(tok.encode_iter([t for t,_ in rows])),np.array([classes.index(l) for _,l in rows])
     base = lab.base(f'{task.name}-{n}-{seed}-{len(test)}', rows, test)
     for v in variants:
-        own = taught(lab, tok, teachers, read.more, n, seed, key) if v == 'self-training' and teachers else None
+        own = taught(lab, tok, teachers, read.more, [t for t,_ in rows], seed, key) if v == 'self-training' and teachers else None
         if v == 'self-training' and own is None: continue
         docs,ys = few if own is None else (few[0]+own[0], np.concatenate([few[1], own[1]]))
         epochs = second_passes(math.ceil(len(docs)/lab.clas_bs)) if own else None
@@ -385,10 +396,12 @@ def lowshot(
     test = [task.test[i] for i in np.random.default_rng(0).permutation(len(task.test))[:lab.test]]
     seen = [t for t,_ in test] if protocol == 'transductive' else []
     read = replace(read, more=seen + read.more[:None if lab.unlabelled is None else max(0, lab.unlabelled-len(seen))])
-    tok,corpus = lab.texts(read, key=protocol)
     common = dict(experiment=f'{task.name}-lowshot', dataset=task.name, split='test', n=len(test), protocol=protocol, unlabelled=len(read.more), lr_lm=lab.lr_lm,
         note=f'{task.note}; stage 2 read {len(read.train)} training texts and {len(read.more)} others')
-    for n in (n for n in lab.labels if n <= len(task.train)):
+    if not (fit := [n for n in lab.labels if n <= len(task.train)]): raise InputError(f'{task.name} has {len(task.train)} labels, fewer than {min(lab.labels)}: ask for fewer')
+    if min(lab.labels) < len(task.classes): raise InputError(f'{min(lab.labels)} labels are fewer than the {len(task.classes)} classes: ask for more')
+    tok,corpus = lab.texts(read, key=protocol)
+    for n in fit:
         for seed in range(lab.draws):
             one_draw(lab, task, tok, corpus, read, test, [task.train[i] for i in draw(task.train, n, seed)], seed, variants, common)
 
@@ -406,7 +419,9 @@ def ablation(
 ):
     "One change at a time, validated on a tenth of train (Howard & Ruder 2018, tables 4 to 7). Raises `TimeUp`."
     if unknown := set(names) - set(ABLATIONS): raise InputError(f'there is no row {min(unknown)!r}: choose among {", ".join(ABLATIONS)}')
-    classes,key = task.classes,'ablation'
+    classes,key,ways = task.classes,'ablation',lab.directions(['forward'])
+    if len(ways) > 1: raise InputError('an ablation reads in one direction: choose forward or backward')
+    d, = ways
     perm = np.random.default_rng(1).permutation(len(task.train))
     n = len(perm)//10
     held,used = [task.train[i] for i in perm[:n]],[task.train[i] for i in perm[n:]]
@@ -416,11 +431,11 @@ def ablation(
     for seed in seeds:
         for name in names:
             a = ABLATIONS[name]
-            lm,f2 = lab.lm(tok, corpus, seed=seed, recipe=a.get('lm', 'full + discr + stlr'), pretrained=a.get('pretrained', True), dropout=a.get('dropout', True), key=key)
+            lm,f2 = lab.lm(tok, corpus, d, seed, recipe=a.get('lm', 'full + discr + stlr'), pretrained=a.get('pretrained', True), dropout=a.get('dropout', True), key=key)
             run = name.replace(' ', '-')
-            model,f3 = lab.classifier(run, lm, docs, ys, len(classes), seed=seed, recipe=a.get('clas', 'freez + discr + stlr'), key=key)
-            p = lab.probs(run, model, tok, [t for t,_ in held], seed=seed, key=key)
-            lab.row(f'{name}, seed {seed}', experiment=f'{experiment or task.name}-ablation', dataset=task.name, split='a tenth of train', n=len(held), protocol='inductive', direction='forward', variant=name,
+            model,f3 = lab.classifier(run, lm, docs, ys, len(classes), d, seed, recipe=a.get('clas', 'freez + discr + stlr'), key=key)
+            p = lab.probs(run, model, tok, [t for t,_ in held], d, seed, key)
+            lab.row(f'{name}, seed {seed}' + ('' if d == 'forward' else f', {d}'), experiment=f'{experiment or task.name}-ablation', dataset=task.name, split='a tenth of train', n=len(held), protocol='inductive', direction=d, variant=name,
                 labels=len(used), seed=seed, accuracy=accuracy(p, held, classes), baseline_accuracy=base, epochs=f3['epochs'], lm_epochs=f2['epochs'], minutes=f2['minutes']+f3['minutes'], note=task.note)
 
 # %% ../nbs/13b_reproduce.ipynb #d1256cab
@@ -452,6 +467,7 @@ def wikitext2(
     limit:int|None=None, # rehearse with so many lines a split
 ):
     "Test perplexity of the network alone (Merity et al. 2017, tables 2 and 4: 65.8, and without weight-drop 74.9). Raises `InputError`, `TimeUp`."
+    if lab.backbone or lab.direction not in (None, 'forward'): raise InputError('wikitext2 trains a network of its own, forward: leave out the backbone and the direction')
     drops = drops*(1. if lab.lm_drop_mult is None else lab.lm_drop_mult)
     vocab,train,valid,test = wikitext2_ids(data_dir() and data_dir()/'wikitext-2', limit)
     bs,epochs = lab.bs or PAPER['lm_bs'],lab.lm_epochs or 1.
@@ -470,14 +486,16 @@ def wikitext2(
 
 
 # %% ../nbs/13b_reproduce.ipynb #d39e14c4
-def vietnamese(lab:Lab, articles, out=None):
-    "A new language: a backbone from Vietnamese Wikipedia, then the sentiment of students' feedback, in one call. Raises `TimeUp`."
+def vietnamese(lab:Lab, articles, out=None, limit:int|None=None):
+    "A new language: a backbone from Vietnamese Wikipedia, then the sentiment of students' feedback, in one call. Raises `InputError`, `TimeUp`."
+    if lab.backbone or lab.direction not in (None, 'forward'): raise InputError('vietnamese makes its own backbone, forward: leave out the backbone and the direction')
+    def texts(): return (r['text'] for r in islice(read_rows(articles), limit and limit+40))
     folder = Path(out or lab.out/'vi-backbone')
     if not (folder/'config.json').exists():
         tok_file = lab.out/'vi'/'tokenizer.json'
-        if not tok_file.exists(): Tokenizer.train((r['text'] for r in read_rows(articles)), kind='unigram', vocab_size=8000).save(tok_file)
+        if not tok_file.exists(): Tokenizer.train(texts(), kind='unigram', vocab_size=8000).save(tok_file)
         tok = Tokenizer.load(tok_file)
-        if not (lab.out/'vi'/'corpus').exists(): Corpus.write(lab.out/'vi'/'corpus', tok.encode_iter(r['text'] for r in read_rows(articles)), tok.vocab_size)
+        if not (lab.out/'vi'/'corpus').exists(): Corpus.write(lab.out/'vi'/'corpus', tok.encode_iter(texts()), tok.vocab_size)
         c = Corpus(lab.out/'vi'/'corpus')
         train,valid = c.select(range(40, len(c))),c.select(range(40))
         s = default_settings(lab.size)
@@ -486,7 +504,7 @@ def vietnamese(lab:Lab, articles, out=None):
         if not t.done: raise TimeUp
         save_backbone(folder, dict(forward=t.model), tok, t.history, data='Vietnamese Wikipedia', tokens=train.n_tokens, seconds=round(t.seconds))
     lab.backbone = folder
-    headline(lab, load_task('vsfc'), ['forward'], experiment='vietnamese')
+    headline(lab, load_task('vsfc', limit), ['forward'], experiment='vietnamese')
 
 # %% ../nbs/13b_reproduce.ipynb #103b7cc0
 def vietnamese_articles():
@@ -502,7 +520,7 @@ EXPERIMENTS = { # name → function of a `Lab` and the number of rows to rehears
     'trec6': lambda lab, limit=None: headline(lab, load_task('trec-6', limit), seeds=(0, 1, 2), experiment='trec6'),
     'trec6-ablation': lambda lab, limit=None: ablation(lab, load_task('trec-6', limit), seeds=(0, 1, 2), experiment='trec6'),
     'wikitext2': lambda lab, limit=None: wikitext2(lab, limit=limit),
-    'vietnamese': lambda lab, limit=None: vietnamese(lab, vietnamese_articles())}
+    'vietnamese': lambda lab, limit=None: vietnamese(lab, vietnamese_articles(), limit=limit)}
 
 # %% ../nbs/13b_reproduce.ipynb #2852e789
 def reproduce(

@@ -39,8 +39,9 @@ def _between(lo, hi, h):
 # %% ../nbs/04_schedules.ipynb #f075f759
 @_steps
 def _slant(t, T, cut_frac):
-    "Height of the slanted triangle: 0 at step 0, 1 at the cut, 0 at step `T-1`."
+    "Height of the slanted triangle: 0 at step 0, 1 at the cut, 0 at step `T-1`; a single step has height 1."
     _check(T >= 1 and 0 < cut_frac < 1, f'stlr needs T >= 1 and 0 < cut_frac < 1; it was given T={T}, cut_frac={cut_frac}.')
+    if T == 1: return np.where(t < 1, 1., 0.) # else the only step would train nothing
     cut = max(1, int(T*cut_frac))
     return np.where(t < cut, t/cut, np.maximum(0, 1 - (t-cut)/max(1, T-1-cut)))
 
@@ -134,6 +135,7 @@ def _peak(T, pct_start):
 @_steps
 def _hill(t, T, pct_start):
     "Height of one cycle: half a cosine up, half a cosine down."
+    if T == 1: return np.where(t < 1, 1., 0.)
     peak = _peak(T, pct_start)
     fall = T-1-peak if T-1 > peak else 1
     return np.where(t <= peak, 1 - _half_cos(t/peak), _half_cos(np.clip((t-peak)/fall, 0, 1)))

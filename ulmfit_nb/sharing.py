@@ -164,8 +164,10 @@ def their_words(
     return [re.sub(rf'{_hidden}\d+$', '', w) for w in spell(tok.vocab, back)]
 
 def their_names(model:LanguageModel) -> dict:
-    "The tensors of a language model under fastai 2's names, in its order."
+    "The tensors of a language model under fastai 2's names, in its order. Raises `InputError`."
     b = model.backbone
+    if model.cutoffs: raise InputError('fastai knows no adaptive softmax: only a model without cutoffs can be exported')
+    if b.skip: raise InputError('fastai knows no skip connections: only a model that was pretrained without them can be exported')
     w = b.encoder.weight.detach().cpu()
     res = {'0.encoder.weight': w, '0.encoder_dp.emb.weight': w}
     for i,r in enumerate(b.rnns):

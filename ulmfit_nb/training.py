@@ -74,10 +74,12 @@ class Phase:
     schedule:str='stlr'   # name of a schedule
     schedule_args:dict=field(default_factory=dict) # its settings, such as `cut_frac`
     def unfrozen(self, n:int) -> list[int]:
-        "Indices of the groups that train, of `n`."
+        "Indices of the groups that train, of `n`. Raises `InputError`."
         if self.train is None: return list(range(n))
+        if self.train == 0 or self.train == (): raise InputError(f'train={self.train} trains nothing: give the number of upper groups, or their indices')
         if isinstance(self.train, int): return list(range(max(0, n-self.train), n))
-        return [i%n for i in self.train]
+        if wrong := [i for i in self.train if not -n <= i < n]: raise InputError(f'there is no layer group {wrong[0]} among {n}: give indices from 0 to {n-1}')
+        return list(dict.fromkeys(i%n for i in self.train))
 
 # %% ../nbs/05_training.ipynb #759063ed
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class TrainConfig:
     "How the loop runs, whatever it trains."
     opt:str='adam'        # adam (decoupled weight decay), sgd or ntasgd
     betas:tuple=(.8, .99) # Adam's; the paper says 0.7 and 0.99, the authors' scripts 0.8 and 0.99
-    wd:float=.01          # weight decay a step and unit of rate
+    wd:float|None=None    # weight decay a step and unit of rate; `None` is .01, for ntasgd 1.2e-6 (Merity et al.), whose rates are a thousand times as high
     clip:float|None=.3    # largest norm of the gradient (0.3: the authors' scripts, language model); `None` does not clip
     accumulate:int=1      # batches whose gradients add up to one step
     precision:str='auto'  # float32, bf16, or auto: bf16 where the hardware has units for it
@@ -96,6 +98,8 @@ class TrainConfig:
     def __post_init__(self):
         if self.opt not in ('adam', 'sgd', 'ntasgd'): raise InputError(f'unknown optimiser {self.opt!r}: choose adam, sgd or ntasgd')
         if self.precision not in ('auto', 'float32', 'bf16'): raise InputError(f'unknown precision {self.precision!r}: choose auto, float32 or bf16')
+        if self.clip is not None and not self.clip > 0: raise InputError(f'clip={self.clip} is no length: give one above 0, or None, which does not clip')
+        if self.wd is None: object.__setattr__(self, 'wd', 1.2e-6 if self.opt == 'ntasgd' else .01)
         if self.accumulate < 1: raise InputError(f'accumulate={self.accumulate} makes no step: give 1 or more')
 
 # %% ../nbs/05_training.ipynb #da2bcbdb
@@ -113,6 +117,7 @@ class NTASGD(torch.optim.SGD):
         self.losses.append(loss)
         return self.averaging
 
+    def __getstate__(self): return super().__getstate__() | dict(n=self.n, losses=self.losses, averaging=self.averaging)
     def state_dict(self): return super().state_dict() | dict(ntasgd=dict(losses=list(self.losses), averaging=self.averaging))
     def load_state_dict(self, state):
         state = dict(state)
@@ -162,6 +167,7 @@ def get_accelerator(
     from accelerate import Accelerator, InitProcessGroupKwargs
     from accelerate.state import AcceleratorState, PartialState
     cpu = device == 'cpu'
+    if device and device.startswith('cuda:') and int(device[5:]) < torch.cuda.device_count(): torch.cuda.set_device(device)
     if PartialState._shared_state and PartialState().num_processes == 1 and (PartialState().device.type == 'cpu') != cpu:
         AcceleratorState._reset_state(reset_partial_state=True)
     wait = [InitProcessGroupKwargs(timeout=timedelta(hours=2))] if int(os.environ.get('WORLD_SIZE', 1)) > 1 else [] # process 0 may prepare a corpus first
@@ -177,7 +183,9 @@ def use_bf16(
 ) -> bool:
     "Are products computed in bfloat16? `auto` says yes on a GPU that has it and on a CPU with instructions for it, no elsewhere: there it is slower."
     if precision != 'auto': return precision == 'bf16'
-    return device.type == 'cuda' and torch.cuda.is_bf16_supported() or device.type == 'cpu' and cpu_has_bf16()
+    if device.type == 'cuda':
+        with torch.cuda.device(device): return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == 'cpu' and cpu_has_bf16()
 
 # %% ../nbs/05_training.ipynb #2be9d7a4
 _reusing = [0] # how many calls of `reuse_memory` are open
@@ -377,6 +385,7 @@ def read_checkpoint(path) -> dict:
     "A checkpoint's content: tensors, numbers and strings, never code."
     try: return torch.load(path, map_location='cpu', weights_only=True)
     except FileNotFoundError: raise InputError(f'{path} does not exist: there is nothing to resume') from None
+    except OSError: raise
     except Exception as e: raise InputError(f'{path} is damaged or not a checkpoint of this package: delete it and start again') from e
 
 # %% ../nbs/05_training.ipynb #f19cf49f
@@ -392,6 +401,7 @@ class Trainer:
         progress:bool|None=None, # show a bar and a line an epoch?
         unit:str='tokens', # what `Batch.n` counts
     ):
+        if cfg.opt == 'ntasgd' and evaluate is None: raise InputError('ntasgd averages once the validation loss stops falling: give held-out texts, or choose sgd')
         self.model,self.source,self.phases,self.cfg,self.evaluate = model,source,list(phases),cfg,evaluate
         self.path,self.unit = None if path is None else Path(path),unit
         self.acc = get_accelerator(cfg.device)
@@ -401,7 +411,7 @@ class Trainer:
         self.bf16 = use_bf16(cfg.precision, self.device)
         self.model.to(self.device)
         self.groups = layer_params(model.layer_groups())
-        self.phase = self.epoch = self.phase_epoch = self.batch = self.step = self.broken = 0 # `epoch` counts over all phases
+        self.phase = self.epoch = self.phase_epoch = self.batch = self.step = self.broken = self.lr = 0 # `epoch` counts over all phases
         self.state,self.opt,self.best,self.seconds,self.history,self.meter = None,None,None,0.,[],[0., 0]
 
     @property
@@ -417,6 +427,8 @@ def _n_batches(self:Trainer, i):
 @patch
 def _begin(self:Trainer):
     "Freeze, unfreeze, and make the optimiser and the schedule of this phase."
+    self.model.zero_grad() # what an interrupted step, or somebody else, left there
+    self.scales,self.n_epoch = [],None
     ph = self.phases[self.phase]
     on = ph.unfrozen(len(self.groups))
     for i,ps in enumerate(self.groups):
@@ -444,24 +456,35 @@ def train_batch(self:Trainer, batch:Batch, last:bool):
     self.model.train()
     batch.to(self.device)
     kw = dict(state=self.state) if self.source.stateful else {}
-    whole = last or (self.batch+1)%self.cfg.accumulate == 0 # gradients are complete after this batch
+    k = self.cfg.accumulate
+    whole = last or (self.batch+1)%k == 0 # gradients are complete after this batch
+    if self.n_epoch: k = min(k, self.n_epoch - self.batch//k*k) # the last group of an epoch may be smaller
     with nullcontext() if whole or self.world == 1 else self.wrapped.no_sync():
         with step_part('forward'), torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext():
             out = self.wrapped(**batch.inputs, **kw)
-        with step_part('backward'): (out.loss*(batch.share/self.cfg.accumulate)).backward()
+        with step_part('backward'): (out.loss*(batch.share/k)).backward()
+    self.scales.append(batch.lr_scale)
+    if whole: self.take_step()
     if self.source.stateful: self.state = detach(out.state)
     self.meter[0] += out.nll.detach()*batch.n; self.meter[1] += batch.n
-    if not whole: return out
+    return out
+
+@patch
+def take_step(self:Trainer):
+    "Clip, and change the weights; variable BPTT scales the rate by the mean length of the batches whose gradients add up."
     with step_part('clip'):
         self.drop_broken(torch.nn.utils.clip_grad_norm_(self.params, self.cfg.clip or math.inf))
     rates = [g['lr'] for g in self.opt.param_groups]
-    for g in self.opt.param_groups: g['lr'] *= batch.lr_scale
-    with step_part('optimiser'): self.opt.step()
-    for g,lr in zip(self.opt.param_groups, rates): g['lr'] = lr
+    try:
+        for g in self.opt.param_groups: g['lr'] *= sum(self.scales)/len(self.scales)
+        with step_part('optimiser'): self.opt.step()
+    finally:
+        for g,lr in zip(self.opt.param_groups, rates): g['lr'] = lr
     self.opt.zero_grad()
     self.sched.step()
+    self.lr,self.scales = rates[-1],[]
     self.step += 1
-    return out
+
 
 # %% ../nbs/05_training.ipynb #183db428
 @patch
@@ -478,8 +501,7 @@ def check_finite(self:Trainer, weights:bool=False):
     "Stop before a broken loss, or a broken weight, reaches a checkpoint, and where gradients stay broken. Raises `NonFiniteLoss`."
     if self.broken >= 10: raise NonFiniteLoss(f'{int(self.broken)} gradients in a row were not finite, to step {self.step}: lower the rate or clip harder; the last checkpoint is from before')
     if math.isfinite(float(self.meter[0])) and not (weights and any(not p.isfinite().all() for p in self.model.parameters())): return
-    lr = self.opt.param_groups[-1]['lr'] if self.opt else 0.
-    raise NonFiniteLoss(f'the loss is not finite at step {self.step} (rate {lr:.2g}): lower the rate or clip harder; the last checkpoint is from before')
+    raise NonFiniteLoss(f'the loss is not finite at step {self.step} (rate {self.lr:.2g}): lower the rate or clip harder; the last checkpoint is from before')
 
 @patch
 def _write(self:Trainer, name, content):
@@ -498,12 +520,12 @@ def record(self:Trainer, since):
     self.check_finite()
     loss,n,new = joint_sum(float(self.meter[0]), self.meter[1], self.meter[1]-self.counted)
     row = dict(epoch=round(self.epoch + self.batch/self._n_batches(self.phase_epoch), 3), step=self.step, phase=self.phase,
-        lr=self.opt.param_groups[-1]['lr'], train_loss=loss/max(1, n))
+        lr=self.lr, train_loss=loss/max(1, n))
     speed = new/max(1e-9, time.monotonic()-since)
     if self.evaluate:
         self.model.eval()
         with self.opt.averaged() if isinstance(self.opt, NTASGD) else nullcontext(), torch.inference_mode():
-            with torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext(): row |= self.evaluate(self.model)
+            with torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext(): row |= {k: v.item() if hasattr(v, 'item') else v for k,v in self.evaluate(self.model).items()}
             loss = row['valid_loss']
             if math.isfinite(loss) and (self.best is None or loss < self.best):
                 self.best = loss
@@ -518,7 +540,10 @@ def record(self:Trainer, since):
 def key(self:Trainer) -> str:
     "What must be the same for a run to be resumed."
     cfg = {k: v for k,v in asdict(self.cfg).items() if k not in ('device', 'save_minutes')}
-    return json.dumps(dict(cfg=cfg, phases=[asdict(p) for p in self.phases], source=self.source.key), sort_keys=True, default=list)
+    b = getattr(self.model, 'backbone', self.model)
+    model = getattr(b, 'config', None),getattr(b, 'drops', None) and asdict(b.drops),{k: getattr(self.model, k, None) for k in ('alpha', 'beta', 'bptt', 'max_len', 'full_bptt')}
+    what = dict(cfg=cfg, phases=[asdict(p) for p in self.phases], source=self.source.key, model=model)
+    return json.dumps(what, sort_keys=True, default=lambda o: o.item() if hasattr(o, 'item') else list(o))
 
 @patch
 def save(self:Trainer):
@@ -532,13 +557,17 @@ def save(self:Trainer):
     self._write('last.pt', dict(key=self.key, pos=pos, meter=meter, rng=rng, state=state, model=self.model.state_dict(),
         opt=self.opt and self.opt.state_dict(), sched=self.opt and self.sched.state_dict()))
     if self.history and self.rank == 0: write_history(self.history, self.path/'history.csv')
+    if self.world > 1: torch.distributed.barrier() # who reads it next finds it
 
 # %% ../nbs/05_training.ipynb #5c9fc166
 @patch
 def resume(self:Trainer, missing_ok:bool=True) -> bool:
-    "Go on from `last.pt`; false where there is none."
+    "Go on from `last.pt`; false where there is none. Raises `InputError`."
+    if self.path is None: raise InputError('there is no folder to resume from: give path')
     f = self.path/'last.pt'
-    if missing_ok and not f.exists(): return False
+    found = int(joint_sum(f.exists())[0])
+    if missing_ok and not found: return False
+    if 0 < found < self.world: raise InputError(f'{found} of {self.world} processes see {f}: give one folder that all of them share')
     ck = read_checkpoint(f)
     if ck.get('key') != self.key: raise InputError(f'{f} belongs to a run with other settings or other data: use the same ones, or another folder')
     self.model.load_state_dict(ck['model'])
@@ -548,9 +577,8 @@ def resume(self:Trainer, missing_ok:bool=True) -> bool:
         self.opt.load_state_dict(ck['opt']); self.sched.load_state_dict(ck['sched'])
     loss,n = ck['meter']
     self.meter = [torch.as_tensor(loss).to(self.device), n] if n and self.rank == 0 else [0., 0]
-    rows = slice(None) if self.world == 1 else self.source.mine
-    self.state = ck['state'] and [tuple(t[rows].to(self.device) for t in s) for s in ck['state']]
-    if self.rank < len(ck['rng'][0]): set_rng_states([s[self.rank] for s in ck['rng']], self.device)
+    if self.state is not None or ck['state']: self.state = ck['state'] and [tuple(t[slice(None) if self.world == 1 else self.source.mine].to(self.device) for t in s) for s in ck['state']]
+    if self.rank < len(ck['rng'][0]): set_rng_states([s[self.rank].clone() for s in ck['rng']], self.device) # torch reads a row in the middle of a tensor beyond its end
     else: torch.manual_seed(self.cfg.seed + 1000003*self.rank + self.step) # a process that the interrupted run had not
     return True
 
@@ -559,11 +587,12 @@ def resume(self:Trainer, missing_ok:bool=True) -> bool:
 def _epoch(self:Trainer, stop) -> bool: # is the epoch complete?
     "Train through the rest of this epoch, or until `stop()`."
     n,since,self.counted = self._n_batches(self.phase_epoch),time.monotonic(),self.meter[1]
+    self.n_epoch = n
     self.progress.start(n, self.batch, f'epoch {self.epoch}')
     for batch in self.source.batches(self.epoch, self.batch) if self.batch < n else ():
         out = self.train_batch(batch, self.batch == n-1)
         self.batch += 1
-        self.progress.advance(out.nll, self.opt.param_groups[-1]['lr'])
+        self.progress.advance(out.nll, self.lr)
         if self.device.type == 'cpu' or self.batch%50 == 0: self.check_finite()
         if self.batch == n: break
         if self.batch%self.cfg.accumulate: continue
@@ -597,6 +626,7 @@ def fit(self:Trainer,
     self.progress.begin()
     if self.opt is None and self.step == 0: torch.manual_seed(self.cfg.seed + 1000003*self.rank)
     def stop(): return (minutes is not None and time.monotonic()-begun > minutes*60) or (steps is not None and self.step >= steps)
+    if steps is not None and self.step >= steps: return self.history
     try:
         while not self.done:
             if self.opt is None: self._begin()
@@ -624,5 +654,6 @@ def _settle(self:Trainer):
 
 @patch
 def load_best(self:Trainer):
-    "Put back the weights with the smallest validation loss."
+    "Put back the weights with the smallest validation loss. Raises `InputError`."
+    if self.path is None: raise InputError('there is no folder that keeps them: give path')
     self.model.load_state_dict(read_checkpoint(self.path/'best.pt')['model'])

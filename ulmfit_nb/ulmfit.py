@@ -7,9 +7,10 @@ __all__ = ['PAPER', 'SMALL', 'MANY', 'SETTINGS', 'check_texts', 'check_labels', 
            'ULMFiT', 'pseudo_labels', 'second_round_texts', 'second_passes', 'model_card']
 
 # %% ../nbs/09_ulmfit.ipynb #f45019cc
-import math, tempfile
+import csv, hashlib, json, math, tempfile
 from contextlib import nullcontext
 from copy import deepcopy
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from .corpus import Corpus, InputError
 from .fine_tuning import finetune_lm, transfer_vocab
 from .language_model import DIRECTIONS, load_backbone, load_model, pretrain, save_model
 from .tokenization import Tokenizer
-from .training import TrainConfig, connect, joint_sum, use_bf16, world
+from .training import TrainConfig, atomic, connect, joint_sum, use_bf16, world
 
 # %% ../nbs/09_ulmfit.ipynb #7056b362
 def check_texts(
@@ -36,6 +37,7 @@ def check_texts(
     if hasattr(X, 'columns'):
         if len(X.columns) != 1: raise InputError(f'{what} has the columns {", ".join(map(str, X.columns))}: give one column, such as data["text"]')
         X = X.iloc[:, 0]
+    if getattr(X, 'ndim', 1) == 2 and X.shape[1] != 1 or getattr(X, 'ndim', 1) > 2: raise InputError(f'{what} has the shape {X.shape}: give one column')
     if X is None or not hasattr(X, '__iter__'): raise InputError(f'{what}: {X!r} is no list of texts: give one')
     X = list(np.asarray(X, dtype=object).ravel()) if isinstance(X, np.ndarray) else list(X)
     for i,t in enumerate(X):
@@ -56,6 +58,7 @@ def check_labels(
     for i,v in enumerate(y):
         if v is None or type(v).__name__ in ('NAType', 'NaTType') or (isinstance(v, float) and math.isnan(v)): raise InputError(f'row {i} has no label: drop it, or give its text as unlabelled')
         if not isinstance(v, (str, int, float)): raise InputError(f'row {i} has the label {v!r}: a label is a text or a number')
+        if isinstance(v, str) and any('\ud800' <= c <= '\udfff' for c in v): raise InputError(f'row {i} has the label {v!r}, which holds half a character: no file can keep it, so correct it')
     kinds = {type(v) for v in y}
     if len(kinds) > 1: raise InputError(f'labels are of several types ({", ".join(sorted(k.__name__ for k in kinds))}): make them one')
     classes = sorted(set(y))
@@ -154,8 +157,14 @@ def check(self:ULMFiT):
         v = getattr(self, name)
         if v is not None and (isinstance(v, str) or not v > 0): raise InputError(f'{name}={v!r}: give a rate above 0')
     pool_class(self.pool)
-    if self.self_train is not None and (not isinstance(self.self_train, int) or self.self_train < 0): raise InputError(f'self_train={self.self_train!r} is no number of texts: give 0 for none, or a whole number such as 2000')
-    if self.backbone is not None: load_backbone(self.backbone, self._directions()[0])
+    if self.self_train is not None and (not isinstance(self.self_train, Integral) or self.self_train < 0): raise InputError(f'self_train={self.self_train!r} is no number of texts: give 0 for none, or a whole number such as 2000')
+    for name,drops in dict(drop_mult=CLAS_DROPOUTS, lm_drop_mult=LM_DROPOUTS).items():
+        v = getattr(self, name)
+        if v is not None and isinstance(v, str): raise InputError(f'{name}={v!r}: give a number')
+        if v is not None: drops*v # refuses what is no probability
+    TrainConfig(precision=self.precision)
+    if self.backbone is not None:
+        for d in self._directions(): load_backbone(self.backbone, d)
     return self
 
 @patch
@@ -178,6 +187,35 @@ def _setting(self:ULMFiT, name, lm):
 def _say(self:ULMFiT, text):
     if self.progress: print(text, flush=True)
 
+# %% ../nbs/09_ulmfit.ipynb #3fe1a6d3
+def _plain_params(est:ULMFiT) -> dict: # for a JSON file: a generator of random numbers is left out, as are `device` and `progress`
+    "The parameters of an estimator, so that `clone` of one that was loaded trains as the first did."
+    ps = {k: v.item() if isinstance(v, np.generic) else str(v) if isinstance(v, Path) else v for k,v in est.get_params().items() if k not in ('device', 'progress')}
+    return {k: v for k,v in ps.items() if v is None or isinstance(v, (bool, int, float, str, list, tuple))}
+
+# %% ../nbs/09_ulmfit.ipynb #3fe1a6d4
+@patch
+def _seed(self:ULMFiT, folder:Path, texts, labels, extra, resume) -> int:
+    "The seed of this run, one for all processes; `folder`/fit.json keeps it, with what must be the same for a run to go on. Raises `InputError`."
+    rank,_ = connect(self.device)
+    h = hashlib.sha256(repr(labels).encode('utf-8', 'surrogatepass'))
+    for t in (*texts, '', *extra): h.update(t.encode('utf-8', 'surrogatepass') + b'\0')
+    now = _plain_params(self) | dict(data=h.hexdigest(), backbone=self.backbone and load_model(self.backbone, 'language model')[0])
+    now = json.loads(json.dumps(now, default=str))
+    given,old = now.pop('random_state', None),folder/'fit.json'
+    if resume and old.exists():
+        was = json.loads(old.read_text(encoding='utf-8'))
+        seed = was.pop('seed')
+        if wrong := sorted(k for k in {*now, *was} if now.get(k) != was.get(k)): raise InputError(f'{folder} holds a run with another {wrong[0]}: repeat the call as it was, or choose another folder')
+        if given not in (None, seed): raise InputError(f'{folder} holds a run of random_state {seed}: repeat it, or choose another folder')
+        return seed
+    if isinstance(self.random_state, np.random.RandomState): given = int(self.random_state.randint(2**31-1))
+    seed = int(given) if given is not None else int(joint_sum(0 if rank else np.random.default_rng().integers(2**31))[0])
+    if not rank:
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic(old) as tmp: tmp.write_text(json.dumps(now | dict(seed=seed), indent=1), encoding='utf-8')
+    return seed
+
 # %% ../nbs/09_ulmfit.ipynb #935d94e9
 @patch
 def fit(self:ULMFiT,
@@ -191,19 +229,22 @@ def fit(self:ULMFiT,
     texts = check_texts(X)
     if texts and not any(t.strip() for t in texts): raise InputError('every text is empty: there is nothing to learn from')
     classes,ys = check_labels(y, len(texts))
-    self.n_labels_ = len(texts)
     directions = self.check()._directions()
-    rank,_ = connect(self.device)
-    given = self.random_state.randint(2**31-1) if isinstance(self.random_state, np.random.RandomState) else self.random_state
-    seed = given if given is not None else int(joint_sum(0 if rank else np.random.default_rng().integers(2**31))[0]) # one for all processes
-    with tempfile.TemporaryDirectory() if run_dir is None else nullcontext(run_dir) as folder:
-        folder = Path(folder)
-        extra = list(check_texts(unlabelled, 'unlabelled')) if unlabelled is not None else []
-        self.history_,models,lms = {},{},{}
-        for d in directions:
-            models[d],lms[d],tok,docs = self._stages(texts, extra, ys, len(classes), d, seed, folder/d, resume)
-        if all(lms.values()): models = self._second_round(lms, models, tok, docs, ys, extra, seed, folder, resume)
-    self.tokenizer_,self.models_,self.classes_ = tok,models,classes
+    extra = list(check_texts(unlabelled, 'unlabelled')) if unlabelled is not None else []
+    before = {k: self.__dict__[k] for k in ('history_', 'settings_', 'n_labels_') if k in self.__dict__}
+    self.n_labels_,self.history_ = len(texts),{}
+    try:
+        with tempfile.TemporaryDirectory() if run_dir is None else nullcontext(run_dir) as folder:
+            folder,models,lms = Path(folder),{},{}
+            seed = self._seed(folder, texts, (classes, ys.tolist()), extra, resume)
+            for d in directions:
+                models[d],lms[d],tok,docs = self._stages(texts, extra, ys, len(classes), d, seed, folder/d, resume)
+            if all(lms.values()): models = self._second_round(lms, models, tok, docs, ys, texts, extra, seed, folder, resume)
+    except BaseException: # what was fitted before stays as it was
+        for k in ('history_', 'settings_', 'n_labels_'): self.__dict__.pop(k, None)
+        self.__dict__.update(before)
+        raise
+    self.tokenizer_,self.models_,self.classes_,self.meta_ = tok,models,classes,{}
     return self
 
 # %% ../nbs/09_ulmfit.ipynb #1c58b7aa
@@ -287,10 +328,12 @@ def second_round_texts(
     n:int, # how many are to be labelled, at most
     n_labels:int, # that people gave
     seed:int, # draws them
+    labelled=(), # texts that people labelled: none of them is given another label
 ) -> list: # none where labels are many: more than half of what would be labelled
     "The texts that a classifier labels itself in a second round."
-    idx = np.random.default_rng(seed).permutation(len(unlabelled))[:n]
-    return [] if 2*n_labels > len(idx) else [unlabelled[i] for i in idx]
+    idx,seen = np.random.default_rng(seed).permutation(len(unlabelled))[:n],{*labelled}
+    texts = [unlabelled[i] for i in idx if unlabelled[i] not in seen]
+    return [] if 2*n_labels > len(texts) else texts
 
 def second_passes(
     steps:int, # batches of a pass
@@ -300,9 +343,9 @@ def second_passes(
 
 # %% ../nbs/09_ulmfit.ipynb #07d9c3b5
 @patch
-def _second_round(self:ULMFiT, lms, models, tok, docs, ys, extra, seed, folder, resume):
+def _second_round(self:ULMFiT, lms, models, tok, docs, ys, texts, extra, seed, folder, resume):
     "Stage 3 again from the same language models, on the labels and on the surest answers of the first round; `models` where labels are many."
-    n_classes,sample = next(iter(models.values())).head[-1].out_features,second_round_texts(extra, self.settings_['self_train'], len(docs), seed)
+    n_classes,sample = next(iter(models.values())).head[-1].out_features,second_round_texts(extra, self.settings_['self_train'], len(docs), seed, texts)
     if not sample: return models
     sample = list(tok.encode_iter(sample))
     self._say(f'Self-training: the classifier labels {len(sample):,} of the unlabelled texts and keeps the surer half')
@@ -336,25 +379,24 @@ def predict(self:ULMFiT,
 # %% ../nbs/09_ulmfit.ipynb #2173eac6
 SETTINGS = ('direction', 'max_len', 'bptt', 'drop_mult', 'pool', 'skip') # that prediction needs
 
-def _plain_params(est:ULMFiT) -> dict: # for a JSON file: a generator of random numbers is left out, as are `device` and `progress`
-    "The parameters of an estimator, so that `clone` of one that was loaded trains as the first did."
-    ps = {k: v.item() if isinstance(v, np.generic) else str(v) if isinstance(v, Path) else v for k,v in est.get_params().items() if k not in ('device', 'progress')}
-    return {k: v for k,v in ps.items() if v is None or isinstance(v, (bool, int, float, str, list, tuple))}
+def _is_classifier(path) -> bool:
+    try: return json.loads((Path(path)/'config.json').read_text(encoding='utf-8'))['kind'] == 'classifier'
+    except (OSError, ValueError, KeyError, TypeError): return False
 
 @patch
 def save(self:ULMFiT,
     path, # directory; files of an earlier model there are replaced
-    overwrite:bool=False, # and files of the same names that are no model's
+    overwrite:bool=False, # and files of the same names that are no classifier's
     **meta, # goes into config.json: names of columns, of files
 ):
     "Write a model directory: config.json, tokenizer.json, model.safetensors, history.csv, README.md. Raises `InputError`."
     check_is_fitted(self, 'models_')
-    others = [f for f in ('README.md', 'history.csv', 'model.safetensors', 'tokenizer.json') if (Path(path)/f).exists()]
-    if others and not overwrite and not (Path(path)/'config.json').exists(): raise InputError(f'{path} holds a {others[0]} that is no model\'s: choose another directory, or pass overwrite=True')
+    others = [f for f in ('README.md', 'config.json', 'history.csv', 'model.safetensors', 'tokenizer.json') if (Path(path)/f).exists()]
+    if others and not overwrite and not _is_classifier(path): raise InputError(f'{path} holds a {others[0]} that is no classifier\'s: choose another directory, or pass overwrite=True')
     m = next(iter(self.models_.values()))
     tensors = {DIRECTIONS[d]+k: v for d,m in self.models_.items() for k,v in m.state_dict().items()}
-    config = dict(kind='classifier', directions=list(self.models_), model=m.backbone.config, n_hidden=m.head[2].out_features, labels=self.classes_.tolist(),
-        rules=self.tokenizer_.config, params=_plain_params(self), settings={k: getattr(self, k) for k in SETTINGS} | dict(drop_mult=getattr(self, 'settings_', PAPER)['drop_mult']), meta=meta)
+    config = dict(kind='classifier', directions=list(self.models_), model=m.backbone.config, n_hidden=m.head[2].out_features, labels=self.classes_.tolist(), meta=getattr(self, 'meta_', {}) | meta,
+        rules=self.tokenizer_.config, params=_plain_params(self), settings={k: getattr(self, k) for k in SETTINGS} | dict(drop_mult=getattr(self, 'settings_', PAPER)['drop_mult']))
     rows = [dict(stage=k, **r) for k,h in self.history_.items() for r in h]
     save_model(path, tensors, self.tokenizer_, config, rows, model_card(config, rows))
 
@@ -377,6 +419,15 @@ Labels: {', '.join(map(str, config['labels']))}. Trained with ulmfit_nb; how the
 """
 
 # %% ../nbs/09_ulmfit.ipynb #15f1cc59
+def _read_history(path:Path) -> dict: # stage → rows of numbers
+    "What `save` wrote; nothing where it is missing or damaged."
+    res = {}
+    try:
+        with open(path, newline='', encoding='utf-8') as f:
+            for r in csv.DictReader(f): res.setdefault(r.pop('stage'), []).append({k: float(v) if set(v) - set('0123456789-') else int(v) for k,v in r.items() if v})
+    except (OSError, ValueError, KeyError, TypeError, csv.Error): return {}
+    return res
+
 @patch(cls_method=True)
 def load(cls:ULMFiT,
     path, # a directory that `save` wrote
@@ -388,5 +439,5 @@ def load(cls:ULMFiT,
     settings = config['settings']
     try: self = cls(**settings | config.get('params', {}), device=device) # models of before have those of prediction only
     except TypeError as e: raise InputError(f'{path}/config.json has a setting that this version does not know ({e}): upgrade the package') from e
-    self.__dict__.update(vars(found), history_={}, settings_=dict(drop_mult=settings['drop_mult']))
+    self.__dict__.update(vars(found), history_=_read_history(Path(path)/'history.csv'), settings_=dict(drop_mult=settings['drop_mult']))
     return self

@@ -1,0 +1,192 @@
+"The estimator and the command where a user's day goes wrong: interruptions, other people's files, settings that cannot work."
+import csv, io, json, sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+
+from ulmfit_nb import ULMFiT
+from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT, LanguageModel
+from ulmfit_nb.cli import main, start_run
+from ulmfit_nb.corpus import InputError
+from ulmfit_nb.language_model import load_backbone, save_backbone
+from ulmfit_nb.reproduce import Lab, Task, ablation, lowshot, reproduce, wikitext2
+from ulmfit_nb.tokenization import Tokenizer
+from ulmfit_nb.ulmfit import check_texts, second_round_texts
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+
+TEXTS = [f'the {a} {b} was {c}' for a in ('first', 'last') for b in ('plot', 'cast', 'film') for c in ('superb', 'dull', 'lovely', 'awful')]
+LABELS = ['good' if t.endswith(('superb', 'lovely')) else 'bad' for t in TEXTS]
+FAST = dict(backbone=None, size=(12, 20, 2), min_count=1, vocab_size=100, epochs=2, lm_epochs=1, bs=8, device='cpu', progress=False, precision='float32')
+
+@pytest.fixture
+def one_way(tmp_path):
+    "A backbone that reads forward only."
+    tok = Tokenizer.train(TEXTS, kind='word', vocab_size=100, min_count=1, n_workers=1)
+    return save_backbone(tmp_path/'one', dict(forward=LanguageModel(AWDLSTM(tok.vocab_size, (12, 20, 2), NO_DROPOUT))), tok) or tmp_path/'one'
+
+def interrupted(monkeypatch, at=3):
+    "From the third batch of the classifier on, Ctrl-C."
+    from ulmfit_nb.training import Trainer
+    step,seen = Trainer.train_batch,[]
+    def train_batch(self, *args):
+        seen.append(1)
+        if len(seen) > at: raise KeyboardInterrupt
+        return step(self, *args)
+    monkeypatch.setattr(Trainer, 'train_batch', train_batch)
+
+# ---- resume -----------------------------------------------------------------------------------------------------
+
+def test_resume_without_a_seed_goes_on_with_the_first_one(tmp_path, monkeypatch):
+    with monkeypatch.context() as m:
+        interrupted(m, 5)
+        with pytest.raises(KeyboardInterrupt): ULMFiT(**FAST).fit(TEXTS, LABELS, run_dir=tmp_path)
+    seed = json.loads((tmp_path/'fit.json').read_text())['seed']
+    a = ULMFiT(**FAST).fit(TEXTS, LABELS, run_dir=tmp_path, resume=True)
+    b = ULMFiT(**FAST, random_state=seed).fit(TEXTS, LABELS)
+    assert np.array_equal(a.predict_proba(TEXTS), b.predict_proba(TEXTS))
+
+@pytest.mark.parametrize('what', ['texts', 'labels', 'unlabelled', 'drop_mult', 'max_len', 'seed'])
+def test_resume_refuses_another_run(what, tmp_path):
+    more = ['the film was long', 'the cast was short']
+    ULMFiT(**FAST, random_state=1).fit(TEXTS, LABELS, more, run_dir=tmp_path)
+    X = [t.replace('superb', 'stellar') for t in TEXTS] if what == 'texts' else TEXTS
+    y = LABELS[::-1] if what == 'labels' else LABELS
+    clf = ULMFiT(**FAST, random_state=2 if what == 'seed' else 1, **{what: dict(drop_mult=.1, max_len=99)[what]} if what in ('drop_mult', 'max_len') else {})
+    with pytest.raises(InputError, match='holds a run'): clf.fit(X, y, more[::-1] if what == 'unlabelled' else more, run_dir=tmp_path, resume=True)
+
+def test_an_interrupted_second_fit_leaves_the_first_model_whole(tmp_path, monkeypatch):
+    clf = ULMFiT(**FAST, random_state=0).fit(TEXTS, LABELS)
+    p,history = clf.predict_proba(TEXTS),clf.history_
+    clf.set_params(drop_mult=.9)
+    with monkeypatch.context() as m:
+        interrupted(m)
+        with pytest.raises(KeyboardInterrupt): clf.fit(TEXTS, LABELS)
+    assert clf.history_ == history and clf.settings_['drop_mult'] == .5 and np.array_equal(clf.predict_proba(TEXTS), p)
+
+def test_resume_and_overwrite_together_lose_nothing(tmp_path):
+    run = start_run(tmp_path/'out', dict(a=1), overwrite=True)
+    (run/'last.pt').write_text('precious')
+    assert start_run(tmp_path/'out', dict(a=1), resume=True, overwrite=True) == run and (run/'last.pt').exists()
+
+# ---- save and load ----------------------------------------------------------------------------------------------
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    clf = ULMFiT(**FAST | dict(epochs=np.int64(2), bs=np.int64(8)), random_state=np.int64(3), max_len=np.int64(200), self_train=np.int64(0)).fit(TEXTS, LABELS, run_dir=tmp_path/'run')
+    clf.save(tmp_path/'m')
+    assert np.array_equal(ULMFiT.load(tmp_path/'m', device='cpu').predict_proba(TEXTS), clf.predict_proba(TEXTS))
+
+def test_load_and_save_keep_meta_and_history(tmp_path):
+    clf = ULMFiT(**FAST, random_state=0).fit(TEXTS, LABELS)
+    clf.save(tmp_path/'a', columns=dict(text='review', label='s'))
+    a = ULMFiT.load(tmp_path/'a', device='cpu')
+    assert a.history_ == clf.history_ and a.meta_['columns']['text'] == 'review'
+    a.save(tmp_path/'b')
+    assert [(tmp_path/d/f).read_text() for d in 'ab' for f in ('config.json',)][0] == (tmp_path/'b/config.json').read_text()
+    assert (tmp_path/'a/history.csv').read_text() == (tmp_path/'b/history.csv').read_text()
+    assert a.fit(TEXTS, LABELS).meta_ == {} # what was said of the first data is not true of others
+
+@pytest.mark.parametrize('mine', ['config.json', 'README.md', 'history.csv'])
+def test_save_spares_files_of_others(mine, tmp_path):
+    clf = ULMFiT(**FAST, random_state=0).fit(TEXTS, LABELS)
+    (tmp_path/mine).write_text('{"mine": 1}')
+    with pytest.raises(InputError, match='overwrite=True'): clf.save(tmp_path)
+    assert (tmp_path/mine).read_text() == '{"mine": 1}'
+    clf.save(tmp_path, overwrite=True); clf.save(tmp_path) # and a classifier over a classifier
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['README.md', 'config.json', 'history.csv', 'model.safetensors', 'tokenizer.json']
+
+def test_save_spares_a_backbone(one_way):
+    with pytest.raises(InputError, match="no classifier's"): ULMFiT(**FAST, random_state=0).fit(TEXTS, LABELS).save(one_way)
+    load_backbone(one_way)
+
+@pytest.mark.skipif(not Path('/dev/shm').is_dir(), reason='no second file system')
+def test_a_model_is_written_where_its_directory_lies(tmp_path, monkeypatch):
+    "A directory that exists may be a mount point: nothing may be moved into it from outside."
+    import os
+    clf,moved,move = ULMFiT(**FAST, random_state=0).fit(TEXTS, LABELS),[],os.replace
+    (tmp_path/'m').mkdir()
+    monkeypatch.setattr(os, 'replace', lambda a, b: (moved.append((Path(a), Path(b))), move(a, b)))
+    clf.save(tmp_path/'m')
+    assert moved and all(tmp_path/'m' in a.parents for a,b in moved if b.parent == tmp_path/'m')
+
+# ---- refused at once --------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('kw,words', [(dict(drop_mult=3.), 'not a probability'), (dict(lm_drop_mult=9.), 'not a probability'), (dict(precision='fp16'), 'unknown precision'), (dict(drop_mult='x'), 'give a number')])
+def test_settings_that_cannot_work(kw, words):
+    with pytest.raises(InputError, match=words): ULMFiT(**FAST | kw).check()
+
+def test_a_direction_that_the_backbone_lacks(one_way, tmp_path):
+    with pytest.raises(InputError, match='no backward model'): ULMFiT(one_way, direction='both').check()
+    (tmp_path/'t.txt').write_text('\n'.join(TEXTS))
+    with pytest.raises(SystemExit) as e: main(['pretrain', str(tmp_path/'t.txt'), '--init', str(one_way), '--direction', 'both', '--out', str(tmp_path/'o'), '--quiet'])
+    assert e.value.code == 2 and not (tmp_path/'o').exists()
+
+def test_texts_of_two_columns_and_labels_that_no_file_keeps():
+    with pytest.raises(InputError, match='one column'): check_texts(np.array([['a', 'b'], ['c', 'd']], dtype=object))
+    assert check_texts(np.array([['a'], ['c']], dtype=object)) == ['a', 'c']
+    with pytest.raises(InputError, match='half a character'): ULMFiT(**FAST).fit(TEXTS, ['good\ud83d' if l == 'good' else l for l in LABELS])
+
+def test_labelled_texts_get_no_second_label():
+    texts = second_round_texts(['a', 'b', 'c', 'd', 'e'], 5, 1, 0, ['b', 'e'])
+    assert sorted(texts) == ['a', 'c', 'd']
+
+# ---- the command ------------------------------------------------------------------------------------------------
+
+def test_a_refused_command_leaves_nothing(tmp_path, capsys):
+    with open(tmp_path/'t.csv', 'w') as f: csv.writer(f).writerows([('text', 'label'), *zip(TEXTS, LABELS)])
+    for more in (['--kind', 'bpe', '--vocab-size', '100'],):
+        with pytest.raises(SystemExit) as e: main(['train', str(tmp_path/'t.csv'), '--backbone', 'none', '--out', str(tmp_path/'o'), '--quiet', *more])
+        assert e.value.code == 2 and not (tmp_path/'o').exists(), capsys.readouterr()
+
+def test_overwrite_holds_for_resume(tmp_path, monkeypatch):
+    with open(tmp_path/'t.csv', 'w') as f: csv.writer(f).writerows([('text', 'label'), *zip(TEXTS, LABELS)])
+    out = tmp_path/'o'; out.mkdir(); (out/'README.md').write_text('of somebody')
+    line = ['train', str(tmp_path/'t.csv'), '--backbone', 'none', '--size', '12,20,2', '--lm-epochs', '0', '--epochs', '3', '--bs', '8', '--quiet', '--device', 'cpu', '--out', str(out)]
+    with monkeypatch.context() as m:
+        interrupted(m, 4)
+        with pytest.raises(SystemExit): main([*line, '--overwrite'])
+    assert any(out.rglob('last.pt'))
+    main([*line, '--resume'])
+    assert ULMFiT.load(out, device='cpu').predict(TEXTS[:1]) and 'of somebody' not in (out/'README.md').read_text()
+
+def test_predict_quotes_breaks_and_mends_half_characters(tmp_path, capsys):
+    ULMFiT(**FAST, random_state=0).fit(TEXTS, LABELS).save(tmp_path/'m')
+    texts = ['great plot\rawful cast', 'two\nlines', 'plain, with comma', 'cut off \ud83d']
+    (tmp_path/'t.jsonl').write_text(''.join(json.dumps(dict(id=i, text=t)) + '\n' for i,t in enumerate(texts)))
+    capsys.readouterr()
+    main(['predict', str(tmp_path/'m'), str(tmp_path/'t.jsonl'), '--device', 'cpu'])
+    out = capsys.readouterr().out
+    rows = list(csv.reader(io.StringIO(out, newline='')))
+    assert [r[1] for r in rows[1:]] == [*texts[:3], 'cut off ?'] and {len(r) for r in rows} == {4} and out.count('\r') == 1
+
+# ---- experiments ------------------------------------------------------------------------------------------------
+
+TASK = Task('toy', list(zip(TEXTS, LABELS)), list(zip(TEXTS[:8], LABELS[:8])), TEXTS[8:])
+def lab(tmp, **kw): return Lab(tmp/'work', tmp/'results', size=(12, 20, 2), device='cpu', bs=8, lm_epochs=1, epochs=1, progress=False, **kw)
+
+@pytest.mark.parametrize('kw,words', [(dict(recipe='ful'), 'unknown recipe'), (dict(clas_bs=1), 'give 2 or more'), (dict(draws=0), 'give 1 or more')])
+def test_a_lab_refuses_at_once(kw, words, tmp_path):
+    with pytest.raises(InputError, match=words): lab(tmp_path, **kw)
+
+def test_experiments_refuse_what_they_would_ignore(tmp_path):
+    with pytest.raises(InputError, match='one direction'): ablation(lab(tmp_path, direction='both'), TASK)
+    with pytest.raises(InputError, match='of its own'): wikitext2(lab(tmp_path, backbone='en-small'))
+    with pytest.raises(InputError, match='ask for fewer'): lowshot(lab(tmp_path, labels=(100,)), TASK)
+    with pytest.raises(InputError, match='ask for more'): lowshot(lab(tmp_path, labels=(1, 20)), TASK)
+    assert not (tmp_path/'work').exists() and not (tmp_path/'results').exists()
+
+def test_a_lab_knows_its_texts_and_its_settings(tmp_path):
+    a = lab(tmp_path)
+    a.claim(experiment='x'); a.texts(TASK)
+    lab(tmp_path).claim(experiment='x')
+    with pytest.raises(InputError, match='precision was auto'): lab(tmp_path, precision='bf16').claim(experiment='x')
+    from dataclasses import replace
+    with pytest.raises(InputError, match='other texts'): lab(tmp_path).texts(replace(TASK, train=TASK.train[::-1]))
+
+def test_an_ablation_backward(tmp_path):
+    ablation(lab(tmp_path, direction='backward'), TASK, ('classifier last',))
+    row, = (json.loads(f.read_text()) for f in (tmp_path/'results').rglob('*.json'))
+    assert row['direction'] == 'backward'
