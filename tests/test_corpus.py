@@ -1,6 +1,7 @@
 "Chapters 00 and 00b under hostile input: broken files, killed builds, a wrong download, leaking splits."
 import gzip, hashlib, itertools, json, lzma, os, re, signal, subprocess, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 import numpy as np
 import pytest
 from ulmfit_nb import corpus
@@ -371,3 +372,55 @@ def test_a_killed_writer_leaves_nothing_for_long(tmp_path):
     assert len(dead) == 1 and not (tmp_path/'c').exists()
     Corpus.write(tmp_path/'c', [[2, 3]], 9)
     assert sorted(o.name for o in tmp_path.iterdir()) == ['c', living.name]
+
+# ---- what a review found
+
+def test_write_spares_what_came_meanwhile(tmp_path):
+    (tmp_path/'a').mkdir()
+    def docs(): (tmp_path/'a/thesis.doc').write_text('precious'); yield [1]
+    with pytest.raises(InputError, match='not empty'): Corpus.write(tmp_path/'a', docs(), 9)
+    assert [p.name for p in tmp_path.rglob('*')] == ['a', 'thesis.doc']
+    def others(): Corpus.write(tmp_path/'b', [[7, 7]], 9); yield [1]
+    with pytest.raises(InputError, match='not empty'): Corpus.write(tmp_path/'b', others(), 9)
+    assert Corpus(tmp_path/'b').ids.tolist() == [7, 7]
+
+def test_write_to_a_link_and_to_here(tmp_path, monkeypatch):
+    (tmp_path/'disk').mkdir(); (tmp_path/'link').symlink_to(tmp_path/'disk')
+    assert Corpus.write(tmp_path/'link', [[1]], 9).ids.tolist() == [1]
+    assert (tmp_path/'link').is_symlink() and (tmp_path/'disk/ids.bin').exists()
+    (tmp_path/'here').mkdir(); monkeypatch.chdir(tmp_path/'here')
+    Corpus.write('.', [[2]], 9)
+    assert (tmp_path/'here/ids.bin').exists()
+
+def test_an_interrupt_between_the_renames_brings_the_old_corpus_back(tmp_path, monkeypatch):
+    Corpus.write(tmp_path/'c', [[1]], 9)
+    rename = Path.rename
+    monkeypatch.setattr(Path, 'rename', lambda a, b: (_ for _ in ()).throw(KeyboardInterrupt) if Path(b) == tmp_path/'c' and not a.name.endswith('-old') else rename(a, b))
+    with pytest.raises(KeyboardInterrupt): Corpus.write(tmp_path/'c', [[2]], 9, overwrite=True)
+    assert Corpus(tmp_path/'c').ids.tolist() == [1] and [p.name for p in tmp_path.iterdir()] == ['c']
+
+def test_folders_with_links_backups_and_capitals(tmp_path):
+    for f in ('d/neg/1.txt', 'd/neg/2.TXT', 'd/neg/1.txt.bak', 'd/neg/3.txt.orig', 'd/mid/1.txt', 'far/1.txt'):
+        (tmp_path/f).parent.mkdir(parents=True, exist_ok=True); (tmp_path/f).write_text(f)
+    (tmp_path/'d/pos').symlink_to(tmp_path/'far')
+    texts,labels = read_labelled(tmp_path/'d')
+    assert labels == ['mid', 'neg', 'neg', 'pos'] and texts[1:3] == ['d/neg/1.txt', 'd/neg/2.TXT']
+    (tmp_path/'d/neg/again').symlink_to(tmp_path/'d/neg')
+    with pytest.raises(InputError, match='met twice'): read_labelled(tmp_path/'d')
+
+def test_two_columns_of_one_name(tmp_path):
+    pd = pytest.importorskip('pandas')
+    with pytest.raises(InputError, match='same name'): read_labelled(pd.DataFrame([['a', 'b', 'x'], ['c', 'd', 'y']], columns=['text', 'text', 'label']))
+    (tmp_path/'t.csv').write_text('text,label,,\na,x,,\nb,y,,\n') # as a spreadsheet writes it
+    assert read_labelled(tmp_path/'t.csv') == (['a', 'b'], ['x', 'y'])
+
+def test_choosing_documents():
+    c = Corpus.from_docs([[1], [2]], 9)
+    assert len(c.view([])) == len(c.select([])) == 0
+    for wrong in ([True], [True]*3, [.9, 1.9]):
+        with pytest.raises(InputError): c.select(wrong)
+        with pytest.raises(InputError): c.view(wrong)
+
+def test_a_large_value_makes_a_short_sentence():
+    with pytest.raises(InputError) as e: list(read_texts([b'x'*10**6]))
+    assert len(str(e.value)) < 300 and '\n' not in str(e.value)

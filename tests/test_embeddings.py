@@ -144,3 +144,6 @@ def test_subwords():
     with pytest.raises(InputError, match='no vector'): a['']
     assert a.embed([['unseen'], []]).any(1).tolist() == [True, False]
     assert len(a.neighbours('doggy', 2)) == 2
+
+@pytest.mark.parametrize('text,want', [('İstanbul güzel', 2), ('हिन्दी भाषा', 2), ('cafe\u0301s', 1), ('it’s A_b 3 x1y', 6)])
+def test_words_of_other_alphabets(text, want): assert len(words(text)) == want and words('cafe\u0301') == ['café']

@@ -443,3 +443,27 @@ def test_the_packages_own_backbone_can_be_saved(tmp_path):
     from ulmfit_nb.language_model import find_backbone
     ULMFiT().save_pretrained(tmp_path/'copy')
     assert content(tmp_path/'copy') == content(find_backbone('en-small'))
+
+# ---- what a review found
+
+def test_a_pickle_cannot_change_counter(tmp_path):
+    from collections import Counter
+    update = Counter.update
+    (tmp_path/'evil.pkl').write_bytes(b'\x80\x02ccollections\nCounter\nN}X\x06\0\0\0updateX\x05\0\0\0pwneds\x86b0]X\x03\0\0\0thea.')
+    refuses(lambda: read_itos(tmp_path/'evil.pkl'), 'pickle')
+    assert Counter.update is update
+
+def test_compressed_weights_are_refused(tmp_path):
+    import zipfile
+    torch.save({'w': torch.zeros(1000)}, tmp_path/'a.pth')
+    with zipfile.ZipFile(tmp_path/'a.pth') as a, zipfile.ZipFile(tmp_path/'b.pth', 'w', zipfile.ZIP_DEFLATED) as b:
+        for i in a.infolist(): b.writestr(i.filename, a.read(i))
+    assert read_weights(tmp_path/'a.pth').keys() == {'w'}
+    refuses(lambda: read_weights(tmp_path/'b.pth'), 'compressed')
+
+@pytest.mark.parametrize('kw,words', [(dict(cutoffs=(12,)), 'adaptive softmax'), (dict(skip=True), 'skip connections')])
+def test_what_fastai_has_not_is_not_exported(kw, words, tmp_path):
+    tok = Tokenizer.train(['a film of the year', 'the year of a film'], kind='word', vocab_size=60, min_count=1, n_workers=1)
+    model = LanguageModel(AWDLSTM(tok.vocab_size, (8, 12, 1), skip=kw.get('skip', False)), cutoffs=kw.get('cutoffs', ()))
+    refuses(lambda: export_fastai(model, tok, tmp_path/'out'), words)
+    assert not (tmp_path/'out').exists()

@@ -239,3 +239,6 @@ def test_real_reviews():
     for t,ids in zip(texts, tok.encode_iter(texts)): assert tok.decode(ids) == normalise(t)
     word = Tokenizer.train(texts)
     assert np.mean(np.concatenate(list(word.encode_iter(texts))) == UNK) < .05
+
+@pytest.mark.parametrize('raw,want', [('don&amp;#39;t', "don't"), ('&amp;lt;br /&amp;gt;Next', 'Next'), ('&amp;quot;no&amp;quot;', '"no"'), ('it #39;s', "it 's"), ('quot;hi quot;', '"hi "'), ('&#38;lt;3', '<3')])
+def test_entities_escaped_twice(raw, want): assert T.normalise(raw).strip() == want

@@ -44,13 +44,17 @@ def _lines(path):
     except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror or e}): check the path and its permissions.') from None
 
 # %% ../nbs/00_corpus.ipynb #cf02d1a9
+def _distinct(where, columns):
+    "Refuse two columns of one name: one of them would be lost."
+    if twice := [c for c in columns if columns.count(c) > 1]: raise InputError(f'{where} has two columns of the same name ({twice[0]!r}): rename one.')
+
 def _csv_rows(path, **opts):
     "Rows of a table with a header; a fault names its line."
     csv.field_size_limit(2**31-1)
     rows = csv.reader(_lines(path), **({'delimiter': '\t'} if _kind(path)=='.tsv' else {}) | {'strict': True} | opts)
     try:
         head = next(rows, [])
-        if len(set(head)) < len(head): raise InputError(f'{path} has two columns of the same name: rename one.')
+        _distinct(path, [c for c in head if c]) # a spreadsheet may leave empty ones at the end
         for row in rows:
             if len(row) > len(head):
                 raise InputError(f'{path} has {len(row)} fields at line {rows.line_num} but {len(head)} columns: quote the fields that hold the separator' + (', which has to be a comma (a tab in .tsv).' if len(head) == 1 else '.'))
@@ -76,6 +80,7 @@ def _parquet_rows(path, columns=None):
     try:
         with pq.ParquetFile(path) as f:
             _need(path, f.schema_arrow.names, columns or [])
+            _distinct(path, [c for c in f.schema_arrow.names if not columns or c in columns])
             for batch in f.iter_batches(4096, columns=columns): yield from batch.to_pylist()
     except (OSError, ValueError) as e:
         if isinstance(e, InputError): raise
@@ -90,11 +95,15 @@ def _need(where, have, want):
 def _folder_rows(path, text, label):
     "One document a file, in sorted order; the first sub-folder is its class."
     def refuse(e): raise InputError(f'{e.filename} cannot be read ({e.strerror}): ask for the right to, or leave that folder out.')
-    for root, dirs, files in os.walk(path, onerror=refuse):
+    seen = set()
+    for root, dirs, files in os.walk(path, onerror=refuse, followlinks=True): # a class may be a link
+        if (real := os.path.realpath(root)) in seen: raise InputError(f'{root} is met twice, by a link: remove one of the two.')
+        seen.add(real)
         dirs[:] = sorted(d for d in dirs if not d.startswith('.'))
         for name in sorted(files):
             f = Path(root)/name
-            if name.startswith('.') or not {'.txt'} & set(f.suffixes[-2:]): continue
+            ends = [s.lower() for s in f.suffixes]
+            if name.startswith('.') or not (ends[-1:] == ['.txt'] or ends[-2:-1] == ['.txt'] and ends[-1] in _packed): continue
             rel = f.relative_to(path)
             yield {text: ''.join(_lines(f)), label: rel.parts[0] if len(rel.parts) > 1 else None, 'file': str(rel)}
 
@@ -114,6 +123,7 @@ def _rows(source, text, label, columns=None, **opts):
     elif hasattr(source, 'itertuples'):                                # a DataFrame
         cols = list(source.columns)
         _need('The DataFrame', cols, columns or [])
+        _distinct('The DataFrame', cols)
         source = (dict(zip(cols, o)) for o in source.itertuples(index=False, name=None))
     elif isinstance(source, (bytes, Mapping)) or not isinstance(source, Iterable):
         raise InputError(f'Texts cannot be read from a {type(source).__name__}: give a path, a list of texts or a DataFrame.')
@@ -142,7 +152,7 @@ def _text(where, n, row, text):
     "The text of a row, or an error that names the row."
     _need(where, row, [text])
     if isinstance(row[text], str): return row[text]
-    raise InputError(f'{where} has {row[text]!r} where row {n} should hold text in {text!r}: fill or remove that row.')
+    raise InputError(f'{where} has {" ".join(repr(row[text]).split())[:60]} where row {n} should hold text in {text!r}: fill or remove that row.')
 
 def read_texts(
     source,         # as in `read_rows`
@@ -204,7 +214,8 @@ class Corpus:
             info = json.loads((path/'corpus.json').read_text(encoding='utf-8'))
             version, n_docs, n_tokens, self.vocab_size, self.meta = (info[k] for k in 'format n_docs n_tokens vocab_size meta'.split())
             dtype = np.dtype(info['dtype'])
-        except (OSError, ValueError, KeyError, TypeError): raise bad('holds no complete corpus') from None
+            if dtype.str not in ('<u2', '<u4') or not all(isinstance(v, int) for v in (n_docs, n_tokens)): raise ValueError
+        except (OSError, ValueError, KeyError, TypeError, RecursionError): raise bad('holds no complete corpus') from None
         if version != _format: raise bad(f'has format {version}, and this version reads {_format}')
         try:
             size = (path/'ids.bin').stat().st_size
@@ -258,12 +269,14 @@ def select(self: Corpus,
     idxs, # document numbers, or a mask
 ) -> Corpus:
     "The chosen documents, in that order, in memory."
-    return Corpus.from_docs((self[i] for i in _numbers(idxs)), self.vocab_size, self.meta)
+    return Corpus.from_docs((self[i] for i in _numbers(idxs, len(self))), self.vocab_size, self.meta)
 
-def _numbers(idxs):
+def _numbers(idxs, n):
     "Document numbers, where a mask may have been given."
     idxs = np.asarray(idxs)
-    return idxs.nonzero()[0] if idxs.dtype == bool else idxs
+    if idxs.dtype == bool and len(idxs) != n: raise InputError(f'The mask has {len(idxs)} entries for {n} documents: give one each.')
+    if idxs.size and idxs.dtype.kind not in 'biu': raise InputError(f'Documents are chosen by whole numbers or a mask, and these are {idxs.dtype}: convert them.')
+    return idxs.nonzero()[0] if idxs.dtype == bool else idxs.astype(int)
 
 # %% ../nbs/00_corpus.ipynb #374101f3
 class CorpusView(Corpus):
@@ -290,7 +303,7 @@ def view(self: Corpus,
     idxs, # document numbers, or a mask
 ) -> Corpus:
     "The chosen documents, in that order, without a copy: for what does not fit in memory."
-    return CorpusView(self, _numbers(idxs))
+    return CorpusView(self, _numbers(idxs, len(self)))
 
 # %% ../nbs/00_corpus.ipynb #5a6fcb06
 def _stream(folder, docs, vocab_size):
@@ -316,9 +329,11 @@ def _sweep(path):
     "Remove what writers of the same corpus left behind that were killed."
     if os.name != 'posix': return
     for o in path.parent.glob(f'{path.name}.partial-*-*'):
-        if not (m := re.search(r'\.partial-(\d+)-[0-9a-f]{8}$', o.name)): continue
+        if not (m := re.search(r'\.partial-(\d{1,9})-[0-9a-f]{8}(-old)?$', o.name)): continue
         try: os.kill(int(m[1]), 0)                                     # signal 0 asks whether the process lives
-        except ProcessLookupError: shutil.rmtree(o, ignore_errors=True)
+        except ProcessLookupError:
+            if m[2] and not path.exists(): o.rename(path)              # it died between two renames: the old corpus comes back
+            else: shutil.rmtree(o, ignore_errors=True)
         except OSError: pass
 
 # %% ../nbs/00_corpus.ipynb #12a9f4e4
@@ -331,19 +346,23 @@ def write(cls: Corpus,
     overwrite=False, # replace a corpus that stands there
 ) -> Corpus:
     "Write `docs` in one pass and open the result; until the last step nothing stands under `path`. Raises `InputError`."
-    path = Path(path)
-    _free(path, overwrite)
+    path, meta = Path(path).resolve(), dict(meta or {})
+    json.dumps(meta)                                                   # what no file can hold is refused before hours of reading
     _sweep(path)
+    _free(path, overwrite)
     tmp = path.with_name(f'{path.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}')
     tmp.mkdir(parents=True)
+    old = None
     try:
-        info = dict(format=_format, **_stream(tmp, docs, vocab_size), vocab_size=int(vocab_size), meta=dict(meta or {}))
+        info = dict(format=_format, **_stream(tmp, docs, vocab_size), vocab_size=int(vocab_size), meta=meta)
         (tmp/'corpus.json').write_text(json.dumps(info, indent=1, ensure_ascii=False), encoding='utf-8')
+        _free(path, overwrite)                                         # somebody may have written there meanwhile
         old = path.rename(f'{tmp}-old') if path.exists() else None
         tmp.rename(path)
         if old: shutil.rmtree(old)
     except BaseException:
         shutil.rmtree(tmp, ignore_errors=True)
+        if old and not path.exists(): old.rename(path)
         raise
     return cls(path)
 
@@ -443,7 +462,7 @@ def _fetch(repo, path, revision, sha, cache_dir, endpoint):
     "One file through the hub's client; a file of another hash is removed."
     from huggingface_hub import hf_hub_download
     try: got = Path(hf_hub_download(repo, path, repo_type='dataset', revision=revision, cache_dir=cache_dir, endpoint=endpoint))
-    except (OSError, ValueError) as e:                                 # the hub's errors are all OSErrors or ValueErrors
+    except Exception as e:                                             # the hub's own errors, and those of its transport
         raise InputError(f"{repo}/{path} could not be fetched ({type(e).__name__}): check the network, or the path and revision on the hub.") from e
     if sha and (found := _sha256(got)) != sha:
         for o in {got.resolve(), got}: o.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ __all__ = ['PACKAGES', 'STDLIB', 'docstrings', 'prose', 'masker', 'Doc', 'clean_
            'docs_task', 'docs_corpus']
 
 # %% ../nbs/00b_docs_corpus.ipynb #ffee0821
-import ast, gzip, hashlib, importlib.util, inspect, json, os, re, sys, sysconfig
+import ast, gzip, hashlib, importlib.util, inspect, json, os, re, sys, sysconfig, zlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import cache
@@ -25,7 +25,8 @@ _skip = set('test tests testing idlelib externals _vendor vendor third_party sit
 def _root(package):
     "The folder of an installed package, found without importing it, or None."
     if package == STDLIB: return Path(sysconfig.get_path('stdlib'))
-    spec = importlib.util.find_spec(package)
+    try: spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError): return None
     return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
 
 def _sources(root):
@@ -181,6 +182,7 @@ def near_duplicates(
     band=4,          # equal hashes in one band make two texts candidates
 ):                   # `(n_texts,)` cluster of each text, named by its first member; `(n_texts,)` likeness to that member
     "Cluster texts that share word triples, by MinHash and locality-sensitive hashing."
+    if not texts: return np.zeros(0, int), np.zeros(0)
     sig = _minhash(*_shingles(texts), n_hashes)
     parent, mix = np.arange(len(texts)), np.random.default_rng(2).integers(1, 2**63, band, dtype=np.uint64)
     def find(i):
@@ -203,7 +205,7 @@ def dedup(
     pairs,      # `(text, package)`
     same=0.8,   # estimated Jaccard similarity from which a text counts as a copy
 ) -> list:      # of `Doc`
-    "Drop copies and near copies of earlier texts; number the clusters of texts that still resemble each other."
+    "Drop copies of earlier texts, and near copies of the first text of their cluster; number the clusters of texts that still resemble each other."
     cluster, like = near_duplicates([t for t, _ in pairs])
     seen, out = set(), []
     for i, ((text, package), c, s) in enumerate(zip(pairs, cluster, like)):
@@ -271,18 +273,21 @@ def docs_corpus(
     cache_dir=None,                 # as in `cache_home`
     packages=(STDLIB, *PACKAGES),   # those that are not installed are passed over
 ) -> list:                          # of `Doc`, in a fixed order
-    "The offline corpus: built once for each set of package versions, then read from one file."
+    "The offline corpus: built once for each set of package versions, then read from one file. Raises `InputError`."
     have = [p for p in packages if _root(p)]
+    if not have: raise InputError(f'none of {", ".join(packages)} is installed here: name one that is.')
     versions = {p: _version(p) for p in have}
     key = hashlib.sha256(json.dumps([_rules, versions]).encode()).hexdigest()[:16]
     path = cache_home(cache_dir)/f'docs-{key}.jsonl.gz'
     if path.exists():
         try:
             with gzip.open(path, 'rt', encoding='utf-8') as f: return [Doc(*json.loads(line)) for line in f]
-        except (OSError, EOFError, ValueError, TypeError): pass        # a damaged cache is built again
+        except (OSError, EOFError, ValueError, TypeError, zlib.error): pass        # a damaged cache is built again
     docs = dedup(clean_docs(have))
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f'{path.name}.partial-{os.getpid()}')
-    with gzip.open(tmp, 'wt', encoding='utf-8', compresslevel=4) as f: f.writelines(json.dumps(d) + '\n' for d in docs)
-    os.replace(tmp, path)
+    try:
+        with gzip.open(tmp, 'wt', encoding='utf-8', compresslevel=4) as f: f.writelines(json.dumps(d) + '\n' for d in docs)
+        os.replace(tmp, path)
+    finally: tmp.unlink(missing_ok=True)
     return docs

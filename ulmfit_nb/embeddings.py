@@ -7,7 +7,7 @@ __all__ = ['words', 'word_ids', 'cooccurrence', 'ppmi', 'ppmi_vectors', 'WordVec
            'pieces', 'SubwordVectors']
 
 # %% ../nbs/02_embeddings.ipynb #e2ed7148
-import re, zlib
+import re, unicodedata, zlib
 from collections import Counter
 
 import numpy as np
@@ -16,13 +16,14 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 
 from .corpus import InputError
+from .tokenization import _marks
 
 # %% ../nbs/02_embeddings.ipynb #141df95f
 def words(
     text:str, # any text
 ) -> list: # of str
     "Runs of letters of any alphabet, in lower case."
-    return re.findall(r'[^\W\d_]+', text.lower())
+    return re.findall(rf'(?:[^\W\d_][{_marks}]*)+', unicodedata.normalize('NFC', text).lower()) # a letter and its marks: vowel signs, accents
 
 # %% ../nbs/02_embeddings.ipynb #4b67f8b7
 def word_ids(

@@ -47,7 +47,8 @@ class LMBatches:
     def key(self) -> str:
         "What makes two sources the same."
         c = self.corpus
-        ids = np.concatenate([c[0], c[-1], *(c[i][:100] for i in range(0, len(c), max(1, len(c)//100)))]) # a sample: the corpus may be larger than memory
+        docs = [c[i] for i in (*range(0, len(c), max(1, len(c)//100)), -1)]
+        ids = np.concatenate([p for d in docs for p in (d[:500], d[-500:])]) # a sample: the corpus may be larger than memory
         return f'lm {len(c)} {c.n_tokens} {c.meta} {zlib.crc32(np.ascontiguousarray(ids, np.int64).tobytes())} {self.bs} {self.bptt} {self.seed} {self.variable} {self.shuffle} {self.backward}'
 
 # %% ../nbs/06_language_model.ipynb #7793f39d

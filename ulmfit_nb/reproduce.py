@@ -344,7 +344,8 @@ def draw(
 def taught(
     lab:Lab, tok:Tokenizer, teachers:dict, # direction → name of its classifier, and the model
     more:list, # texts without labels
-    labelled:list, seed:int, # texts that have labels key:str='inductive',
+    labelled:list, # texts with labels
+    seed:int, key:str='inductive',
 ): # documents and labels of the classifier's own, or `None` where the package would not ask for them
     "What self-training adds to the labels: see `pseudo_labels`."
     s = lab.settings(next(iter(teachers.values()))[1], lab.backbone is not None)['self_train']

@@ -7,7 +7,7 @@ __all__ = ['FIELDS', 'SHORT', 'ROADS', 'baseline', 'hardware', 'commit', 'record
            'short_table', 'lowshot_table']
 
 # %% ../nbs/13_results.ipynb #5e0bb44f
-import hashlib, json, os, platform, subprocess
+import hashlib, json, os, platform, re, subprocess
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -66,24 +66,29 @@ def record_result(
     if missing: raise ValueError(f'a result needs {", ".join(missing)}: give them, as None where there is none')
     row |= dict(hardware=hardware(device), torch=torch.__version__, python=platform.python_version(), commit=commit(),
         recorded=datetime.now(timezone.utc).isoformat(timespec='seconds'))
-    row = json.loads(json.dumps(row, default=lambda o: o.item() if isinstance(o, np.generic) else str(o)))
+    if not re.fullmatch(r'[\w-][\w.-]*', str(row['experiment'])): raise ValueError(f'experiment={row["experiment"]!r} is no name of a folder: use letters, digits, - and _')
+    row = json.loads(json.dumps(row, default=lambda o: o.item() if hasattr(o, 'item') else str(o), allow_nan=False))
     path = Path(folder)/row['experiment']/f"{hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:12]}.json"
     with atomic(path) as tmp: tmp.write_text(json.dumps(row, indent=1, ensure_ascii=False)+'\n', encoding='utf-8')
     return path
 
+# %% ../nbs/13_results.ipynb #5bf27fde
 def read_results(
     folder, # such as `results`
     experiment:str='*', # one of its sub-folders
 ) -> list[dict]: # rows, oldest first
     "All recorded runs of an experiment."
-    rows = [json.loads(f.read_text(encoding='utf-8')) for f in sorted(Path(folder).glob(f'{experiment}/*.json'))]
+    def row(f):
+        try: return json.loads(f.read_text(encoding='utf-8'))
+        except ValueError as e: raise ValueError(f'{f} is no JSON ({e}): mend or remove it') from None
+    rows = [row(f) for f in sorted(Path(folder).glob(f'{experiment}/*.json'))]
     rows = [r for r in rows if 'experiment' in r] # benchmarks keep records of another form
     return sorted(rows, key=lambda r: r.get('recorded', ''))
 
 # %% ../nbs/13_results.ipynb #62b0e80f
 def summary(
     rows:list[dict], # of `read_results`
-    by=('experiment', 'dataset', 'protocol', 'variant', 'direction', 'labels', 'unlabelled', 'backbone'), # what makes rows comparable
+    by=('experiment', 'dataset', 'protocol', 'variant', 'direction', 'labels', 'unlabelled', 'backbone', 'split', 'n'), # what makes rows comparable
 ) -> list[dict]: # a row a group: n runs, mean and sample deviation of the accuracy, mean of the baseline
     "Rows that differ only in their seed, put together."
     groups = {}
@@ -127,7 +132,7 @@ def lowshot_table(
     "Mean and sample deviation of each road and of the baseline on the same draws, a column for each number of labels."
     ns = sorted({r['labels'] for r in rows})
     def cell(rs, field):
-        a = [r[field] for r in rs]
+        a = [r[field] for r in rs if r[field] is not None]
         return '–' if not a else f'{np.mean(a):.1%}'.replace('%', ' %') + (f' ± {100*np.std(a, ddof=1):.1f} ({len(a)})' if len(a) > 1 else ' (1)')
     def line(name, rs, field='accuracy'): return f'| {name} | ' + ' | '.join(cell([r for r in rs if r['labels'] == n], field) for n in ns) + ' |'
     bases = {(r['labels'], r['seed'], r['n']): r for r in rows}.values() # one a draw

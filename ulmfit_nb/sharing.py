@@ -8,8 +8,7 @@ __all__ = ['OLD_NAMES', 'ENGLISH', 'MODEL_FILES', 'EXTRAS', 'Forbidden', 'ListRe
            'export_fastai', 'fetch_model', 'local_model', 'push_model', 'model_kind']
 
 # %% ../nbs/09b_sharing.ipynb #4b18dd4d
-import json, math, os, pickle, re, shutil, tempfile, uuid
-from collections import Counter
+import json, math, os, pickle, re, shutil, tempfile, uuid, zipfile
 from pathlib import Path
 
 import torch
@@ -29,11 +28,13 @@ class _Inert:
     def __init__(self, *args, **kwargs): pass
     def __setstate__(self, state): self.state = state
 
+class _Counts(_Inert): "In place of `collections.Counter`, which a file could change for the whole process."
+
 class Forbidden(pickle.UnpicklingError): "A pickle asked for a name that is not on the list."
 
 class ListReader(pickle._Unpickler):
     "Reads plain values; every name but two is refused before it is imported."
-    names = {'collections.Counter': Counter, 'fastcore.foundation.L': _Inert}
+    names = {'collections.Counter': _Counts, 'fastcore.foundation.L': _Inert}
     def find_class(self, module, name):
         if f'{module}.{name}' not in self.names: raise Forbidden(f'{module}.{name}')
         return self.names[f'{module}.{name}']
@@ -46,11 +47,11 @@ def read_itos(
     "The words of a fastai checkpoint; nothing in the file is run. Raises `InputError`."
     try:
         with open(path, 'rb') as f: words = ListReader(f).load()
-        words = words.state['items'] if isinstance(words, _Inert) else words
+        words = words.state['items'] if isinstance(words, _Inert) and not isinstance(words, _Counts) else words
     except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror}): check the path') from None
     except Forbidden as e: raise InputError(f'{path} asks for {e}, which no list of words needs: nothing in it was run; do not use the file') from None
     except Exception: raise InputError(f'{path} is not a pickle, or it is cut short: name the .pkl with the list of words') from None
-    if isinstance(words, Counter): raise InputError(f'{path} holds counts of words and not their order: save the list itself, `list(learn.dls.vocab)`')
+    if isinstance(words, _Counts): raise InputError(f'{path} holds counts of words and not their order: save the list itself, `list(learn.dls.vocab)`')
     if not isinstance(words, list) or not words or not all(isinstance(w, str) for w in words): raise InputError(f'{path} does not hold a list of words: name the .pkl with `itos`')
     return words
 
@@ -62,6 +63,7 @@ def read_weights(
 ) -> dict[str, Tensor]: # as named in the file
     "The tensors of a fastai checkpoint; nothing in the file is run. Raises `InputError`."
     kinds = [type('Inert', (_Inert,), {}) for _ in _swallowed]
+    if zipfile.is_zipfile(path) and any(i.compress_type for i in zipfile.ZipFile(path).infolist()): raise InputError(f'{path} is compressed, which torch.save never does, and may unpack to any size: do not use the file')
     try:
         with torch.serialization.safe_globals([*zip(kinds, _swallowed)]): state = torch.load(path, 'cpu', weights_only=True)
     except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror}): check the path') from None
@@ -187,11 +189,12 @@ def export_fastai(
     words,path = their_words(tok),Path(path)
     if len(words) != model.backbone.vocab_size: raise InputError(f'the model has {model.backbone.vocab_size} rows and the tokenizer {len(words)} ids: they do not belong together')
     if path.exists() and not path.is_dir(): raise InputError(f'{path} is a file: name a directory')
+    tensors = their_names(model)
     path.mkdir(parents=True, exist_ok=True)
     out = path/f'{name}.pth',path/f'{name}_itos.pkl'
     parts = [p.with_name(f'.{p.name}.{uuid.uuid4().hex[:8]}') for p in out]
     try:
-        torch.save(their_names(model), parts[0])
+        torch.save(tensors, parts[0])
         parts[1].write_bytes(pickle.dumps(words, protocol=2))
         for a,b in zip(parts, out): os.replace(a, b)
     finally:
