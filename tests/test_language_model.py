@@ -361,7 +361,7 @@ def test_transfer_with_clusters_of_other_words(tok):
     cutoffs = tok.vocab_size-8,
     m = pretrain(encoded(tok, TEXTS), size=(16, 24, 2), drop_mult=0., epochs=6, lr=2e-2, cfg=CPU, bs=4, bptt=12, cutoffs=cutoffs, progress=False).model.eval()
     same,_ = transfer_vocab(m, tok, tok)
-    ids = torch.tensor([tok.encode(TEXTS[0])])
+    ids = torch.from_numpy(np.array([tok.encode(TEXTS[0])])).long()
     torch.testing.assert_close(same(ids)[0], m(ids)[0], atol=1e-4, rtol=0) # nothing moved, nothing changed
     new = tokenizer(TEXTS + ['hen tree eats old large']*200, also=tok) # the same words in another order: rare ones become frequent
     assert {*new.vocab[-8:]} != {*tok.vocab[-8:]} and {*new.vocab} == {*tok.vocab}

@@ -467,3 +467,11 @@ def test_what_fastai_has_not_is_not_exported(kw, words, tmp_path):
     model = LanguageModel(AWDLSTM(tok.vocab_size, (8, 12, 1), skip=kw.get('skip', False)), cutoffs=kw.get('cutoffs', ()))
     refuses(lambda: export_fastai(model, tok, tmp_path/'out'), words)
     assert not (tmp_path/'out').exists()
+
+def test_a_copied_backbone_stands_alone(tmp_path):
+    tok = Tokenizer.train(['a film of the year', 'the year of a film'], kind='word', vocab_size=60, min_count=1, n_workers=1)
+    for d in 'ab': save_backbone(tmp_path/d, dict(forward=LanguageModel(AWDLSTM(tok.vocab_size, (8, 12, 1)))), tok, [dict(step=1)], about=f'Model {d}.')
+    (tmp_path/'a/README.md').unlink(); (tmp_path/'a/history.csv').unlink()
+    ULMFiT(tmp_path/'a').save_pretrained(tmp_path/'b')
+    assert sorted(p.name for p in (tmp_path/'b').iterdir()) == ['config.json', 'model.safetensors', 'tokenizer.json'] # no card of another model
+    load_backbone(tmp_path/'b')

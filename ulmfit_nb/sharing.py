@@ -289,8 +289,12 @@ def save_pretrained(self:ULMFiT,
     load_model(self.backbone, 'language model')
     src,path = find_backbone(self.backbone),Path(path).resolve()
     if path.exists() and (not path.is_dir() or path == src.resolve()): raise InputError(f'{path} is a file, or the backbone itself: name another directory')
-    tmp = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}')
-    try: _put_in_place(Path(shutil.copytree(src, tmp, ignore=lambda _,fs: {*fs} - {*MODEL_FILES, *EXTRAS})), path)
+    hidden = f'.{path.name}.{uuid.uuid4().hex[:8]}'
+    tmp = path/hidden if path.exists() else path.with_name(hidden) # on the same file system
+    try:
+        _put_in_place(Path(shutil.copytree(src, tmp, ignore=lambda _,fs: {*fs} - {*MODEL_FILES, *EXTRAS})), path)
+        for f in EXTRAS:
+            if not (src/f).exists(): (path/f).unlink(missing_ok=True) # of a model that stood there before
     finally: shutil.rmtree(tmp, ignore_errors=True)
 
 @patch

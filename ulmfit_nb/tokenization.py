@@ -229,11 +229,13 @@ def count_parts(
     rules:bool=True, # False: no markers
     n_workers:int=None, # processes; None: as many as there are processors
 ) -> list: # of (part, count), most frequent first
-    "How often the model would see each part."
-    stretches,parts = Counter(),Counter()
+    "How often the model would see each part; where there are millions, the rarest may be forgotten on the way."
+    stretches,parts,least = Counter(),Counter(),1
     for c in _parallel(_count_batch, rules, texts, n_workers):
         stretches.update(c)
-        if len(stretches) > _most_words: stretches = Counter({w: n for w,n in stretches.items() if n > 1})
+        while len(stretches) > _most_words:
+            stretches = Counter({w: n for w,n in stretches.items() if n > least})
+            least += len(stretches) > _most_words
     for w,n in stretches.items():
         for p in _piece.findall(w) if rules else [w]:
             for s in _parts(p, kind, rules): parts[s] += n
