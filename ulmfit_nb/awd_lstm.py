@@ -312,7 +312,6 @@ class LanguageModel(nn.Module):
             raise InputError(f'cutoffs must rise between 0 and the vocabulary of {backbone.vocab_size}, and they are {list(cutoffs)}')
         for name,shape in dict(clusters=(len(cutoffs), backbone.emb_sz), cluster_bias=(len(cutoffs),)).items():
             self.register_parameter(name, nn.Parameter(torch.zeros(shape)) if cutoffs else None)
-        self.register_buffer('order', None) # all ids as `cutoffs` cuts them, where that is not their own order: see `transfer_vocab`
 
     @property
     def config(self) -> dict:
@@ -337,23 +336,8 @@ def decode(self:LanguageModel,
     x:Tensor, # (..., emb_sz)
 ) -> Tensor: # (..., vocab_size) scores
     "Scores of every word as the next one."
-    w,b = self.decoder_weight(),self.bias
-    if self.order is not None: return adaptive_log_probs(x, w[self.order], b[self.order], *self._parts)[..., self.order.argsort()]
-    if self.cutoffs: return adaptive_log_probs(x, w, b, *self._parts)
-    return F.linear(x, w, b)
-
-@patch
-def nll(self:LanguageModel,
-    x:Tensor, # (bs, seq_len, emb_sz)
-    targets:Tensor, # (bs, seq_len); -100 is not counted
-) -> Tensor: # mean negative log-likelihood in nats, float32
-    "By the full softmax, or by the adaptive one where there are `cutoffs`."
-    w,b,pad = self.backbone.encoder.weight,self.bias,self.backbone.pad_id
-    if not self.cutoffs: return lm_loss(x, self.decoder_weight(), b, targets)
-    if self.order is not None:
-        w,b,pad = hold_row(w, pad)[self.order],b[self.order],None
-        targets = torch.where(targets < 0, targets, self.order.argsort()[targets.clamp(min=0)])
-    return adaptive_loss(x, w, b, targets, *self._parts, pad)
+    if self.cutoffs: return adaptive_log_probs(x, self.decoder_weight(), self.bias, *self._parts)
+    return F.linear(x, self.decoder_weight(), self.bias)
 
 # %% ../nbs/03_awd_lstm.ipynb #9dd0ecdf
 @patch
@@ -365,7 +349,7 @@ def forward(self:LanguageModel,
 ): # scores (bs, seq_len, vocab_size) and state; with targets an `LMOutput`
     layers,x,state = self.backbone(ids, state, masks)
     if targets is None: return self.decode(x), state
-    nll = loss = self.nll(x, targets)
+    nll = loss = adaptive_loss(x, self.backbone.encoder.weight, self.bias, targets, *self._parts, self.backbone.pad_id) if self.cutoffs else lm_loss(x, self.decoder_weight(), self.bias, targets)
     if self.training and self.alpha: loss = loss + self.alpha*x.float().pow(2).mean()
     if self.training and self.beta and x.shape[1]>1: loss = loss + self.beta*layers[-1].float().diff(dim=1).pow(2).mean()
     return LMOutput(loss, nll.detach(), (targets != -100).sum(), state)

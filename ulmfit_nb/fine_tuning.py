@@ -14,18 +14,6 @@ from .language_model import train_lm
 from .tokenization import Tokenizer
 from .training import Phase, TrainConfig, Trainer
 
-# %% ../nbs/07_fine_tuning.ipynb #ea01f155
-def _keep_clusters(model:LanguageModel, src): # `src`: the old id of each new one, -1 for new words
-    "Of an adaptive softmax: cutoffs of the new vocabulary, its ids in their order (`None`: as they are), and the clusters that are left. A row was trained against the others of its cluster, and says nothing among the words of another."
-    if not model.cutoffs: return (),None,[]
-    place = torch.arange(len(model.bias), device=src.device) if model.order is None else model.order.argsort()
-    edges = torch.tensor(model.cutoffs, device=src.device)
-    cluster = torch.where(src < 0, len(edges), torch.bucketize(place[src.clamp(min=0)], edges, right=True))
-    n,order = cluster.bincount(minlength=len(edges)+1),cluster.argsort(stable=True)
-    kept = [i for i in range(len(edges)) if n[i+1]] if n[0] else []
-    own = torch.equal(order, torch.arange(len(order), device=src.device))
-    return tuple(int(n[:i+1].sum()) for i in kept),None if own else order,kept
-
 # %% ../nbs/07_fine_tuning.ipynb #ea01f156
 @torch.no_grad()
 def transfer_vocab(
@@ -33,15 +21,15 @@ def transfer_vocab(
     old:Tokenizer, # its tokenizer
     new:Tokenizer, # the target's tokenizer
 ): # the model for the new vocabulary, and the share of its rows that were known
-    "Move a backbone to a new vocabulary: known rows are kept, new rows become the mean of all (Howard & Ruder's scripts), in the rarest cluster where there are `cutoffs`. Raises `InputError`."
+    "Move a backbone to a new vocabulary: known rows are kept, new rows become the mean of all (Howard & Ruder's scripts). Under an adaptive softmax a word's place in the new vocabulary decides its cluster, and stage 2 has to set it right again. Raises `InputError`."
     kinds,b = (old.config['kind'], new.config['kind']),model.backbone
     if kinds[0] != kinds[1]: raise InputError(f'a {kinds[0]} vocabulary does not carry over to a {kinds[1]} one: train the new tokenizer with kind={kinds[0]!r}')
     if b.vocab_size != old.vocab_size: raise InputError(f'the model has {b.vocab_size} rows and its tokenizer {old.vocab_size} ids: they do not belong together')
     at = {w: i for i,w in enumerate(old.vocab)}
     src = torch.tensor([at.get(w, -1) for w in new.vocab], device=model.bias.device)
-    cutoffs,order,kept = _keep_clusters(model, src)
+    cutoffs = tuple(c for c in model.cutoffs if c < new.vocab_size)
     res = LanguageModel(AWDLSTM(new.vocab_size, b.size, b.drops, new.pad_id, b.skip), model.alpha, model.beta, cutoffs).to(src.device)
-    if cutoffs: res.clusters[:],res.cluster_bias[:],res.order = model.clusters[kept],model.cluster_bias[kept],order
+    if cutoffs: res.clusters[:],res.cluster_bias[:] = model.clusters[:len(cutoffs)],model.cluster_bias[:len(cutoffs)]
     res.backbone.rnns.load_state_dict(b.rnns.state_dict())
     w,known = b.encoder.weight,src >= 0
     for dst,rows in ((res.backbone.encoder.weight, w), (res.bias, model.bias)):

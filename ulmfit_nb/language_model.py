@@ -438,7 +438,5 @@ def load_backbone(
     except (KeyError, TypeError, ValueError) as e: raise InputError(f'{Path(path)/"config.json"} does not say how large the model is: save or copy the model again') from e
     if vocab_size != tok.vocab_size: raise InputError(f'{path}: the model has {vocab_size} rows and the tokenizer {tok.vocab_size} ids: they do not belong together')
     model = LanguageModel(AWDLSTM(vocab_size, size, drops, pad_id, bool(config['model'].get('skip'))), cutoffs=config['model'].get('cutoffs') or ())
-    order = tensors.get(DIRECTIONS[direction]+'order')
-    if order is not None and order.shape == model.bias.shape and torch.equal(order.sort()[0], torch.arange(vocab_size)): model.order = order # anything else is refused in the next line
     load_tensors(model, tensors, DIRECTIONS[direction], path)
     return model, tok
