@@ -13,7 +13,7 @@ __all__ = ['COMMANDS', 'DIRECTION', 'KIND', 'DEVICE', 'TRAINING', 'PRETRAIN', 'D
 # %% ../nbs/14_cli.ipynb #fde4a199
 import argparse, csv, io, json, os, random, re, shutil, sys, time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -149,7 +149,7 @@ def leaving_nothing(
     except InputError:
         if not but and not any(run.rglob('*.pt')):
             shutil.rmtree(run, ignore_errors=True)
-            if run.parent.exists() and not any(run.parent.iterdir()): run.parent.rmdir()
+            with suppress(OSError): run.parent.rmdir() # where nothing else is in it
         raise
 
 # %% ../nbs/14_cli.ipynb #74d3d69a

@@ -63,7 +63,10 @@ def read_weights(
 ) -> dict[str, Tensor]: # as named in the file
     "The tensors of a fastai checkpoint; nothing in the file is run. Raises `InputError`."
     kinds = [type('Inert', (_Inert,), {}) for _ in _swallowed]
-    if zipfile.is_zipfile(path) and any(i.compress_type for i in zipfile.ZipFile(path).infolist()): raise InputError(f'{path} is compressed, which torch.save never does, and may unpack to any size: do not use the file')
+    try:
+        with zipfile.ZipFile(path) as z: packed = any(i.compress_type for i in z.infolist())
+    except (OSError, zipfile.BadZipFile): packed = False # what it is instead, the next lines tell
+    if packed: raise InputError(f'{path} is compressed, which torch.save never does, and may unpack to any size: do not use the file')
     try:
         with torch.serialization.safe_globals([*zip(kinds, _swallowed)]): state = torch.load(path, 'cpu', weights_only=True)
     except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror}): check the path') from None

@@ -11,7 +11,7 @@ __all__ = ['Batch', 'layer_params', 'group_rates', 'Phase', 'TrainConfig', 'NTAS
 # %% ../nbs/05_training.ipynb #8e4320ab
 import csv, ctypes, io, json, math, os, sys, time
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -541,7 +541,8 @@ def key(self:Trainer) -> str:
     "What must be the same for a run to be resumed."
     cfg = {k: v for k,v in asdict(self.cfg).items() if k not in ('device', 'save_minutes')}
     b = getattr(self.model, 'backbone', self.model)
-    model = getattr(b, 'config', None),getattr(b, 'drops', None) and asdict(b.drops),{k: getattr(self.model, k, None) for k in ('alpha', 'beta', 'bptt', 'max_len', 'full_bptt')}
+    config,drops = getattr(b, 'config', None),getattr(b, 'drops', None)
+    model = config if isinstance(config, dict) else None,asdict(drops) if is_dataclass(drops) else None,{k: getattr(self.model, k, None) for k in ('alpha', 'beta', 'cutoffs', 'bptt', 'max_len', 'full_bptt')}
     what = dict(cfg=cfg, phases=[asdict(p) for p in self.phases], source=self.source.key, model=model)
     return json.dumps(what, sort_keys=True, default=lambda o: o.item() if hasattr(o, 'item') else list(o))
 

@@ -204,7 +204,8 @@ def _seed(self:ULMFiT, folder:Path, texts, labels, extra, resume) -> int:
     now = json.loads(json.dumps(now, default=str))
     given,old = now.pop('random_state', None),folder/'fit.json'
     if resume and old.exists():
-        was = json.loads(old.read_text(encoding='utf-8'))
+        try: was = json.loads(old.read_text(encoding='utf-8'))
+        except ValueError: raise InputError(f'{old} is damaged: choose another folder') from None
         seed = was.pop('seed')
         if wrong := sorted(k for k in {*now, *was} if now.get(k) != was.get(k)): raise InputError(f'{folder} holds a run with another {wrong[0]}: repeat the call as it was, or choose another folder')
         if given not in (None, seed): raise InputError(f'{folder} holds a run of random_state {seed}: repeat it, or choose another folder')
@@ -213,6 +214,7 @@ def _seed(self:ULMFiT, folder:Path, texts, labels, extra, resume) -> int:
     seed = int(given) if given is not None else int(joint_sum(0 if rank else np.random.default_rng().integers(2**31))[0])
     if not rank:
         folder.mkdir(parents=True, exist_ok=True)
+        for f in [f for d in DIRECTIONS for f in (folder/d).rglob('*.pt')]: f.unlink() # of a run before: it must not be taken for this one
         with atomic(old) as tmp: tmp.write_text(json.dumps(now | dict(seed=seed), indent=1), encoding='utf-8')
     return seed
 
@@ -236,7 +238,7 @@ def fit(self:ULMFiT,
     try:
         with tempfile.TemporaryDirectory() if run_dir is None else nullcontext(run_dir) as folder:
             folder,models,lms = Path(folder),{},{}
-            seed = self._seed(folder, texts, (classes, ys.tolist()), extra, resume)
+            seed = self._seed(folder, texts, (classes.tolist(), ys.tolist()), extra, resume)
             for d in directions:
                 models[d],lms[d],tok,docs = self._stages(texts, extra, ys, len(classes), d, seed, folder/d, resume)
             if all(lms.values()): models = self._second_round(lms, models, tok, docs, ys, texts, extra, seed, folder, resume)
