@@ -139,6 +139,7 @@ def start_run(
     if overwrite: (run/'overwrite').touch() # holds for --resume too
     return run
 
+# %% ../nbs/14_cli.ipynb #87dbbbed
 @contextmanager
 def leaving_nothing(
     run:Path, # of `start_run`
@@ -269,8 +270,7 @@ def baseline_scores(train, cols, texts, y, known) -> tuple: # accuracy, macro F1
     opt('--direction', default='forward', choices=['forward', 'backward'], help='of a backbone'), DEVICE)
 def cmd_evaluate(a):
     "Accuracy, macro F1 and confusion on labelled texts, beside the TF-IDF baseline fitted on the training file; of a backbone, its perplexity."
-    from ulmfit_nb.language_model import find_backbone, load_backbone, lm_scores
-    from ulmfit_nb.sharing import model_kind
+    from ulmfit_nb.language_model import find_backbone, load_backbone, lm_scores, model_kind
     if find_backbone(a.model).is_dir() and model_kind(find_backbone(a.model)) == 'language model':
         res = lm_scores(*load_backbone(a.model, a.direction), read_texts(a.file, a.text or 'text'), backward=a.direction == 'backward')
         return print(json.dumps(res) if a.json else '\n'.join(f'{k:16} {v:,.4g}' if isinstance(v, float) else f'{k:16} {v:,}' for k,v in res.items()))

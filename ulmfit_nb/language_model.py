@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['DIRECTIONS', 'FORMAT', 'LMBatches', 'reverse_doc', 'evaluating', 'lm_metrics', 'perplexity', 'lm_scores', 'train_lm',
            'pretrain', 'filter_scores', 'generate', 'to_8bit', 'from_8bit', 'save_model', 'backbone_card',
-           'save_backbone', 'list_backbones', 'find_backbone', 'load_model', 'load_tensors', 'load_backbone']
+           'save_backbone', 'list_backbones', 'find_backbone', 'load_model', 'model_kind', 'load_tensors',
+           'load_backbone']
 
 # %% ../nbs/06_language_model.ipynb #53896997
 import json, math, os, shutil, uuid, zlib
@@ -413,6 +414,12 @@ def load_model(
     try: tensors = from_8bit(load_file(path/'model.safetensors'))
     except (SafetensorError, KeyError) as e: raise InputError(f'{path/"model.safetensors"} is damaged: save or copy the model again') from e
     return config, tok, tensors
+
+# %% ../nbs/06_language_model.ipynb #c5441ef5
+def model_kind(path) -> str:
+    "What a model directory holds: 'language model' or 'classifier'. Raises `InputError`."
+    try: return str(json.loads((Path(path)/'config.json').read_text(encoding='utf-8'))['kind'])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError): raise InputError(f'{path} holds no sound config.json: name a directory that `save` wrote') from None
 
 # %% ../nbs/06_language_model.ipynb #b4fff9f5
 def load_tensors(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['OLD_NAMES', 'ENGLISH', 'MODEL_FILES', 'EXTRAS', 'Forbidden', 'ListReader', 'read_itos', 'read_weights', 'our_names',
            'spell', 'match_vocab', 'shift_for', 'place_rows', 'import_fastai', 'their_words', 'their_names',
-           'export_fastai', 'fetch_model', 'local_model', 'push_model', 'model_kind']
+           'export_fastai', 'fetch_model', 'local_model', 'push_model']
 
 # %% ../nbs/09b_sharing.ipynb #4b18dd4d
 import json, math, os, pickle, re, shutil, tempfile, uuid, zipfile
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .awd_lstm import AWDLSTM, LanguageModel
 from .corpus import InputError, cache_home
-from .language_model import _put_in_place, find_backbone, load_model
+from .language_model import _put_in_place, find_backbone, load_model, model_kind
 from .tokenization import RULES_VERSION, SPECIALS, Tokenizer, _learn, plain
 from .ulmfit import ULMFiT
 
@@ -259,11 +259,6 @@ def push_model(
         api.create_repo(repo_id, private=private, exist_ok=True)
         return api.upload_folder(repo_id=repo_id, folder_path=path, revision=revision, commit_message='Upload with ulmfit_nb', allow_patterns=[*MODEL_FILES, *EXTRAS]).oid
     except Exception as e: raise InputError(_why(e, repo_id, revision, 'upload')) from e
-
-def model_kind(path) -> str:
-    "What a model directory holds: 'language model' or 'classifier'. Raises `InputError`."
-    try: return str(json.loads((Path(path)/'config.json').read_text(encoding='utf-8'))['kind'])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError): raise InputError(f'{path} holds no sound config.json: name a directory that `save` wrote') from None
 
 # %% ../nbs/09b_sharing.ipynb #adb3d691
 @patch(cls_method=True)

@@ -469,6 +469,7 @@ def train_batch(self:Trainer, batch:Batch, last:bool):
     self.meter[0] += out.nll.detach()*batch.n; self.meter[1] += batch.n
     return out
 
+# %% ../nbs/05_training.ipynb #078bc436
 @patch
 def take_step(self:Trainer):
     "Clip, and change the weights; variable BPTT scales the rate by the mean length of the batches whose gradients add up."
@@ -484,7 +485,6 @@ def take_step(self:Trainer):
     self.sched.step()
     self.lr,self.scales = rates[-1],[]
     self.step += 1
-
 
 # %% ../nbs/05_training.ipynb #183db428
 @patch
@@ -578,7 +578,7 @@ def resume(self:Trainer, missing_ok:bool=True) -> bool:
         self.opt.load_state_dict(ck['opt']); self.sched.load_state_dict(ck['sched'])
     loss,n = ck['meter']
     self.meter = [torch.as_tensor(loss).to(self.device), n] if n and self.rank == 0 else [0., 0]
-    if self.state is not None or ck['state']: self.state = ck['state'] and [tuple(t[slice(None) if self.world == 1 else self.source.mine].to(self.device) for t in s) for s in ck['state']]
+    self.state = ck['state'] and [tuple(t[slice(None) if self.world == 1 else self.source.mine].to(self.device) for t in s) for s in ck['state']]
     if self.rank < len(ck['rng'][0]): set_rng_states([s[self.rank].clone() for s in ck['rng']], self.device) # torch reads a row in the middle of a tensor beyond its end
     else: torch.manual_seed(self.cfg.seed + 1000003*self.rank + self.step) # a process that the interrupted run had not
     return True
@@ -587,8 +587,8 @@ def resume(self:Trainer, missing_ok:bool=True) -> bool:
 @patch
 def _epoch(self:Trainer, stop) -> bool: # is the epoch complete?
     "Train through the rest of this epoch, or until `stop()`."
-    n,since,self.counted = self._n_batches(self.phase_epoch),time.monotonic(),self.meter[1]
-    self.n_epoch = n
+    n = self.n_epoch = self._n_batches(self.phase_epoch)
+    since,self.counted = time.monotonic(),self.meter[1]
     self.progress.start(n, self.batch, f'epoch {self.epoch}')
     for batch in self.source.batches(self.epoch, self.batch) if self.batch < n else ():
         out = self.train_batch(batch, self.batch == n-1)
@@ -606,8 +606,7 @@ def _epoch(self:Trainer, stop) -> bool: # is the epoch complete?
             since = self.saved = time.monotonic(); self.counted = self.meter[1]
         if over: break
     self.progress.stop()
-    whole = self.batch == n
-    if whole: self.record(since)
+    if whole := self.batch == n: self.record(since)
     self.seconds += time.monotonic()-since
     if whole:
         self.batch,self.state,self.meter = 0,None,[0., 0]

@@ -23,7 +23,7 @@ from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, LanguageModel, Size
 from .classifier import Predictor, TextClassifier, finetune_classifier, pool_class, predict_logits, recipe_phases
 from .corpus import Corpus, InputError
 from .fine_tuning import finetune_lm, transfer_vocab
-from .language_model import DIRECTIONS, load_backbone, load_model, pretrain, save_model
+from .language_model import DIRECTIONS, load_backbone, load_model, model_kind, pretrain, save_model
 from .tokenization import Tokenizer
 from .training import TrainConfig, atomic, connect, joint_sum, use_bf16, world
 
@@ -167,6 +167,7 @@ def check(self:ULMFiT):
         for d in self._directions(): load_backbone(self.backbone, d)
     return self
 
+# %% ../nbs/09_ulmfit.ipynb #83df2cbf
 @patch
 def _directions(self:ULMFiT):
     if self.direction is None:
@@ -382,8 +383,8 @@ def predict(self:ULMFiT,
 SETTINGS = ('direction', 'max_len', 'bptt', 'drop_mult', 'pool', 'skip') # that prediction needs
 
 def _is_classifier(path) -> bool:
-    try: return json.loads((Path(path)/'config.json').read_text(encoding='utf-8'))['kind'] == 'classifier'
-    except (OSError, ValueError, KeyError, TypeError): return False
+    try: return model_kind(path) == 'classifier'
+    except InputError: return False
 
 @patch
 def save(self:ULMFiT,
