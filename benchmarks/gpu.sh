@@ -18,8 +18,8 @@ once() { # once NAME COMMAND...: run unless it was finished
 }
 device=$(python -c 'import torch; print("cuda" if torch.cuda.is_available() else "cpu")')
 echo "device: $device" # on a CPU it is a rehearsal, in which the cells that need a GPU do nothing
-once checks bash -c 'for f in nbs/03b_*.ipynb nbs/0[35678]_*.ipynb nbs/10_*.ipynb; do nbdev-test --flags cuda "$f" || exit 1; done' # the chapters with such cells
-once tests python -m pytest -q tests/test_awd_lstm.py tests/test_training.py
+once checks bash -c 'for f in nbs/0[35678]_*.ipynb nbs/10_*.ipynb; do nbdev-test --flags cuda "$f" || exit 1; done' # the chapters with such cells
+once tests python -m pytest -q tests/test_awd_lstm.py tests/test_bfloat16.py tests/test_training.py
 if [ $device = cuda ]; then once speed python benchmarks/run.py --gpu; else once speed python benchmarks/run.py --rounds 1 --json "$OUT/speed.json"; fi
 base=$OUT/en-base limit=() articles=()
 if [ -n "$LIMIT" ]; then limit=(--limit "$LIMIT"); fi

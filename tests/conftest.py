@@ -1,5 +1,13 @@
 "What several test files share."
+import os
+
 import pytest
+
+if 'PYTEST_XDIST_WORKER' in os.environ: os.environ.setdefault('OMP_NUM_THREADS', '1') # the workers share the cores; torch reads this when it is imported
+
+def pytest_collection_modifyitems(items):
+    "The files that take longest first: none of them is left over when the other worker has done."
+    items.sort(key=lambda i: i.path.name not in ('test_site.py', 'test_scaling.py'))
 
 @pytest.fixture(scope='module')
 def one_thread():

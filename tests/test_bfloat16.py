@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from ulmfit_nb import awd_lstm
 from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT, Dropouts, LanguageModel, lm_loss
-from ulmfit_nb.bfloat16 import LSTMFunction, fused_lstm_pays, softmax_loss
+from ulmfit_nb.bfloat16 import LSTMFunction, compiled_loss, fused_lstm_pays, nll_sum, softmax_loss
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 f64 = torch.float64
@@ -147,3 +147,15 @@ def test_prediction_calls_torch_and_training_does_not(calls):
     assert calls['lstm'] == 1
     with torch.autocast('cpu', torch.bfloat16, enabled=False): m(ids)
     assert calls['lstm'] == 1
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_the_compiled_loss_is_torchs_on_a_gpu():
+    args, y = [torch.randn(512, 200), torch.randn(20_000, 200)*.1, torch.zeros(20_000)], torch.randint(0, 20_000, (512,)).cuda()
+    y[::7] = -100
+    def run(f):
+        xs = [a.cuda().bfloat16().requires_grad_() for a in args]
+        loss = f(*xs)
+        loss.backward()
+        return [loss, *(x.grad for x in xs)]
+    for a, b in zip(run(lambda *a: compiled_loss(*a, y)), run(lambda *a: nll_sum(F.linear(*a), y))):
+        assert (a.float()-b.float()).norm() <= .01*b.float().norm()

@@ -8,7 +8,7 @@ import torch
 from sklearn.base import clone
 
 from ulmfit_nb import ULMFiT
-from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT, LanguageModel
+from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT, LanguageModel, Size
 from ulmfit_nb.cli import main, start_run
 from ulmfit_nb.corpus import InputError
 from ulmfit_nb.language_model import load_backbone, save_backbone
@@ -112,6 +112,12 @@ def test_a_model_is_written_where_its_directory_lies(tmp_path, monkeypatch):
     clf.save(tmp_path/'m')
     assert moved and all(tmp_path/'m' in a.parents for a,b in moved if b.parent == tmp_path/'m')
 
+def test_any_way_to_give_a_size_survives_save(tmp_path):
+    clf = ULMFiT(**FAST | dict(size=Size(12, 20, 2)), random_state=0).fit(TEXTS, LABELS)
+    clf.save(tmp_path/'m')
+    again = clone(ULMFiT.load(tmp_path/'m', device='cpu')).fit(TEXTS, LABELS)
+    assert np.array_equal(clf.predict_proba(TEXTS), again.predict_proba(TEXTS))
+
 # ---- refused at once --------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('kw,words', [(dict(drop_mult=3.), 'not a probability'), (dict(lm_drop_mult=9.), 'not a probability'), (dict(precision='fp16'), 'unknown precision'), (dict(drop_mult='x'), 'give a number')])
@@ -137,9 +143,30 @@ def test_labelled_texts_get_no_second_label():
 
 def test_a_refused_command_leaves_nothing(tmp_path, capsys):
     with open(tmp_path/'t.csv', 'w') as f: csv.writer(f).writerows([('text', 'label'), *zip(TEXTS, LABELS)])
-    for more in (['--kind', 'bpe', '--vocab-size', '100'],):
+    for more in (['--kind', 'bpe', '--vocab-size', '100'], ['--kind', 'bpe', '--vocab-size', '100', '--resume']):
         with pytest.raises(SystemExit) as e: main(['train', str(tmp_path/'t.csv'), '--backbone', 'none', '--out', str(tmp_path/'o'), '--quiet', *more])
         assert e.value.code == 2 and not (tmp_path/'o').exists(), capsys.readouterr()
+
+@pytest.mark.parametrize('more,words', [(['--cutoffs', '10', '5'], 'must rise'), (['--cutoffs', '90'], 'vocabulary of'), (['--cutoffs', '90', '--resume'], 'vocabulary of'), (['--cutoffs', '100'], '--vocab-size')])
+def test_cutoffs_that_cannot_be_leave_nothing(more, words, tmp_path, capsys):
+    (tmp_path/'t.txt').write_text('\n'.join(TEXTS))
+    line = ['pretrain', str(tmp_path/'t.txt'), '--vocab-size', '100', '--min-count', '1', '--size', '12,20,2', '--bs', '4', '--quiet', '--device', 'cpu', '--out', str(tmp_path/'o')]
+    with pytest.raises(SystemExit) as e: main([*line, *more])
+    assert e.value.code == 2 and words in capsys.readouterr().err and not (tmp_path/'o').exists()
+    main([*line, '--cutoffs', '10']) # the corrected command
+    assert load_backbone(tmp_path/'o')[0].cutoffs == (10,)
+
+def test_a_refused_resume_keeps_the_run(tmp_path, monkeypatch, capsys):
+    (tmp_path/'t.txt').write_text('\n'.join(TEXTS))
+    line = ['pretrain', str(tmp_path/'t.txt'), '--vocab-size', '100', '--min-count', '1', '--size', '12,20,2', '--bs', '4', '--quiet', '--device', 'cpu', '--epochs', '5', '--out', str(tmp_path/'o')]
+    with monkeypatch.context() as m:
+        interrupted(m, 2)
+        with pytest.raises(SystemExit): main(line)
+    was = sorted(p.name for p in (tmp_path/'o'/'run').iterdir())
+    with pytest.raises(SystemExit): main([*line, '--cutoffs', '90', '--resume'])
+    assert 'other settings' in capsys.readouterr().err and sorted(p.name for p in (tmp_path/'o'/'run').iterdir()) == was
+    main([*line, '--resume'])
+    assert (tmp_path/'o'/'config.json').exists()
 
 def test_overwrite_holds_for_resume(tmp_path, monkeypatch):
     with open(tmp_path/'t.csv', 'w') as f: csv.writer(f).writerows([('text', 'label'), *zip(TEXTS, LABELS)])

@@ -14,6 +14,7 @@ from ulmfit_nb.language_model import LMBatches, lm_metrics, train_lm
 from ulmfit_nb.training import NTASGD, NonFiniteLoss, Phase, TrainConfig, Trainer, use_bf16
 
 pytestmark = pytest.mark.usefixtures('one_thread')
+GPU = pytest.param('cuda', marks=pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')) # the same check on both: without a GPU the CPU rehearses it
 
 CPU = TrainConfig(device='cpu', precision='float32')
 SIZE = (12, 20, 2)
@@ -93,6 +94,32 @@ def test_interrupted_and_resumed_equals_uninterrupted(make, kw, tmp_path):
     strip = lambda h: [{k: v for k, v in r.items() if k != 'seconds' and not k.endswith('/s')} for r in h]
     assert strip(whole.history) == strip(part.history)
     assert (tmp_path/'part'/'history.csv').read_text().count('\n') == len(whole.history)+1
+
+@pytest.mark.parametrize('device', ['cpu', GPU])
+def test_an_interruption_costs_no_more_than_the_device_does(device, tmp_path):
+    "Kernels of a GPU may add in an order that changes: two whole runs say how much that is; on a CPU nothing."
+    def make(path=None):
+        t = lm_trainer(path)
+        return Trainer(t.model, t.source, t.phases, replace(t.cfg, device=device), t.evaluate, path, progress=False)
+    one, two = make(), make()
+    one.fit(); two.fit()
+    for k in (7, 14, None):
+        t = make(tmp_path)
+        t.resume(); t.fit(steps=k)
+        torch.manual_seed(99) # the GPU's too
+    gap = lambda a, b: max((x-y).abs().max().item() for x, y in zip(a.model.state_dict().values(), b.model.state_dict().values(), strict=True))
+    assert t.done and gap(one, t) <= 10*gap(one, two) and next(t.model.parameters()).device.type == device
+
+@pytest.mark.parametrize('device', ['cpu', GPU])
+def test_bfloat16_trains_as_float32_does(device):
+    held = LMBatches(corpus(8, seed=1), 4, variable=False, shuffle=False)
+    def loss(precision, on=device):
+        t = Trainer(lm(drops=NO_DROPOUT), LMBatches(corpus(120), 8, 12), [Phase(6, .03)], TrainConfig(device=on, precision=precision), progress=False)
+        first = lm_metrics(t.model, held)['valid_loss']
+        t.fit()
+        return first, lm_metrics(t.model, held)['valid_loss']
+    (first, f32), (_, b16) = loss('float32'), loss('bf16')
+    assert first - f32 > .3 and b16 == pytest.approx(f32, abs=.05) and f32 == pytest.approx(loss('float32', 'cpu')[1], abs=.05)
 
 def test_two_runs_with_one_seed_are_equal(tmp_path):
     a, b = lm_trainer(None), lm_trainer(None)

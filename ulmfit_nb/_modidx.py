@@ -170,6 +170,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'ulmfit_nb.cli.fail': ('cli.html#fail', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli.file_stamp': ('cli.html#file_stamp', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli.free_dir': ('cli.html#free_dir', 'ulmfit_nb/cli.py'),
+                               'ulmfit_nb.cli.goes_on': ('cli.html#goes_on', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli.leaving_nothing': ('cli.html#leaving_nothing', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli.limited': ('cli.html#limited', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli.main': ('cli.html#main', 'ulmfit_nb/cli.py'),

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COMMANDS', 'DIRECTION', 'KIND', 'DEVICE', 'TRAINING', 'PRETRAIN', 'DEMO_TEXTS', 'DEMO', 'opt', 'command', 'at_least',
-           'device_name', 'parser', 'main', 'fail', 'free_dir', 'file_stamp', 'start_run', 'leaving_nothing',
+           'device_name', 'parser', 'main', 'fail', 'free_dir', 'file_stamp', 'start_run', 'goes_on', 'leaving_nothing',
            'print_labels', 'cmd_train', 'read_stdin', 'row_text', 'CSVLines', 'cmd_predict', 'scores', 'print_scores',
            'baseline_scores', 'cmd_evaluate', 'limited', 'prepare', 'profile_pretraining', 'cmd_pretrain',
            'cmd_generate', 'cmd_reproduce', 'cmd_import_fastai', 'cmd_export_fastai', 'cmd_data', 'demo_models',
@@ -139,11 +139,15 @@ def start_run(
     if overwrite: (run/'overwrite').touch() # holds for --resume too
     return run
 
+def goes_on(a) -> bool: # of a command's arguments
+    "Is there an unfinished run in --out that --resume takes up?"
+    return a.resume and (Path(a.out)/'run'/'settings.json').exists()
+
 # %% ../nbs/14_cli.ipynb #87dbbbed
 @contextmanager
 def leaving_nothing(
     run:Path, # of `start_run`
-    but:bool=False, # was there a run before this call?
+    but:bool=False, # was there a run before this call? It is kept
 ):
     "A run that is refused before its first checkpoint leaves no folder that would refuse the corrected command."
     try: yield
@@ -180,10 +184,10 @@ def cmd_train(a):
     from ulmfit_nb.training import main_first
     from ulmfit_nb.sharing import ULMFiT, local_model
     clf = ULMFiT(random_state=a.seed, device=a.device, **opts | dict(backbone=local_model(None if a.backbone == 'none' else a.backbone))).check()
-    with main_first(a.device) as rank: run,begun = start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank),time.monotonic()
+    with main_first(a.device) as rank: old,run,begun = goes_on(a),start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank),time.monotonic()
     a.quiet = a.quiet or rank > 0
     if not a.quiet: print_labels(labels)
-    with leaving_nothing(run, a.resume): clf.set_params(progress=not a.quiet).fit(texts, labels, extra, run, a.resume)
+    with leaving_nothing(run, old): clf.set_params(progress=not a.quiet).fit(texts, labels, extra, run, a.resume)
     if rank: return # of several processes the first writes
     clf.save(a.out, (run/'overwrite').exists(), columns=dict(text=a.text, label=a.label), data=str(Path(a.data).resolve()), n_labelled=len(texts), n_unlabelled=len(extra or ()),
         minutes=round((time.monotonic()-begun)/60, 2), seed=a.seed)
@@ -355,16 +359,17 @@ def cmd_pretrain(a):
     ways = ('forward', 'backward') if a.direction == 'both' else (a.direction,)
     if a.init: size = [load_backbone(a.init, d)[0].backbone.size for d in ways][0] # refused before anything is written
     LM_DROPOUTS*a.drop_mult
+    if [0, *a.cutoffs, a.vocab_size] != sorted({0, *a.cutoffs, a.vocab_size}): raise InputError(f'--cutoffs must rise between 0 and --vocab-size, {a.vocab_size:,}, and they are {a.cutoffs}')
     with main_first(a.device) as rank: # of several processes the first prepares, the others read
-        run = start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank)
-        with leaving_nothing(run, a.resume): tok,train,valid = prepare(a, run)
+        old,run = goes_on(a),start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank)
+        with leaving_nothing(run, old): tok,train,valid = prepare(a, run)
     a.quiet = a.quiet or rank > 0
     if a.profile: return profile_pretraining(a, train, size)
     cfg,models,history,left = TrainConfig(precision=a.precision, device=a.device, seed=a.seed),{},[],a.minutes
     for d in ways:
         if not a.quiet: print(f'Stage 1, {d}: {train.n_tokens:,} tokens, vocabulary {tok.vocab_size:,}, {size}', flush=True)
         begun = time.monotonic()
-        t = pretrain(train, valid, size, a.drop_mult, a.epochs, a.lr, a.seed, cfg, a.skip, tuple(a.cutoffs), load_backbone(a.init, d)[0] if a.init else None, bs=a.bs, bptt=a.bptt, backward=d=='backward', path=run/d, resume=True, minutes=left, progress=not a.quiet)
+        with leaving_nothing(run, old): t = pretrain(train, valid, size, a.drop_mult, a.epochs, a.lr, a.seed, cfg, a.skip, tuple(a.cutoffs), load_backbone(a.init, d)[0] if a.init else None, bs=a.bs, bptt=a.bptt, backward=d=='backward', path=run/d, resume=True, minutes=left, progress=not a.quiet)
         left = None if left is None else max(0., left-(time.monotonic()-begun)/60)
         if not t.done: return rank or print(f'Time is up at step {t.step}: the same command with --resume goes on')
         models[d] = t.model

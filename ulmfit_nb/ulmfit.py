@@ -10,6 +10,7 @@ __all__ = ['PAPER', 'SMALL', 'MANY', 'SETTINGS', 'check_texts', 'check_labels', 
 import csv, hashlib, json, math, tempfile
 from contextlib import nullcontext
 from copy import deepcopy
+from dataclasses import astuple
 from numbers import Integral
 from pathlib import Path
 
@@ -191,7 +192,7 @@ def _say(self:ULMFiT, text):
 # %% ../nbs/09_ulmfit.ipynb #3fe1a6d3
 def _plain_params(est:ULMFiT) -> dict: # for a JSON file: a generator of random numbers is left out, as are `device` and `progress`
     "The parameters of an estimator, so that `clone` of one that was loaded trains as the first did."
-    ps = {k: v.item() if isinstance(v, np.generic) else str(v) if isinstance(v, Path) else v for k,v in est.get_params().items() if k not in ('device', 'progress')}
+    ps = {k: v.item() if isinstance(v, np.generic) else str(v) if isinstance(v, Path) else [*astuple(v)] if isinstance(v, Size) else v for k,v in est.get_params().items() if k not in ('device', 'progress')}
     return {k: v for k,v in ps.items() if v is None or isinstance(v, (bool, int, float, str, list, tuple))}
 
 # %% ../nbs/09_ulmfit.ipynb #3fe1a6d4
