@@ -92,7 +92,7 @@ def forward(self:WeightDropLSTM,
         x,ws = x.to(dtype),self.weights(mask, dtype)
         pays,quick = FAST['lstm']
         if pays(x, ws): out,*(h,c) = quick(x, hx[0][0], hx[1][0], ws[0], ws[1], ws[2]+ws[3])
-        else: out,(h,),(c,) = torch.lstm(x, hx, ws, True, 1, 0., train, False, True)
+        else: out,(h,),(c,) = torch.lstm(x, hx, ws, True, 1, 0., train, False, True) # biases, one layer, no dropout between layers, training?, one direction, batch first
         if self.skip is not None: out = out + (x*self.skip.to(dtype) if self.skip.dim() == 1 else F.linear(x, self.skip.to(dtype)))
     return out, (h, c)
 

@@ -52,7 +52,7 @@ def stlr(
     cut_frac=0.1,  # part of the steps that rise (P section 3.2)
     ratio=32,      # highest rate over lowest (P section 3.2)
 ):                 # rate(s), float or array
-    "Slanted triangular rate (P eq. 3, mended): `lr_max/ratio` at both ends, `lr_max` at the cut."
+    "Slanted triangular rate (P eq. 3, mended): `lr_max/ratio` at both ends, `lr_max` at the cut; one step alone, and the second of two, is at `lr_max`."
     return lr_max*_between(1/ratio, 1., _slant(t, T, cut_frac))
 
 # %% ../nbs/04_schedules.ipynb #691823ab
@@ -184,9 +184,15 @@ class Schedule(LRScheduler):
             for g, lr in zip(groups, lrs): g['lr'] = g['initial_lr'] = float(lr)
         super().__init__(optimizer, last_epoch)
 
-    def height(self, t): "Height of the rate above its floor at step `t`, from 0 to 1."; raise NotImplementedError
-    def multiplier(self, t): "What each group's highest rate is multiplied with at step `t`."; return _between(self.lowest, 1., self.height(t))
-    def momentum(self, t): "Momentum at step `t`: highest where the rate is lowest."; return _between(*self.moms[::-1], self.height(t))
+    def height(self, t):
+        "Height of the rate above its floor at step `t`, from 0 to 1."
+        raise NotImplementedError
+    def multiplier(self, t):
+        "What each group's highest rate is multiplied with at step `t`."
+        return _between(self.lowest, 1., self.height(t))
+    def momentum(self, t):
+        "Momentum at step `t`: highest where the rate is lowest."
+        return _between(*self.moms[::-1], self.height(t))
 
 # %% ../nbs/04_schedules.ipynb #5b19e0c4
 @patch
@@ -194,7 +200,9 @@ def get_lr(self:Schedule):
     "Rates of all groups at step `last_epoch`; sets the momentum too, as torch's `CyclicLR` does."
     if self.moms is not None:
         mom = self.momentum(self.last_epoch)
-        for g in self.optimizer.param_groups: g |= dict(betas=(mom, *g['betas'][1:])) if 'betas' in g else dict(momentum=mom)
+        for g in self.optimizer.param_groups:
+            if 'betas' in g: g['betas'] = (mom, *g['betas'][1:])
+            else: g['momentum'] = mom
     mult = self.multiplier(self.last_epoch)
     return [lr*mult for lr in self.base_lrs]
 
