@@ -198,6 +198,12 @@ def lab(tmp, **kw): return Lab(tmp/'work', tmp/'results', size=(12, 20, 2), devi
 def test_a_lab_refuses_at_once(kw, words, tmp_path):
     with pytest.raises(InputError, match=words): lab(tmp_path, **kw)
 
+@pytest.mark.parametrize('name', ['imdb', 'trec6', 'trec6-ablation', 'wikitext2', 'vietnamese'])
+@pytest.mark.parametrize('kw', [dict(labels=(20,)), dict(draws=1), dict(unlabelled=10), dict(test=10), dict(variants=('ulmfit',))])
+def test_settings_of_few_labels_belong_to_their_experiment(name, kw, tmp_path):
+    with pytest.raises(InputError, match=f'no use for --{min(kw)}'): reproduce(name, Lab(tmp_path/'l', tmp_path/'r', device='cpu', progress=False, **kw))
+    assert not (tmp_path/'l').exists()
+
 def test_experiments_refuse_what_they_would_ignore(tmp_path):
     with pytest.raises(InputError, match='one direction'): ablation(lab(tmp_path, direction='both'), TASK)
     with pytest.raises(InputError, match='of its own'): wikitext2(lab(tmp_path, backbone='en-small'))

@@ -269,7 +269,7 @@ def baseline_scores(train, cols, texts, y, known) -> tuple: # accuracy, macro F1
     return scores([str(l) for l in y], baseline(xs, [str(l) for l in ys]).predict(texts).tolist(), [*known])[:2]
 
 # %% ../nbs/14_cli.ipynb #22ed6c3e
-@command(opt('model', help='directory that `ulmfit train` wrote, or a backbone'), opt('file', help='labelled table or folder; for a backbone any texts'), opt('--text', help='column of the texts'), opt('--label', help='column of the labels'),
+@command(opt('model', help='directory that `ulmfit train` wrote, or name or directory of a backbone'), opt('file', help='labelled table or folder; for a backbone any texts'), opt('--text', help='column of the texts'), opt('--label', help='column of the labels'),
     opt('--train', help='training file for the baseline'), opt('--json', action='store_true', help='print JSON'),
     opt('--direction', default='forward', choices=['forward', 'backward'], help='of a backbone'), DEVICE)
 def cmd_evaluate(a):
@@ -380,7 +380,7 @@ def cmd_pretrain(a):
     if not a.quiet: print(f'The backbone stands in {a.out}: try `ulmfit generate {a.out} "The film"`')
 
 # %% ../nbs/14_cli.ipynb #40061f2f
-@command(opt('backbone', help='directory that `ulmfit pretrain` wrote'), opt('prompt', help='how the text begins'), opt('-n', type=int, default=50, help='tokens'),
+@command(opt('backbone', help='name, such as en-small, or directory that `ulmfit pretrain` wrote'), opt('prompt', help='how the text begins'), opt('-n', type=int, default=50, help='tokens'),
     opt('--temperature', type=float, default=.8, help='below 1 is more cautious'), opt('--top-k', type=int, default=0, help='draw among so many; 0 is all'),
     opt('--top-p', type=float, default=.9, help='draw among the fewest that hold this probability'), opt('--seed', type=int, help='repeats a text'))
 def cmd_generate(a):
@@ -390,8 +390,8 @@ def cmd_generate(a):
     print(generate(model, tok, a.prompt, a.n, a.temperature, a.top_k, a.top_p, a.seed))
 
 # %% ../nbs/14_cli.ipynb #56596f83
-@command(opt('name', help='imdb, imdb-transductive, imdb-lowshot, imdb-lowshot-transductive, imdb-ablation, trec6, trec6-ablation, wikitext2 or vietnamese'), opt('--backbone', help='directory of a pretrained backbone'),
-    opt('--minutes', type=float, help='stop cleanly after so long; the same command goes on'), opt('--out', help='folder of finished stages; runs/NAME if left out'), opt('--results', default='results', help='folder of the rows'),
+@command(opt('name', help='imdb, imdb-transductive, imdb-lowshot, imdb-lowshot-transductive, imdb-ablation, trec6, trec6-ablation, wikitext2 or vietnamese'), opt('--backbone', help='name, such as en-small, or directory of a pretrained backbone'),
+    opt('--minutes', type=float, help='stop cleanly after so long; the same command goes on'), opt('--out', help='folder of finished stages; runs/NAME if left out'), opt('--results', default='results', help='folder of the rows; give one of your own in a clone, whose results/ holds the record'),
     opt('--size', default='tiny', help='of networks where there is no backbone'), opt('--bs', type=int, help='streams of the language model'), opt('--clas-bs', type=int, help='texts in a batch of stage 3; half of --bs, or 32, if left out'), opt('--lm-epochs', type=float, help='passes of stage 2; by the number of tokens if left out'),
     opt('--epochs', type=int, default=4, help='passes of stage 3, at least'), opt('--lm-lr', type=float, default=4e-3, help='largest rate of stage 2'), opt('--lr', type=float, help='largest rate of stage 3; what is left out goes by the size of the backbone'),
     opt('--labels', type=int, nargs='+', default=[20, 100, 500, 1000, 5000], help='of imdb-lowshot'), opt('--draws', type=int, default=3, help='of imdb-lowshot'),

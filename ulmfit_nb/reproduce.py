@@ -9,7 +9,7 @@ __all__ = ['FILES', 'COLUMNS', 'HUB_SPLITS', 'LM_RECIPES', 'CLAS_RECIPES', 'LOWS
            'vietnamese_articles', 'reproduce']
 
 # %% ../nbs/13b_reproduce.ipynb #1f8bdf98
-import hashlib, json, lzma, math, shutil, time
+import hashlib, inspect, json, lzma, math, shutil, time
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -529,6 +529,9 @@ def reproduce(
 ) -> bool: # finished, or is time up?
     "Run a named experiment as far as the minutes go. Raises `InputError`."
     if name not in EXPERIMENTS: raise InputError(f'there is no experiment {name!r}: choose one of {", ".join(EXPERIMENTS)}')
+    if 'lowshot' not in name: # their settings would change nothing
+        for k in ('labels', 'draws', 'unlabelled', 'test', 'variants'):
+            if getattr(lab, k) != inspect.signature(Lab).parameters[k].default: raise InputError(f'{name} has no use for --{k}, which is a setting of imdb-lowshot: leave it out')
     data_dir() # a wrong folder is refused before anything is written
     lab.directions(['forward']) # as is a backbone that lacks one
     new = not lab.out.exists()
