@@ -461,3 +461,11 @@ def test_no_name_is_defined_twice(module): assert not twice((root/lib/f'{module}
 
 def test_a_name_defined_twice_is_found():
     assert twice('@patch\ndef save(self:A): pass\n@patch\ndef save(self:A): pass\n@patch\ndef save(self:B): pass\ndef f(): pass') == ['A.save']
+
+@pytest.mark.parametrize('path', notebooks, ids=by_name)
+def test_a_stored_widget_has_its_state(path):
+    "A view without its state is a box that no page can draw; a state without its view is left from another run."
+    nb = json.loads(path.read_text(encoding='utf-8'))
+    views = {d['model_id'] for c in nb['cells'] for o in c.get('outputs', []) if (d := o.get('data', {}).get('application/vnd.jupyter.widget-view+json'))}
+    states = nb['metadata'].get('widgets', {}).get('application/vnd.jupyter.widget-state+json', {}).get('state', {})
+    assert views <= set(states) and bool(views) == bool(states)

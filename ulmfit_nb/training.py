@@ -32,7 +32,7 @@ class Batch:
     inputs:dict         # keyword arguments of the model: tensors
     n:int               # items in it, for speed and means: tokens or documents
     lr_scale:float=1.   # multiplies the rate of this step: variable BPTT (Merity et al. 2017, section 4.1)
-    share:float=1.      # weight of its loss when several processes average their gradients: see `joint_share`
+    share:float=1.      # weight of its loss when several processes average their gradients: see chapter 12
 
     def to(self, device):
         self.inputs = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k,v in self.inputs.items()}
@@ -250,7 +250,7 @@ class ProcessLost(RuntimeError):
     "Another process of this run has ended."
 
 def as_lost(
-    e:RuntimeError, # what a collective operation raised
+    e:RuntimeError, # what an operation of all processes together raised
 ) -> ProcessLost|None:
     "A broken connection as what it means; `None` if the error is another one."
     net = isinstance(e, getattr(torch.distributed, 'DistError', ())) or any(w in str(e).lower() for w in ('gloo', 'connection closed', 'connection reset'))
@@ -499,9 +499,10 @@ def drop_broken(self:Trainer, norm:Tensor): # of the whole gradient, before it w
 @patch
 def check_finite(self:Trainer, weights:bool=False):
     "Stop before a broken loss, or a broken weight, reaches a checkpoint, and where gradients stay broken. Raises `NonFiniteLoss`."
-    if self.broken >= 10: raise NonFiniteLoss(f'{int(self.broken)} gradients in a row were not finite, to step {self.step}: lower the rate or clip harder; the last checkpoint is from before')
+    kept = 'the last checkpoint is from before' if self.path and (self.path/'last.pt').exists() else 'nothing was saved yet'
+    if self.broken >= 10: raise NonFiniteLoss(f'{int(self.broken)} gradients in a row were not finite, to step {self.step}: lower the rate or clip harder; {kept}')
     if math.isfinite(float(self.meter[0])) and not (weights and any(not p.isfinite().all() for p in self.model.parameters())): return
-    raise NonFiniteLoss(f'the loss is not finite at step {self.step} (rate {self.lr:.2g}): lower the rate or clip harder; the last checkpoint is from before')
+    raise NonFiniteLoss(f'the loss is not finite at step {self.step} (rate {self.lr:.2g}): lower the rate or clip harder; {kept}')
 
 @patch
 def _write(self:Trainer, name, content):
