@@ -258,7 +258,9 @@ def pool(self:TextClassifier,
         if lens[rows-1] < b or lens[0]-self.max_len > a: # some state does not count
             t = torch.arange(a, b, device=x.device)
             keep = ((t < lengths[:rows,None]) & (t >= begin[:rows,None])).unsqueeze(-1)
-        acc,go = self.pooling.add(acc and tuple(t[:rows] for t in acc), x, keep),sum(n > b for n in lens) # the first `go` rows go on
+        if acc is not None: acc = tuple(t[:rows] for t in acc) # of the documents that are still being read
+        acc = self.pooling.add(acc, x, keep)
+        go = sum(n > b for n in lens) # the first `go` rows go on
         if go < rows:
             n = lengths[go:rows]
             last = x[go:][torch.arange(rows-go, device=x.device), n-1-a]

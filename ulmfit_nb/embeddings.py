@@ -163,6 +163,7 @@ def step(self:SkipGram, centre, context, noise, k:float=5., lr:float=.1):
     ids,which = centre.unique(return_inverse=True)
     n = self.n[ids]
     ends,bag = n.cumsum(0),torch.repeat_interleave(torch.arange(len(ids)), n)
+    # where the pieces of each centre begin in `flat`, plus 0, 1, 2 … within the centre
     rows = self.flat[(self.n.cumsum(0)-self.n)[ids][bag] + torch.arange(len(bag)) - (ends-n)[bag]]
     parts = [t.requires_grad_() for t in (F.embedding_bag(rows, self.inp, ends-n, mode='mean'), self.out[context], self.out[noise])]
     loss = pair_loss(parts[0], which, *parts[1:], k)
