@@ -112,15 +112,18 @@ SHORT = [ # task, experiment, variant (of several the first that was run with so
 def short_table(
     rows:list[dict], # of `read_results`
 ) -> str: # Markdown
-    "The recorded runs in short: accuracy beside counting words and beside the paper, mean and sample deviation (number of runs)."
-    out = ['| task | labels | backbone | counting words | ULMFiT | the paper | minutes |', '|---|--:|---|--:|--:|--:|--:|']
+    "The recorded runs in short: mean accuracy (number of runs) beside counting words on the same rows, and how far ahead in the mean and from the worst run to the best."
+    out = ['| task | labels | backbone | counting words | ULMFiT | points ahead | the paper | minutes |', '|---|--:|---|--:|--:|--:|--:|--:|']
     def pct(x): return '–' if x is None else f'{100*x:.1f} %'
     for task,e,v,d,b,paper in SHORT:
         of = {w: [r for r in rows if (r['experiment'], r.get('variant'), r['direction'], r['backbone'], r['protocol']) == (e, w, d, b, 'inductive')] for w in ([v] if isinstance(v, str) else v)}
         first = {r['labels']: w for w in reversed(of) for r in of[w]}
-        for s in sorted(summary([r for w in of for r in of[w] if first[r['labels']] == w], ('labels', 'unlabelled')), key=lambda s: s['labels']):
-            sd = '' if s['sd'] is None else f' ± {100*s["sd"]:.1f} ({s["runs"]})'
-            out.append(f'| {task} | {s["labels"]:,} | {b}{", " + d if d != "both" else ""} | {pct(s["baseline"])} | **{pct(s["accuracy"])}**{sd} | {pct(paper)} | {s["minutes"]:.0f}, {"GPU" if "NVIDIA" in s["hardware"] else "CPU"} |')
+        for n,more in sorted({(r['labels'], r.get('unlabelled') or 0) for w in of for r in of[w] if first[r['labels']] == w}):
+            rs = [r for r in of[first[n]] if (r['labels'], r.get('unlabelled') or 0) == (n, more)]
+            s,ahead = summary(rs, ('labels',))[0],[100*(r['accuracy']-r['baseline_accuracy']) for r in rs]
+            runs,span = (f' ({len(rs)})', f' ({min(ahead):+.1f} to {max(ahead):+.1f})') if len(rs) > 1 else ('', '')
+            name,where = b + (f', {d}' if d != 'both' else ''),'GPU' if 'NVIDIA' in s['hardware'] else 'CPU'
+            out.append(f'| {task} | {n:,} | {name} | {pct(s["baseline"])} | **{pct(s["accuracy"])}**{runs} | {np.mean(ahead):+.1f}{span} | {pct(paper)} | {s["minutes"]:.0f}, {where} |'.replace('-0.0', '0.0').replace('| -', '| −').replace('(-', '(−'))
     return '\n'.join(out)
 
 # %% ../nbs/13_results.ipynb #e82b5d06
