@@ -260,7 +260,7 @@ def as_lost(
 def connect(
     device:str|None=None, # cpu, cuda; `None` is the best there is
 ) -> tuple[int, int]: # rank and number
-    "Join the other processes where `torchrun` or `accelerate launch` has started several."
+    "Join the other processes where `torchrun`, or another launcher that sets its variables, has started several."
     if int(os.environ.get('WORLD_SIZE', 1)) > 1: get_accelerator(device)
     return world()
 
