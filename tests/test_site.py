@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
+from filelock import FileLock # huggingface_hub brings it
 
 root = Path(__file__).resolve().parent.parent
 for package in ('sphinx', 'myst_nb', 'furo'): pytest.importorskip(package, reason=f"the site needs {package}: pip install -e '.[docs]'")
@@ -46,14 +47,20 @@ def dead_links(folder):
 @pytest.fixture(scope='session')
 def site(tmp_path_factory):
     "The README's command, into a folder that is served at `place`; while you work on the tests, `SITE=_site` takes what is built already"
-    out = tmp_path_factory.mktemp('site')/place
-    if 'SITE' in os.environ: return Path(shutil.copytree(root/os.environ['SITE'], out))
+    base = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ: base = base.parent # the workers share one
+    out, done = base/'site'/place, base/'site-is-built'
+    with FileLock(base/'site.lock'):
+        if not done.exists(): build(out); done.touch()
+    return out
+
+def build(out):
+    if 'SITE' in os.environ: return shutil.copytree(root/os.environ['SITE'], out)
     command = re.search(r'^sphinx-build (.*) docs _site$', (root/'README.md').read_text(encoding='utf-8'), re.M)
     assert command, 'the README gives no command for the site'
     r = subprocess.run([sys.executable, '-m', 'sphinx', *command[1].split(), 'docs', out], cwd=root, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert r.returncode == 0, r.stderr[-5000:]
     assert {'-W', '-n'} <= {*command[1].split()} and 'WARNING' not in r.stderr
-    return out
 
 def test_every_chapter_has_a_page(site):
     pages, chapters = pages_of(site), [p.stem for p in sorted((root/'nbs').glob('[0-9]*.ipynb'))]
@@ -216,33 +223,3 @@ def test_the_keyboard_reaches_all_that_scrolls(tab):
     page.wait_for_timeout(200)
     stuck = "[...document.querySelectorAll('article pre')].filter(e => e.scrollWidth > e.clientWidth + 1 && e.tabIndex < 0 && e.offsetParent).length"
     assert page.evaluate(stuck) == 0
-
-def axe():
-    "The text of axe-core, an accessibility checker of the npm registry; or a skip"
-    if not shutil.which('node'): pytest.skip('no Node is installed, which axe-core comes from')
-    places = [Path(os.environ[k]) for k in ['AXE'] if k in os.environ] + [root/d/'node_modules/axe-core/axe.min.js' for d in ('.ci', '.')]
-    if not (found := next((p for p in places if p.is_file()), None)): pytest.skip('axe-core is not installed: npm install --prefix .ci axe-core@4')
-    return found.read_text(encoding='utf-8')
-
-def axe_faults(page, script):
-    "What axe-core calls serious or critical"
-    page.evaluate(script)
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']}).then(r => r.violations.map(v => [v.impact, v.id, v.nodes.length, v.nodes[0].html.slice(0, 150)]))")
-    return [f for f in found if f[0] in ('serious', 'critical')]
-
-@pytest.mark.parametrize('scheme,size', [('light', wide), ('dark', phone)], ids=['light', 'dark'])
-def test_accessibility(site, browser, address, scheme, size):
-    script, faults = axe(), {}
-    tab = Tab(browser, address, color_scheme=scheme, viewport=size)
-    for name in [*pages_of(site), 'search.html']:
-        if found := axe_faults(tab.go(name), script): faults[name] = found
-    tab.close()
-    assert not faults
-
-def test_axe_sees_faults(browser, tmp_path):
-    script = axe()
-    (tmp_path/'a.html').write_text('<html lang="en"><title>a</title><main><h1>a</h1><img src="data:,"><p style="color:#ccc;background:#fff">pale</p></main>')
-    with serving(tmp_path) as a:
-        tab = Tab(browser, a)
-        assert {'image-alt', 'color-contrast'} <= {f[1] for f in axe_faults(tab.go('a.html'), script)}
-        tab.close()
