@@ -174,6 +174,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'ulmfit_nb.cli.leaving_nothing': ('cli.html#leaving_nothing', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli.limited': ('cli.html#limited', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli.main': ('cli.html#main', 'ulmfit_nb/cli.py'),
+                               'ulmfit_nb.cli.network_size': ('cli.html#network_size', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli.opt': ('cli.html#opt', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli.parser': ('cli.html#parser', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli.prepare': ('cli.html#prepare', 'ulmfit_nb/cli.py'),

@@ -6,9 +6,9 @@
 __all__ = ['COMMANDS', 'DIRECTION', 'KIND', 'DEVICE', 'TRAINING', 'PRETRAIN', 'DEMO_TEXTS', 'DEMO', 'opt', 'command', 'at_least',
            'device_name', 'parser', 'main', 'fail', 'free_dir', 'file_stamp', 'start_run', 'goes_on', 'leaving_nothing',
            'print_labels', 'cmd_train', 'read_stdin', 'row_text', 'CSVLines', 'cmd_predict', 'scores', 'print_scores',
-           'baseline_scores', 'cmd_evaluate', 'limited', 'prepare', 'profile_pretraining', 'cmd_pretrain',
-           'cmd_generate', 'cmd_reproduce', 'cmd_import_fastai', 'cmd_export_fastai', 'cmd_data', 'demo_models',
-           'cmd_demo']
+           'baseline_scores', 'cmd_evaluate', 'limited', 'prepare', 'profile_pretraining', 'network_size',
+           'cmd_pretrain', 'cmd_generate', 'cmd_reproduce', 'cmd_import_fastai', 'cmd_export_fastai', 'cmd_data',
+           'demo_models', 'cmd_demo']
 
 # %% ../nbs/14_cli.ipynb #fde4a199
 import argparse, csv, io, json, os, random, re, shutil, sys, time
@@ -337,6 +337,15 @@ def profile_pretraining(a, corpus:Corpus, size):
     res = profile_steps(t)
     if t.rank == 0: print_profile(res)
 
+def network_size(a, ways:tuple): # directions → `Size`
+    "How large a network stage 1 trains; what cannot work is refused before anything is written."
+    from ulmfit_nb.awd_lstm import LM_DROPOUTS, Size
+    from ulmfit_nb.language_model import load_backbone
+    size = Size.of(a.size)
+    LM_DROPOUTS*a.drop_mult
+    if [0, *a.cutoffs, a.vocab_size] != sorted({0, *a.cutoffs, a.vocab_size}): raise InputError(f'--cutoffs must rise between 0 and --vocab-size, {a.vocab_size:,}, and they are {a.cutoffs}')
+    return [load_backbone(a.init, d)[0].backbone.size for d in ways][0] if a.init else size
+
 # %% ../nbs/14_cli.ipynb #6e40d1f8
 PRETRAIN = (opt('files', nargs='+', help='.txt, JSONL, CSV, Parquet (also .xz, .gz) or folders'), opt('--out', required=True, help='directory of the backbone'), opt('--text', default='text', help='column of the texts'),
     opt('--size', default='base', help='micro, tiny, small, base (400/1152/3) or three numbers such as 192,384,2'), KIND, DIRECTION, opt('--vocab-size', type=at_least(20), default=60000, help='at most'),
@@ -351,15 +360,12 @@ PRETRAIN = (opt('files', nargs='+', help='.txt, JSONL, CSV, Parquet (also .xz, .
 @command(*PRETRAIN)
 def cmd_pretrain(a):
     "Stage 1: a tokenizer and a language model from text files."
-    from ulmfit_nb.awd_lstm import LM_DROPOUTS, Size
     from ulmfit_nb.language_model import load_backbone, pretrain, save_backbone
     from ulmfit_nb.training import TrainConfig, main_first
-    size,skip = Size.of(a.size),('files', 'out', 'run', 'resume', 'overwrite', 'quiet', 'device', 'minutes', 'profile')
+    skip = 'files', 'out', 'run', 'resume', 'overwrite', 'quiet', 'device', 'minutes', 'profile'
     what = dict(files=[file_stamp(f) for f in a.files], **{k: v for k,v in vars(a).items() if k not in skip})
     ways = ('forward', 'backward') if a.direction == 'both' else (a.direction,)
-    if a.init: size = [load_backbone(a.init, d)[0].backbone.size for d in ways][0] # refused before anything is written
-    LM_DROPOUTS*a.drop_mult
-    if [0, *a.cutoffs, a.vocab_size] != sorted({0, *a.cutoffs, a.vocab_size}): raise InputError(f'--cutoffs must rise between 0 and --vocab-size, {a.vocab_size:,}, and they are {a.cutoffs}')
+    size = network_size(a, ways)
     with main_first(a.device) as rank: # of several processes the first prepares, the others read
         old,run = goes_on(a),start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank)
         with leaving_nothing(run, old): tok,train,valid = prepare(a, run)
