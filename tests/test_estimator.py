@@ -10,7 +10,7 @@ from sklearn.base import clone
 from ulmfit_nb import ULMFiT
 from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT, LanguageModel, Size
 from ulmfit_nb.cli import main, start_run
-from ulmfit_nb.corpus import InputError
+from ulmfit_nb.corpus import Corpus, InputError
 from ulmfit_nb.language_model import load_backbone, save_backbone
 from ulmfit_nb.reproduce import Lab, Task, ablation, lowshot, reproduce, wikitext2
 from ulmfit_nb.tokenization import Tokenizer
@@ -198,14 +198,17 @@ def lab(tmp, **kw): return Lab(tmp/'work', tmp/'results', size=(12, 20, 2), devi
 def test_a_lab_refuses_at_once(kw, words, tmp_path):
     with pytest.raises(InputError, match=words): lab(tmp_path, **kw)
 
-@pytest.mark.parametrize('name', ['imdb', 'trec6', 'trec6-ablation', 'wikitext2', 'vietnamese'])
-@pytest.mark.parametrize('kw', [dict(labels=(20,)), dict(draws=1), dict(unlabelled=10), dict(test=10), dict(variants=('ulmfit',))])
+@pytest.mark.parametrize('name,kw', [*((n, k) for n in ['imdb', 'trec6', 'wikitext2', 'vietnamese'] for k in [dict(labels=(20,)), dict(draws=1), dict(unlabelled=10), dict(test=10), dict(variants=('ulmfit',))]),
+    *((n, k) for n in ['trec6-ablation', 'imdb-ablation'] for k in [dict(test=10), dict(variants=('ulmfit',))])])
 def test_settings_of_few_labels_belong_to_their_experiment(name, kw, tmp_path):
     with pytest.raises(InputError, match=f'no use for --{min(kw)}'): reproduce(name, Lab(tmp_path/'l', tmp_path/'r', device='cpu', progress=False, **kw))
     assert not (tmp_path/'l').exists()
 
 def test_experiments_refuse_what_they_would_ignore(tmp_path):
     with pytest.raises(InputError, match='one direction'): ablation(lab(tmp_path, direction='both'), TASK)
+    with pytest.raises(InputError, match='give one'): ablation(lab(tmp_path, labels=(20, 40)), TASK)
+    for n in 1,1000:
+        with pytest.raises(InputError, match=f'not {n}'): ablation(lab(tmp_path, labels=(n,)), TASK)
     with pytest.raises(InputError, match='of its own'): wikitext2(lab(tmp_path, backbone='en-small'))
     with pytest.raises(InputError, match='ask for fewer'): lowshot(lab(tmp_path, labels=(100,)), TASK)
     with pytest.raises(InputError, match='ask for more'): lowshot(lab(tmp_path, labels=(1, 20)), TASK)
@@ -223,3 +226,13 @@ def test_an_ablation_backward(tmp_path):
     ablation(lab(tmp_path, direction='backward'), TASK, ('classifier last',))
     row, = (json.loads(f.read_text()) for f in (tmp_path/'results').rglob('*.json'))
     assert row['direction'] == 'backward'
+
+def test_an_ablation_with_few_labels(tmp_path):
+    from dataclasses import replace
+    a = lab(tmp_path, labels=(10,), draws=2, unlabelled=7)
+    ablation(a, replace(TASK, more=[f'nothing new, {i}' for i in range(9)]), ('classifier last', 'LM full'))
+    rows = [json.loads(f.read_text()) for f in (tmp_path/'results').rglob('*.json')]
+    assert sorted((r['variant'], r['seed']) for r in rows) == [(v, s) for v in ('LM full', 'classifier last') for s in (0, 1)]
+    assert {(r['labels'], r['unlabelled'], r['n']) for r in rows} == {(10, 7, len(TASK.train)//10)}
+    assert len(list((tmp_path/'work').glob('baseline-*'))) == 2 # each draw has its own
+    assert len(Corpus(tmp_path/'work'/'ablation'/'corpus')) == 7 # stage 2 read nothing else

@@ -454,6 +454,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'ulmfit_nb.reproduce.Lab.left': ('reproduce.html#lab.left', 'ulmfit_nb/reproduce.py'),
                                      'ulmfit_nb.reproduce.Lab.lm': ('reproduce.html#lab.lm', 'ulmfit_nb/reproduce.py'),
                                      'ulmfit_nb.reproduce.Lab.probs': ('reproduce.html#lab.probs', 'ulmfit_nb/reproduce.py'),
+                                     'ulmfit_nb.reproduce.Lab.reads': ('reproduce.html#lab.reads', 'ulmfit_nb/reproduce.py'),
                                      'ulmfit_nb.reproduce.Lab.row': ('reproduce.html#lab.row', 'ulmfit_nb/reproduce.py'),
                                      'ulmfit_nb.reproduce.Lab.say': ('reproduce.html#lab.say', 'ulmfit_nb/reproduce.py'),
                                      'ulmfit_nb.reproduce.Lab.settings': ('reproduce.html#lab.settings', 'ulmfit_nb/reproduce.py'),

@@ -400,8 +400,8 @@ def cmd_generate(a):
     opt('--minutes', type=float, help='stop cleanly after so long; the same command goes on'), opt('--out', help='folder of finished stages; runs/NAME if left out'), opt('--results', default='results', help='folder of the rows; give one of your own in a clone, whose results/ holds the record'),
     opt('--size', default='tiny', help='of networks where there is no backbone'), opt('--bs', type=int, help='streams of the language model'), opt('--clas-bs', type=int, help='texts in a batch of stage 3; half of --bs, or 32, if left out'), opt('--lm-epochs', type=float, help='passes of stage 2; by the number of tokens if left out'),
     opt('--epochs', type=int, default=4, help='passes of stage 3, at least'), opt('--lm-lr', type=float, default=4e-3, help='largest rate of stage 2'), opt('--lr', type=float, help='largest rate of stage 3; what is left out goes by the size of the backbone'),
-    opt('--labels', type=int, nargs='+', default=[20, 100, 500, 1000, 5000], help='of imdb-lowshot'), opt('--draws', type=int, default=3, help='of imdb-lowshot'),
-    opt('--unlabelled', type=int, help='of imdb-lowshot: texts of stage 2; all if left out'), opt('--test', type=int, help='of imdb-lowshot: test texts; all if left out'),
+    opt('--labels', type=int, nargs='+', help='of imdb-lowshot, where 20, 100, 500, 1000 and 5000 stand for what is left out, and one number of an ablation, all if left out'), opt('--draws', type=int, help='of these labels, 3 or, in an ablation, that of seed 0 if left out'),
+    opt('--unlabelled', type=int, help='of imdb-lowshot and ablations: stage 2 reads so many texts without labels and nothing else; all texts if left out'), opt('--test', type=int, help='of imdb-lowshot: test texts; all if left out'),
     opt('--variants', nargs='+', choices=['from scratch', 'pretraining only', 'ulmfit', 'self-training'], help='of imdb-lowshot; all if left out'),
     opt('--direction', choices=['forward', 'backward', 'both'], help='of the reading; as the experiment has it if left out'),
     opt('--lm-drop-mult', type=float, help='times the dropouts of stage 2; by the size of the backbone if left out, as the next'), opt('--recipe', help='unfreezing of stage 3: see `ulmfit train`'),
@@ -411,7 +411,7 @@ def cmd_reproduce(a):
     from ulmfit_nb.awd_lstm import Size
     from ulmfit_nb.reproduce import Lab, reproduce
     Size.of(a.size)
-    lab = Lab(a.out or f'runs/{a.name}', a.results, a.minutes, a.backbone, a.size, a.device, a.precision, a.bs, a.lm_epochs, a.epochs, a.lm_lr, a.lr, tuple(a.labels), a.draws, a.unlabelled, a.test, a.direction, a.variants and tuple(a.variants), a.lm_drop_mult, a.recipe, a.clas_bs, False if a.quiet else None)
+    lab = Lab(a.out or f'runs/{a.name}', a.results, a.minutes, a.backbone, a.size, a.device, a.precision, a.bs, a.lm_epochs, a.epochs, a.lm_lr, a.lr, a.labels and tuple(a.labels), a.draws, a.unlabelled, a.test, a.direction, a.variants and tuple(a.variants), a.lm_drop_mult, a.recipe, a.clas_bs, False if a.quiet else None)
     if reproduce(a.name, lab, a.limit) and not a.quiet: print(f'Done: the rows stand in {a.results}')
 
 # %% ../nbs/14_cli.ipynb #232fe99f
