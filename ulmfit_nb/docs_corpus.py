@@ -141,6 +141,7 @@ def _jargon(modules, texts):
 def clean_docs(
     packages,      # names of installed packages, `STDLIB` among them for the general corpus
     min_words=8,   # shorter texts are left out; masked words do not count
+    masked=True,   # False gives the same texts with their names, to see what the masks are worth
 ) -> list:         # `(text, package)`
     "Read, strip and mask the docstrings of `packages`, in a fixed order."
     texts, modules = {}, set()
@@ -149,8 +150,8 @@ def clean_docs(
         texts[p] = [prose(d) for d in docs]
         if p != STDLIB: modules |= names
     mask = masker(_jargon(modules, texts))
-    pairs = ((mask(t), p) for p, ts in texts.items() for t in ts)
-    return [(t, p) for t, p in pairs if sum(w != _marker for w in _words(t)) >= min_words]
+    triples = ((mask(t), t, p) for p, ts in texts.items() for t in ts)
+    return [(m if masked else t, p) for m, t, p in triples if sum(w != _marker for w in _words(m)) >= min_words]
 
 # %% ../nbs/00b_docs_corpus.ipynb #8f56ed75
 def _shingles(texts, n=3):
