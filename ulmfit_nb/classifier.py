@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['POOLS', 'PRECISIONS', 'RECIPES', 'split_even', 'sortish_batches', 'sorted_batches', 'pad_docs', 'ClasBatches',
            'ConcatPool', 'pool_class', 'BatchNorm', 'ClasOutput', 'TextClassifier', 'chunk_ends', 'fbgemm',
-           'largest_int8', 'Int8Weights', 'Int8LSTM', 'int8_model', 'predict_logits', 'clas_metrics', 'Predictor',
-           'recipe_phases', 'finetune_classifier']
+           'largest_int8', 'Int8Weights', 'Int8LSTM', 'int8_model', 'predict_logits', 'clas_metrics', 'soften',
+           'Predictor', 'recipe_phases', 'finetune_classifier']
 
 # %% ../nbs/08_classifier.ipynb #06d1ede0
 import hashlib, warnings
@@ -82,11 +82,14 @@ class ClasBatches:
         seed:int=0, # of the order
         backward:bool=False, # read each document from last to first
         pad_id:int=1, # fills up rows
+        weights=None, # of each document in the loss; `None` is 1 each. Their mean should be 1, or they change the rate as well
     ):
         if bs < 2: raise InputError('batch norm needs batches of two documents at least: give bs=2 or more')
         if len(docs) != len(labels): raise InputError(f'{len(docs)} documents and {len(labels)} labels: give one label a document')
+        if weights is not None and not (len(weights) == len(docs) and np.all(np.isfinite(weights)) and np.min(weights) >= 0 and np.max(weights) > 0): raise InputError(f'weights must be {len(docs)} finite numbers, one a document, none below 0 and not all 0')
         if len(docs) < 2: raise InputError(f'{len(docs)} labelled documents are too few to train on: give two at least')
         self.docs,self.labels,self.bs,self.seed,self.backward,self.pad_id = docs,np.asarray(labels, np.int64),bs,seed,backward,pad_id
+        self.weights = None if weights is None else np.asarray(weights, np.float32)
         self.lens = np.array(docs.lengths if isinstance(docs, Corpus) else [len(d) for d in docs])
         self.digest = None # of documents and labels, when it is asked for
         self.shard(0, 1)
@@ -96,6 +99,7 @@ class ClasBatches:
         "What makes two sources the same."
         if self.digest is None:
             h = hashlib.sha256(self.labels.tobytes() + self.lens.tobytes())
+            if self.weights is not None: h.update(self.weights.tobytes())
             for d in self.docs: h.update(np.ascontiguousarray(d, np.int64).tobytes())
             self.digest = h.hexdigest()[:16]
         return f'classifier {self.digest} {self.bs} {self.seed} {self.backward}'
@@ -113,7 +117,7 @@ def shard(self:ClasBatches, rank:int, n:int):
 def batches(self:ClasBatches,
     epoch:int=0, # which order
     skip:int=0, # batches to leave out at the beginning
-): # batches (`Batch`) of ids (bs, longest), lengths (bs,), labels (bs,)
+): # batches (`Batch`) of ids (bs, longest), lengths (bs,), labels (bs,), and weights (bs,) where there are some
     "The batches of an epoch."
     for idx in sortish_batches(self.lens, self.bs, np.random.default_rng([self.seed, epoch]))[skip:]:
         mine = idx if len(idx) < self.n_procs else idx[self.rank::self.n_procs]
@@ -121,7 +125,9 @@ def batches(self:ClasBatches,
         ids,lengths = pad_docs([reverse_doc(d) for d in docs] if self.backward else docs, self.pad_id)
         # how many rows count here, and their share of the joint batch (chapter 12); 1 with one process
         n,share = (len(mine), len(mine)*self.n_procs/len(idx)) if len(idx) >= self.n_procs else (len(idx)*(self.rank == 0), 1.)
-        yield Batch(dict(ids=ids, lengths=lengths, labels=torch.from_numpy(self.labels[mine])), n, share=share)
+        inputs = dict(ids=ids, lengths=lengths, labels=torch.from_numpy(self.labels[mine]))
+        if self.weights is not None: inputs['weights'] = torch.from_numpy(self.weights[mine])
+        yield Batch(inputs, n, share=share)
 
 # %% ../nbs/08_classifier.ipynb #0a4a867a
 class ConcatPool(nn.Module):
@@ -274,11 +280,12 @@ def forward(self:TextClassifier,
     lengths:Tensor, # (bs,) tokens of each document
     labels:Tensor|None=None, # (bs,) class indices
     ends:list|None=None, # where chunks end: see `states`
+    weights:Tensor|None=None, # (bs,) of each document in the loss
 ): # logits (bs, n_classes); with labels a `ClasOutput`
     pooled = self.pool(ids, lengths, ends)
     with torch.autocast(pooled.device.type, enabled=False): logits = self.head(pooled)
     if labels is None: return logits
-    loss = F.cross_entropy(logits, labels)
+    loss = F.cross_entropy(logits, labels) if weights is None else (F.cross_entropy(logits, labels, reduction='none')*weights).mean()
     return ClasOutput(loss, loss.detach(), len(labels), logits.detach())
 
 # %% ../nbs/08_classifier.ipynb #019e75dd
@@ -461,8 +468,20 @@ def clas_metrics(
     return dict(valid_loss=F.cross_entropy(logits, y).item(), accuracy=(logits.argmax(1) == y).float().mean().item())
 
 # %% ../nbs/08_classifier.ipynb #d51c176b
+def soften(
+    probs:np.ndarray, # (n, n_classes)
+    temperature:float, # above 1 makes them less sure, below 1 surer
+) -> np.ndarray: # float32, of the same shape
+    "Probabilities whose logarithms are divided by a temperature (Guo et al. 2017, section 4.2); the order of the classes stays."
+    if temperature == 1: return probs
+    with np.errstate(divide='ignore'): logs = np.log(probs.astype(float))/temperature
+    p = np.exp(logs - logs.max(1, keepdims=True))
+    return (p/p.sum(1, keepdims=True)).astype(np.float32)
+
 class Predictor:
-    "What is left of training when it is over: `tokenizer_`, `models_` (direction → `TextClassifier`), `classes_`, `meta_`."
+    "What is left of training when it is over: `tokenizer_`, `models_` (direction → `TextClassifier`), `classes_`, `meta_`, `temperature_`."
+    temperature_ = 1. # see chapter 10b
+
     def _int8(self):
         "The models with int8 weights, made again where these have changed."
         ws = [w for m in self.models_.values() for r in m.backbone.rnns for w in (r.weight_hh_l0, r.weight_ih_l0)]
@@ -480,7 +499,8 @@ class Predictor:
         docs = list(self.tokenizer_.encode_iter(texts))
         if not docs: return np.zeros((0, len(self.classes_)), np.float32)
         models = self._int8() if precision == 'int8' else self.models_
-        return torch.stack([predict_logits(m, docs, bs, d=='backward', precision).softmax(1) for d,m in models.items()]).mean(0).numpy()
+        probs = torch.stack([predict_logits(m, docs, bs, d=='backward', precision).softmax(1) for d,m in models.items()]).mean(0).numpy()
+        return soften(probs, self.temperature_)
 
 # %% ../nbs/08_classifier.ipynb #333b31b9
 @patch
@@ -496,6 +516,8 @@ def read(self:Predictor,
         shape = c['vocab_size'],(c['emb_sz'], c['n_hid'], c['n_layers']),LM_DROPOUTS,c['pad_id'],bool(c.get('skip')) # models of before had no skip and no pool
         head = len(self.classes_),CLAS_DROPOUTS*s['drop_mult'],s['bptt'],s['max_len'],n_hidden,s.get('pool', 'concat')
     except (KeyError, TypeError) as e: raise InputError(f'{path}/config.json lacks {e}: save or copy the model again') from e
+    self.temperature_ = t = config.get('temperature', 1.) # models of before had none
+    if isinstance(t, bool) or not isinstance(t, (int, float)) or not 0 < t < float('inf'): raise InputError(f'{path}/config.json has a temperature of {t!r}, which is no number above 0: save or copy the model again')
     for d in directions:
         m = TextClassifier(AWDLSTM(*shape), *head) # on torch's meta device no random weights would be drawn, but its first use imports for over a second
         load_tensors(m, tensors, DIRECTIONS[d], path)
@@ -544,12 +566,13 @@ def finetune_classifier(
     resume:bool=False, # go on from them
     minutes:float|None=None, # stop cleanly after so long
     progress:bool|None=None, # show a bar?
+    weights=None, # of each document in the loss: see `ClasBatches`
     **kw, # div, schedule, schedule_args: see `recipe_phases`
 ) -> Trainer: # `.model` is the classifier
     "Stage 3 (Howard & Ruder 2018, section 3.3): gradual unfreezing with discriminative and slanted triangular rates."
     phases = recipe_phases(recipe, len(model.layer_groups()), epochs, lr, **kw) if isinstance(recipe, str) else recipe
     ev = None if valid is None else lambda m: clas_metrics(m, *valid, backward=backward)
-    source = ClasBatches(docs, labels, bs, seed, backward, model.backbone.pad_id)
+    source = ClasBatches(docs, labels, bs, seed, backward, model.backbone.pad_id, weights)
     t = Trainer(model, source, phases, cfg or TrainConfig(clip=25., seed=seed), ev, path, progress, unit='texts')
     if resume: t.resume()
     t.fit(minutes)

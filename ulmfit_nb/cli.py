@@ -6,9 +6,9 @@
 __all__ = ['COMMANDS', 'DIRECTION', 'KIND', 'DEVICE', 'TRAINING', 'PRETRAIN', 'DEMO_TEXTS', 'DEMO', 'opt', 'command', 'at_least',
            'device_name', 'parser', 'main', 'fail', 'free_dir', 'file_stamp', 'start_run', 'goes_on', 'leaving_nothing',
            'print_labels', 'cmd_train', 'read_stdin', 'row_text', 'CSVLines', 'cmd_predict', 'scores', 'print_scores',
-           'baseline_scores', 'cmd_evaluate', 'limited', 'prepare', 'profile_pretraining', 'network_size',
-           'cmd_pretrain', 'cmd_generate', 'cmd_reproduce', 'cmd_import_fastai', 'cmd_export_fastai', 'cmd_data',
-           'demo_models', 'cmd_demo']
+           'baseline_scores', 'labelled_for', 'cmd_evaluate', 'cmd_calibrate', 'limited', 'prepare',
+           'profile_pretraining', 'network_size', 'cmd_pretrain', 'cmd_generate', 'cmd_reproduce', 'cmd_import_fastai',
+           'cmd_export_fastai', 'cmd_data', 'demo_models', 'cmd_demo']
 
 # %% ../nbs/14_cli.ipynb #fde4a199
 import argparse, csv, io, json, os, random, re, shutil, sys, time
@@ -158,11 +158,12 @@ def leaving_nothing(
         raise
 
 # %% ../nbs/14_cli.ipynb #74d3d69a
-def print_labels(labels:list):
+def print_labels(labels:list, weighted:bool=False):
     "How often each label occurs, the most frequent first: a mistake shows there before an hour has gone into it."
     counts = Counter(labels).most_common()
     print('Labels: ' + ', '.join(f'{l!r} {n:,}' for l,n in counts[:20]) + (f', and {len(counts)-20:,} others' if len(counts) > 20 else ''))
     if counts[-1][1] == 1: print(f'The label {counts[-1][0]!r} stands in one row only: is it a mistake?')
+    elif counts[0][1] >= 3*counts[-1][1] and not weighted: print(f'The label {counts[-1][0]!r} is rare: with --class-weight balanced it counts as much in training as the others (chapter 10b)')
 
 # %% ../nbs/14_cli.ipynb #74d3d69b
 @command(opt('data', help='CSV, TSV, JSONL, Parquet (also .xz, .gz), or a folder with a sub-folder a class'),
@@ -174,19 +175,19 @@ def print_labels(labels:list):
     opt('--lm-epochs', type=at_least(0, float), help='passes of the language model; by the size of the texts if left out'), opt('--lm-lr', type=at_least(0, float, True), default=4e-3, help='its largest rate'),
     opt('--epochs', type=at_least(1), help='passes of the classifier; by the number of labels if left out'), opt('--lr', type=at_least(0, float, True), help='its largest rate; by the size of the backbone if left out'),
     opt('--bs', type=at_least(2), default=32, help='texts in a batch'), opt('--recipe', help='unfreezing: freez, freez-fall, full, last, chain-thaw, from-scratch; by the size of the backbone if left out'),
-    opt('--self-train', type=at_least(0), help='unlabelled texts that the classifier labels itself for a second round, 0 for none; by the size of the backbone if left out'), *TRAINING)
+    opt('--self-train', type=at_least(0), help='unlabelled texts that the classifier labels itself for a second round, 0 for none; by the size of the backbone if left out'), opt('--class-weight', choices=['balanced'], help='a rare label counts as much in the loss as a frequent one; each text counts the same if left out'), *TRAINING)
 def cmd_train(a):
     "Fine-tune language model and classifier on a table of texts and labels."
     texts,labels = read_labelled(a.data, a.text, a.label)
     extra = list(read_texts([Path(f) for f in a.unlabelled], a.text)) if a.unlabelled else None
-    opts = {k: getattr(a, k) for k in 'backbone direction size kind vocab_size lm_epochs lm_lr epochs lr bs recipe self_train precision'.split()}
+    opts = {k: getattr(a, k) for k in 'backbone direction size kind vocab_size lm_epochs lm_lr epochs lr bs recipe self_train class_weight precision'.split()}
     what = dict(command='train', data=file_stamp(a.data), text=a.text, label=a.label, seed=a.seed, unlabelled=[file_stamp(f) for f in a.unlabelled or ()], **opts)
     from ulmfit_nb.training import main_first
     from ulmfit_nb.sharing import ULMFiT, local_model
     clf = ULMFiT(random_state=a.seed, device=a.device, **opts | dict(backbone=local_model(None if a.backbone == 'none' else a.backbone))).check()
     with main_first(a.device) as rank: old,run,begun = goes_on(a),start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank),time.monotonic()
     a.quiet = a.quiet or rank > 0
-    if not a.quiet: print_labels(labels)
+    if not a.quiet: print_labels(labels, a.class_weight is not None)
     with leaving_nothing(run, old): clf.set_params(progress=not a.quiet).fit(texts, labels, extra, run, a.resume)
     if rank: return # of several processes the first writes
     clf.save(a.out, (run/'overwrite').exists(), columns=dict(text=a.text, label=a.label), data=str(Path(a.data).resolve()), n_labelled=len(texts), n_unlabelled=len(extra or ()),
@@ -253,13 +254,15 @@ def scores(
 
 def print_scores(res:dict, conf, classes:list):
     "A small table for people."
-    print(f'{res["n"]} texts\n{"":12}{"accuracy":>10}{"macro F1":>10}')
-    print(f'{"ULMFiT":12}{res["accuracy"]:>10.3f}{res["macro_f1"]:>10.3f}')
+    print(f'{res["n"]} texts\n{"":12}{"accuracy":>10}{"macro F1":>10}{"confidence":>12}')
+    print(f'{"ULMFiT":12}{res["accuracy"]:>10.3f}{res["macro_f1"]:>10.3f}{res["mean_confidence"]:>12.3f}')
     if 'baseline_accuracy' in res: print(f'{"TF-IDF + LR":12}{res["baseline_accuracy"]:>10.3f}{res["baseline_macro_f1"]:>10.3f}')
     else: print(f'no baseline: {res["no_baseline"]}')
     w = max(8, *(len(str(c))+1 for c in classes))
     print('\nconfusion (rows: true, columns: predicted)\n' + ' '*w + ''.join(f'{c!s:>{w}}' for c in classes))
     for c,row in zip(classes, conf): print(f'{c!s:>{w}}' + ''.join(f'{n:>{w}}' for n in row))
+    acc,sure = res['accuracy'],res['mean_confidence']
+    if sure-acc > max(.05, 2*(acc*(1-acc)/res['n'])**.5): print('\nIt is surer than it is right: `ulmfit calibrate` mends that, with labelled texts that are neither those of the training nor these')
 
 # %% ../nbs/14_cli.ipynb #22ed6c3d
 def baseline_scores(train, cols, texts, y, known) -> tuple: # accuracy, macro F1
@@ -269,6 +272,15 @@ def baseline_scores(train, cols, texts, y, known) -> tuple: # accuracy, macro F1
     return scores([str(l) for l in y], baseline(xs, [str(l) for l in ys]).predict(texts).tolist(), [*known])[:2]
 
 # %% ../nbs/14_cli.ipynb #22ed6c3e
+def labelled_for(clf, a) -> tuple: # texts, labels as the model has them, label as text → label, columns of the training
+    "The labelled texts of `a.file` for a model. Raises `InputError` for a label that the model does not know."
+    cols = clf.meta_.get('columns', dict(text='text', label='label'))
+    texts,labels = read_labelled(a.file, a.text or cols['text'], a.label or cols['label'], min_classes=1)
+    known = {str(c): c for c in clf.classes_.tolist()}
+    unseen = sorted({str(l) for l in labels} - set(known))
+    if unseen: raise InputError(f'{a.file} has the label {unseen[0]!r}, which the model was not trained on ({", ".join(known)}): correct it or leave those rows out')
+    return texts,[known[str(l)] for l in labels],known,cols
+
 @command(opt('model', help='directory that `ulmfit train` wrote, or name or directory of a backbone'), opt('file', help='labelled table or folder; for a backbone any texts'), opt('--text', help='column of the texts'), opt('--label', help='column of the labels'),
     opt('--train', help='training file for the baseline'), opt('--json', action='store_true', help='print JSON'),
     opt('--direction', default='forward', choices=['forward', 'backward'], help='of a backbone'), DEVICE)
@@ -278,23 +290,35 @@ def cmd_evaluate(a):
     if find_backbone(a.model).is_dir() and model_kind(find_backbone(a.model)) == 'language model':
         res = lm_scores(*load_backbone(a.model, a.direction), read_texts(a.file, a.text or 'text'), backward=a.direction == 'backward')
         return print(json.dumps(res) if a.json else '\n'.join(f'{k:16} {v:,.4g}' if isinstance(v, float) else f'{k:16} {v:,}' for k,v in res.items()))
-    from ulmfit_nb.ulmfit import ULMFiT
+    from ulmfit_nb.calibration import ULMFiT, calibration_error
     clf = ULMFiT.load(a.model, a.device)
-    cols,classes = clf.meta_.get('columns', dict(text='text', label='label')),clf.classes_.tolist()
-    texts,labels = read_labelled(a.file, a.text or cols['text'], a.label or cols['label'], min_classes=1)
-    known = {str(c): c for c in classes}
-    unseen = sorted({str(l) for l in labels} - set(known))
-    if unseen: raise InputError(f'{a.file} has the label {unseen[0]!r}, which the model was not trained on ({", ".join(known)}): correct it or leave those rows out')
+    texts,y,known,cols = labelled_for(clf, a)
+    classes = clf.classes_.tolist()
     if a.train and not Path(a.train).exists(): raise InputError(f'there is no file or folder {a.train!r}: correct --train')
-    y = [known[str(l)] for l in labels]
-    acc,f1,conf = scores(y, clf.predict(texts).tolist(), classes)
-    res,train = dict(n=len(texts), accuracy=acc, macro_f1=f1),a.train or clf.meta_.get('data')
+    probs = clf.predict_proba(texts)
+    acc,f1,conf = scores(y, clf.classes_[probs.argmax(1)].tolist(), classes)
+    res,train = dict(n=len(texts), accuracy=acc, macro_f1=f1, mean_confidence=float(probs.max(1).mean()), calibration_error=calibration_error(probs, [classes.index(l) for l in y])),a.train or clf.meta_.get('data')
     if train and Path(train).exists():
         try: res['baseline_accuracy'],res['baseline_macro_f1'] = baseline_scores(train, (a.text or cols['text'], a.label or cols['label']) if a.train else (cols['text'], cols['label']), texts, y, known)
         except (InputError, ValueError) as e: res['no_baseline'] = f'{train} does not do ({e})' # ours is known all the same
     else: res['no_baseline'] = 'the training file is not at hand; name it with --train'
     if a.json: print(json.dumps(res | dict(confusion=conf.tolist(), labels=classes)))
     else: print_scores(res, conf, classes)
+
+# %% ../nbs/14_cli.ipynb #201b1215
+@command(opt('model', help='directory that `ulmfit train` wrote'), opt('file', help='labelled table or folder, not the one of the training, nor one that you test on'), opt('--text', help='column of the texts'), opt('--label', help='column of the labels'), DEVICE)
+def cmd_calibrate(a):
+    "Make the confidence of a model mean what it says, by labelled texts that it was not trained on; predictions stay."
+    from ulmfit_nb.calibration import ULMFiT
+    clf = ULMFiT.load(a.model, a.device)
+    trained = clf.meta_.get('data')
+    if trained and Path(trained).exists() and Path(a.file).resolve() == Path(trained).resolve(): raise InputError(f'{a.model} was trained on {a.file}, where it is surer than on other texts: give labelled texts that it has not seen')
+    texts,y,*_ = labelled_for(clf, a)
+    before = clf.predict_proba(texts)
+    after = clf.calibrate(texts, y).predict_proba(texts)
+    clf.save(a.model)
+    right = sum(clf.classes_[before.argmax(1)].tolist()[i] == l for i,l in enumerate(y))/len(y)
+    print(f'Temperature {clf.temperature_:.2f}: the mean confidence on these {len(y):,} texts goes from {before.max(1).mean():.3f} to {after.max(1).mean():.3f}, and {right:.3f} of them are right')
 
 # %% ../nbs/14_cli.ipynb #9fb1cd8e
 def limited(

@@ -237,7 +237,7 @@ def attribute(
     method:str='ig', # ig, grad_x_input, or occlusion: the log-odds that are lost when a word is left out
     steps:int=32, # of ig: see `token_scores`
 ) -> Attribution:
-    "Which words of a text decided for or against a label, in nats of its log-odds."
+    "Which words of a text decided for or against a label, in nats of its log-odds before any calibration (chapter 10b)."
     check_is_fitted(clf, 'models_')
     if method not in METHODS: raise InputError(f'unknown method {method!r}: choose one of {", ".join(METHODS)}')
     probs = clf.predict_proba([text])[0]

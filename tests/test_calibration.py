@@ -1,0 +1,196 @@
+"Confidence and rare classes where a lesson should not go: damaged models, texts that do not do, weights in the loss."
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.base import clone
+from sklearn.utils.class_weight import compute_sample_weight
+
+from test_cli import TRAIN, refused, table, ulmfit
+from test_estimator import FAST, LABELS, TEXTS
+from ulmfit_nb import ULMFiT
+from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT
+from ulmfit_nb.calibration import calibration_error, fit_temperature, reliability
+from ulmfit_nb.classifier import ClasBatches, TextClassifier, soften
+from ulmfit_nb.corpus import InputError
+from ulmfit_nb.ulmfit import balanced_weights
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+
+HELD = [t.replace('the', 'a') for t in TEXTS]
+
+@pytest.fixture
+def clf(): return ULMFiT(**FAST, random_state=0).fit(TEXTS, LABELS)
+
+# ---- temperatures
+@pytest.mark.parametrize('t', [.05, .5, 1, 3, 20])
+def test_soften_keeps_the_order_and_the_sum(t):
+    p = np.random.default_rng(0).dirichlet(np.full(5, .2), 200).astype(np.float32)
+    p[0] = [1, 0, 0, 0, 0] # what float32 makes of great certainty
+    q = soften(p, t)
+    assert q.dtype == np.float32 and np.allclose(q.sum(1), 1, atol=1e-5) and np.isfinite(q).all()
+    assert np.array_equal(q.argmax(1), p.argmax(1)) and np.array_equal(q[0], p[0])
+    assert t == 1 or not np.allclose(p, q)
+
+def test_a_temperature_is_found_again_and_stays_within_bounds():
+    rng = np.random.default_rng(1)
+    p = rng.dirichlet(np.ones(4), 4000)
+    y = [rng.choice(4, p=q) for q in p]
+    for t in .5, 1., 2.5: assert fit_temperature(soften(p, 1/t), y) == pytest.approx(t, rel=.1)
+    sure = np.tile([1., 0.], (40, 1))
+    assert .05 <= fit_temperature(sure, [0]*40) <= 20 and 1 < fit_temperature(sure, [1]*40) <= 21 # a true class of probability 0 has a finite loss
+
+def test_bins_hold_every_text_once():
+    p = np.random.default_rng(0).dirichlet(np.ones(3), 500)
+    y = np.zeros(500, int)
+    bins = reliability(p, y, 7)
+    assert sum(b.n for b in bins) == 500 and [b.sure for b in bins] == sorted(b.sure for b in bins)
+    assert sum(b.n*b.right for b in bins)/500 == pytest.approx((p.argmax(1) == 0).mean())
+    assert calibration_error(np.array([[1., 0.]]*3), [0]*3) == 0 and calibration_error(np.array([[1., 0.]]*3), [1]*3) == 1
+
+# ---- the estimator
+def test_calibration_changes_no_prediction_and_a_new_fit_forgets_it(clf, tmp_path):
+    raw = clf.predict_proba(HELD)
+    assert clf.calibrate(HELD, np.array(LABELS)) is clf and clf.temperature_ != 1
+    assert np.array_equal(clf.predict(HELD), clf.classes_[raw.argmax(1)])
+    assert np.allclose(clf.predict_proba(HELD), soften(raw, clf.temperature_), atol=1e-6)
+    first = clf.temperature_
+    assert clf.calibrate(HELD, LABELS).temperature_ == first # from the network's own probabilities, not from softened ones
+    clf.save(tmp_path/'m')
+    assert json.loads((tmp_path/'m/config.json').read_text())['temperature'] == first
+    assert np.array_equal(ULMFiT.load(tmp_path/'m', device='cpu').predict_proba(HELD), clf.predict_proba(HELD))
+    assert clf.fit(TEXTS, LABELS).temperature_ == 1 and np.array_equal(clf.predict_proba(HELD), raw)
+    assert not hasattr(clone(clf), 'models_')
+
+def test_calibration_with_two_directions_and_other_types_of_labels():
+    two = ULMFiT(**FAST | dict(direction='both'), random_state=0).fit(TEXTS, [int(l == 'good') for l in LABELS])
+    raw = two.predict_proba(HELD)
+    two.calibrate(HELD, [np.int64(l == 'good') for l in LABELS])
+    assert np.allclose(two.predict_proba(HELD), soften(raw, two.temperature_), atol=1e-6)
+
+@pytest.mark.parametrize('X,y,words', [(HELD[:10], LABELS[:10], 'too few'), (HELD, LABELS[1:], 'one label a text'), (HELD, ['odd', *LABELS[1:]], "'odd' was not trained on"), ('one', LABELS, 'one string')])
+def test_calibration_refuses(clf, X, y, words):
+    clf.calibrate(HELD, LABELS)
+    was = clf.temperature_
+    with pytest.raises(InputError, match=words): clf.calibrate(X, y)
+    assert clf.temperature_ == was
+
+def test_a_calibration_that_fails_leaves_the_old_one(clf, monkeypatch):
+    clf.calibrate(HELD, LABELS)
+    was = clf.temperature_
+    def broken(*args): raise KeyboardInterrupt
+    monkeypatch.setattr(clf, 'probs', broken)
+    with pytest.raises(KeyboardInterrupt): clf.calibrate(HELD, LABELS)
+    assert clf.temperature_ == was
+
+def test_models_of_before_and_damaged_ones(clf, tmp_path):
+    clf.save(tmp_path)
+    f = tmp_path/'config.json'
+    config = json.loads(f.read_text())
+    del config['temperature']; f.write_text(json.dumps(config))
+    assert ULMFiT.load(tmp_path, device='cpu').temperature_ == 1
+    for bad in ('0', '-1', '"2"', 'true', 'null', 'NaN', 'Infinity', '[1]'):
+        f.write_text(json.dumps(config)[:-1] + f', "temperature": {bad}}}')
+        with pytest.raises(InputError, match='temperature'): ULMFiT.load(tmp_path)
+
+# ---- the command
+@pytest.fixture(scope='module')
+def model(tmp_path_factory):
+    d = tmp_path_factory.mktemp('calibrate')
+    p = ulmfit('train', table(d/'train.csv', 80), '--out', d/'model', *TRAIN)
+    assert p.returncode == 0, p.stderr.decode()
+    return d/'model'
+
+def test_the_command_changes_confidence_and_nothing_else(model, tmp_path):
+    new = table(tmp_path/'new.csv', 20, seed=3)
+    files = {f.name: f.read_bytes() for f in model.iterdir()}
+    def rows(): return [l.rsplit(',', 1) for l in ulmfit('predict', model, new).stdout.decode().splitlines()[1:]]
+    before = rows()
+    p = ulmfit('calibrate', model, table(tmp_path/'kept.csv', 40, seed=9))
+    assert p.returncode == 0 and p.stdout.startswith(b'Temperature '), p.stderr.decode()
+    after = rows()
+    assert [r[0] for r in before] == [r[0] for r in after] and [r[1] for r in before] != [r[1] for r in after]
+    now = {f.name: f.read_bytes() for f in model.iterdir()}
+    assert now.keys() == files.keys() and [k for k in now if now[k] != files[k]] == ['config.json']
+    was,config = (json.loads(x['config.json']) for x in (files, now))
+    assert {k for k in config if config[k] != was[k]} == {'temperature'}
+
+def test_the_command_refuses(model, tmp_path):
+    files = {f.name: f.read_bytes() for f in model.iterdir()}
+    refused(ulmfit('calibrate', model, model.parent/'train.csv'), 'was trained on')
+    refused(ulmfit('calibrate', model, table(tmp_path/'few.csv', 6)), 'too few')
+    (tmp_path/'odd.csv').write_text('text,label\n' + 'so so,middling\n'*30)
+    refused(ulmfit('calibrate', model, tmp_path/'odd.csv'), 'middling', 'not trained')
+    refused(ulmfit('calibrate', tmp_path/'none', tmp_path/'odd.csv'), 'none')
+    assert {f.name: f.read_bytes() for f in model.iterdir()} == files
+
+def test_evaluate_says_when_it_is_too_sure(model, tmp_path):
+    lies = table(tmp_path/'lies.csv', 40, seed=5)
+    lies.write_text(lies.read_text().replace(',good', ',x').replace(',bad', ',good').replace(',x', ',bad'))
+    text = ulmfit('evaluate', model, lies).stdout.decode()
+    assert 'confidence' in text and 'surer than it is right' in text
+    res = json.loads(ulmfit('evaluate', model, lies, '--json').stdout)
+    assert res['mean_confidence'] > .5 and res['calibration_error'] > .3
+    assert 'surer than' not in ulmfit('evaluate', model, table(tmp_path/'true.csv', 40, seed=5)).stdout.decode()
+
+def test_train_names_a_rare_label(tmp_path):
+    data = tmp_path/'rare.csv'
+    data.write_text('text,label\n' + ''.join(f'the {w} film {i},good\n' for i,w in enumerate(['long', 'short', 'old']*6)) + 'a dull film,bad\nan awful film,bad\n')
+    small = [*TRAIN[:4], '--epochs', 1, '--lm-epochs', 0, '--bs', 8]
+    p = ulmfit('train', data, '--out', tmp_path/'a', *small)
+    assert b"'bad' is rare" in p.stdout and b'--class-weight balanced' in p.stdout, p.stderr
+    p = ulmfit('train', data, '--out', tmp_path/'b', *small, '--class-weight', 'balanced')
+    assert p.returncode == 0 and b'is rare' not in p.stdout
+    assert json.loads((tmp_path/'b/config.json').read_text())['params']['class_weight'] == 'balanced'
+
+# ---- weights in the loss
+DOCS = [np.arange(3, 3+n) for n in (4, 9, 2, 7, 5, 3, 8, 6, 4)]
+YS = np.array([0, 0, 0, 0, 0, 0, 0, 1, 1])
+
+def test_balanced_weights_are_scikit_learns():
+    for ys in (YS, np.array([2, 2, 5, 5, 5, 0])):
+        assert np.allclose(balanced_weights(ys), compute_sample_weight('balanced', ys)) and balanced_weights(ys).mean() == pytest.approx(1)
+
+def test_weights_go_with_their_documents_and_scale_their_losses():
+    weights = balanced_weights(YS)
+    torch.manual_seed(0)
+    model = TextClassifier(AWDLSTM(20, (8, 12, 2), NO_DROPOUT), 2, NO_DROPOUT).eval()
+    for b in ClasBatches(DOCS, YS, 4, weights=weights).batches():
+        i = b.inputs
+        assert np.allclose(i['weights'], weights[[0, 7]][i['labels'].numpy()])
+        losses = F.cross_entropy(model(i['ids'], i['lengths']), i['labels'], reduction='none')
+        assert torch.allclose(model(**i).loss, (losses*i['weights']).mean())
+        even = {k: v for k,v in i.items() if k != 'weights'}
+        assert torch.allclose(model(**even).loss, losses.mean())
+
+@pytest.mark.parametrize('n', [2, 3])
+def test_weighted_parts_add_up_to_the_joint_loss(n):
+    weights = np.linspace(.1, 1.9, 9)
+    torch.manual_seed(0)
+    model = TextClassifier(AWDLSTM(20, (8, 12, 2), NO_DROPOUT), 2, NO_DROPOUT).eval()
+    def losses(rank, n):
+        s = ClasBatches(DOCS, YS, 5, weights=weights)
+        s.shard(rank, n)
+        return [(model(**b.inputs).loss.item(), b.share) for b in s.batches()]
+    parts = [losses(r, n) for r in range(n)]
+    for k,(whole,_) in enumerate(losses(0, 1)): assert np.mean([p[k][0]*p[k][1] for p in parts]) == pytest.approx(whole, rel=1e-5)
+
+@pytest.mark.parametrize('weights', [[1.]*8, [0.]*9, [-1.] + [1.]*8, [np.nan] + [1.]*8, [np.inf] + [1.]*8])
+def test_weights_that_cannot_be(weights):
+    with pytest.raises(InputError, match='weights must be 9 finite numbers'): ClasBatches(DOCS, YS, 4, weights=weights)
+
+def test_weights_are_part_of_what_a_run_is(tmp_path):
+    assert len({ClasBatches(DOCS, YS, 4, weights=w).key for w in (None, [1.]*9, balanced_weights(YS))}) == 3
+    with pytest.raises(InputError, match='choose balanced or None'): ULMFiT(**FAST, class_weight='even').fit(TEXTS, LABELS)
+    ULMFiT(**FAST, random_state=1).fit(TEXTS, LABELS, run_dir=tmp_path)
+    with pytest.raises(InputError, match='another class_weight'): ULMFiT(**FAST, random_state=1, class_weight='balanced').fit(TEXTS, LABELS, run_dir=tmp_path, resume=True)
+
+def test_a_balanced_estimator_is_another_one_and_survives_save(tmp_path):
+    y = ['good' if k < 3 else 'bad' for k in range(len(TEXTS))]
+    a,b = (ULMFiT(**FAST, random_state=0, class_weight=w).fit(TEXTS, y) for w in (None, 'balanced'))
+    assert not np.allclose(a.predict_proba(HELD), b.predict_proba(HELD))
+    assert b.predict_proba(HELD)[:, 1].mean() > a.predict_proba(HELD)[:, 1].mean() # more of the rare class
+    b.save(tmp_path)
+    assert clone(ULMFiT.load(tmp_path, device='cpu')).class_weight == 'balanced'
