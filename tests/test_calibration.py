@@ -70,7 +70,7 @@ def test_calibration_with_two_directions_and_other_types_of_labels():
     two.calibrate(HELD, [np.int64(l == 'good') for l in LABELS])
     assert np.allclose(two.predict_proba(HELD), soften(raw, two.temperature_), atol=1e-6)
 
-@pytest.mark.parametrize('X,y,words', [(HELD[:10], LABELS[:10], 'too few'), (HELD, LABELS[1:], 'one label a text'), (HELD, ['odd', *LABELS[1:]], "'odd' was not trained on"), ('one', LABELS, 'one string')])
+@pytest.mark.parametrize('X,y,words', [(HELD[:10], LABELS[:10], 'too few'), (HELD, LABELS[1:], 'one label a text'), (HELD, ['odd', *LABELS[1:]], "row 0 has the label 'odd', which was not trained on"), ('one', LABELS, 'one string'), (HELD, None, 'no labels')])
 def test_calibration_refuses(clf, X, y, words):
     clf.calibrate(HELD, LABELS)
     was = clf.temperature_
@@ -126,6 +126,15 @@ def test_the_command_refuses(model, tmp_path):
     refused(ulmfit('calibrate', tmp_path/'none', tmp_path/'odd.csv'), 'none')
     assert {f.name: f.read_bytes() for f in model.iterdir()} == files
 
+def test_the_command_asks_back(model, tmp_path):
+    import shutil
+    shutil.copytree(model, tmp_path/'m'); shutil.copy(model.parent/'train.csv', tmp_path/'copy.csv')
+    p = ulmfit('calibrate', tmp_path/'m', tmp_path/'copy.csv')
+    assert p.returncode == 0 and (b'among those of the training' in p.stdout) == (b'100.0% of the predictions' in p.stdout)
+    swapped = table(tmp_path/'swapped.csv', 40, seed=5)
+    swapped.write_text(swapped.read_text().replace(',good', ',x').replace(',bad', ',good').replace(',x', ',bad'))
+    assert b'hardly go with the labels' in ulmfit('calibrate', tmp_path/'m', swapped).stdout
+
 def test_evaluate_says_when_it_is_too_sure(model, tmp_path):
     lies = table(tmp_path/'lies.csv', 40, seed=5)
     lies.write_text(lies.read_text().replace(',good', ',x').replace(',bad', ',good').replace(',x', ',bad'))
@@ -133,12 +142,19 @@ def test_evaluate_says_when_it_is_too_sure(model, tmp_path):
     assert 'confidence' in text and 'surer than it is right' in text
     res = json.loads(ulmfit('evaluate', model, lies, '--json').stdout)
     assert res['mean_confidence'] > .5 and res['calibration_error'] > .3
-    assert 'surer than' not in ulmfit('evaluate', model, table(tmp_path/'true.csv', 40, seed=5)).stdout.decode()
+    true = table(tmp_path/'true.csv', 40, seed=5)
+    assert 'surer than' not in ulmfit('evaluate', model, true).stdout.decode()
+    one = tmp_path/'one.csv'
+    one.write_text('text,label\n' + lies.read_text().splitlines()[1].split(',', 1)[1] + '\n')
+    assert 'surer than' not in ulmfit('evaluate', model, one).stdout.decode() or res['mean_confidence'] > .8
 
 def test_train_names_a_rare_label(tmp_path):
     data = tmp_path/'rare.csv'
-    data.write_text('text,label\n' + ''.join(f'the {w} film {i},good\n' for i,w in enumerate(['long', 'short', 'old']*6)) + 'a dull film,bad\nan awful film,bad\n')
+    data.write_text('text,label\n' + ''.join(f'the {w} film {i},good\n' for i,w in enumerate(['long', 'short', 'old']*11)) + ''.join(f'a dull film {i},bad\n' for i in range(10)))
     small = [*TRAIN[:4], '--epochs', 1, '--lm-epochs', 0, '--bs', 8]
+    few = tmp_path/'few.csv'
+    few.write_text('text,label\n' + 'the long film,good\n'*9 + 'a dull film,bad\n'*3)
+    assert b"'bad' stands in 3 rows only" in ulmfit('train', few, '--out', tmp_path/'c', *small).stdout
     p = ulmfit('train', data, '--out', tmp_path/'a', *small)
     assert b"'bad' is rare" in p.stdout and b'--class-weight balanced' in p.stdout, p.stderr
     p = ulmfit('train', data, '--out', tmp_path/'b', *small, '--class-weight', 'balanced')

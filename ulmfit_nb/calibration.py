@@ -63,14 +63,16 @@ def calibrate(self:ULMFiT,
     X, # texts that it was not trained on, 20 or more
     y, # a label each
 ):
-    "Choose `temperature_`, by which `predict_proba` is softened, on labelled texts that no stage has seen; predictions stay. A new `fit` forgets it. Raises `InputError`."
+    "Choose `temperature_`, by which `predict_proba` is softened, on labelled texts that it was not trained on; predictions stay. A new `fit` forgets it. Raises `InputError`."
     check_is_fitted(self, 'models_')
+    if y is None: raise InputError('there are no labels: give one for each text')
+    if hasattr(y, 'columns') and len(y.columns) == 1: y = y.iloc[:, 0]
     texts,labels,known = check_texts(X),list(y),self.classes_.tolist()
     labels = [l.item() if isinstance(l, np.generic) else l for l in labels]
     if len(texts) != len(labels): raise InputError(f'there are {len(texts)} texts and {len(labels)} labels: give one label a text')
     if len(texts) < 20: raise InputError(f'{len(texts)} texts are too few to choose a temperature: give 20 or more that were not trained on')
-    for l in labels:
-        if l not in known: raise InputError(f'the label {l!r} was not trained on ({", ".join(map(str, known))}): correct it or leave its texts out')
+    for i,l in enumerate(labels):
+        if l not in known: raise InputError(f'row {i} has the label {l!r}, which was not trained on ({", ".join(map(str, known))}): correct it or leave its texts out')
     was,self.temperature_ = self.temperature_,1.
     try: probs = self.probs(texts)
     finally: self.temperature_ = was

@@ -86,8 +86,8 @@ class ClasBatches:
     ):
         if bs < 2: raise InputError('batch norm needs batches of two documents at least: give bs=2 or more')
         if len(docs) != len(labels): raise InputError(f'{len(docs)} documents and {len(labels)} labels: give one label a document')
-        if weights is not None and not (len(weights) == len(docs) and np.all(np.isfinite(weights)) and np.min(weights) >= 0 and np.max(weights) > 0): raise InputError(f'weights must be {len(docs)} finite numbers, one a document, none below 0 and not all 0')
         if len(docs) < 2: raise InputError(f'{len(docs)} labelled documents are too few to train on: give two at least')
+        if weights is not None and not (len(weights) == len(docs) and np.all(np.isfinite(weights)) and np.min(weights) >= 0 and np.max(weights) > 0): raise InputError(f'weights must be {len(docs)} finite numbers, one a document, none below 0 and not all 0')
         self.docs,self.labels,self.bs,self.seed,self.backward,self.pad_id = docs,np.asarray(labels, np.int64),bs,seed,backward,pad_id
         self.weights = None if weights is None else np.asarray(weights, np.float32)
         self.lens = np.array(docs.lengths if isinstance(docs, Corpus) else [len(d) for d in docs])
@@ -211,7 +211,7 @@ class TextClassifier(nn.Module):
         n_hidden:int=50, # units between the head's two blocks
         pool:str='concat', # one of `POOLS`
         full_bptt:bool=False, # do gradients go from chunk to chunk through the carried state, too?
-        side_by_side:bool=False, # train on all chunks at once, in rows of their own? The same gradients; see `beside`
+        side_by_side:bool=False, # train on all chunks at once, in rows of their own? The same gradients; see the section 'Chunks side by side'
     ):
         super().__init__()
         if full_bptt and side_by_side: raise InputError('chunks can be trained on side by side only where gradients are cut between them: leave full_bptt=False')
@@ -236,7 +236,7 @@ def states(self:TextClassifier,
     "Read chunk after chunk. Rows that have ended drop out; a row's graph begins with the chunk in which its window begins."
     lens = lengths.tolist()
     begin = [max(0, n-self.max_len) for n in lens]
-    if self.side_by_side and self.training and torch.is_grad_enabled() and ends is None: # for later: see `beside`
+    if self.side_by_side and self.training and torch.is_grad_enabled() and ends is None: # for later: see 'Chunks side by side'
         yield from self.beside(ids, lens)
         return
     masks,state,ends = self.backbone.sample_masks(len(ids)),None,ends or self.cuts(lens)
@@ -473,7 +473,7 @@ def soften(
     temperature:float, # above 1 makes them less sure, below 1 surer
 ) -> np.ndarray: # float32, of the same shape
     "Probabilities whose logarithms are divided by a temperature (Guo et al. 2017, section 4.2); the order of the classes stays."
-    if temperature == 1: return probs
+    if temperature == 1: return probs.astype(np.float32, copy=False)
     with np.errstate(divide='ignore'): logs = np.log(probs.astype(float))/temperature
     p = np.exp(logs - logs.max(1, keepdims=True))
     return (p/p.sum(1, keepdims=True)).astype(np.float32)

@@ -163,6 +163,7 @@ def print_labels(labels:list, weighted:bool=False):
     counts = Counter(labels).most_common()
     print('Labels: ' + ', '.join(f'{l!r} {n:,}' for l,n in counts[:20]) + (f', and {len(counts)-20:,} others' if len(counts) > 20 else ''))
     if counts[-1][1] == 1: print(f'The label {counts[-1][0]!r} stands in one row only: is it a mistake?')
+    elif counts[-1][1] < 10 and counts[0][1] >= 3*counts[-1][1]: print(f'The label {counts[-1][0]!r} stands in {counts[-1][1]} rows only: too few to learn it from, so find more or join it with another')
     elif counts[0][1] >= 3*counts[-1][1] and not weighted: print(f'The label {counts[-1][0]!r} is rare: with --class-weight balanced it counts as much in training as the others (chapter 10b)')
 
 # %% ../nbs/14_cli.ipynb #74d3d69b
@@ -261,8 +262,9 @@ def print_scores(res:dict, conf, classes:list):
     w = max(8, *(len(str(c))+1 for c in classes))
     print('\nconfusion (rows: true, columns: predicted)\n' + ' '*w + ''.join(f'{c!s:>{w}}' for c in classes))
     for c,row in zip(classes, conf): print(f'{c!s:>{w}}' + ''.join(f'{n:>{w}}' for n in row))
-    acc,sure = res['accuracy'],res['mean_confidence']
-    if sure-acc > max(.05, 2*(acc*(1-acc)/res['n'])**.5): print('\nIt is surer than it is right: `ulmfit calibrate` mends that, with labelled texts that are neither those of the training nor these')
+    acc,sure,t = res['accuracy'],res['mean_confidence'],res['temperature']
+    if sure-acc > max(.05, 2*(sure*(1-sure)/res['n'])**.5): print('\nIt is surer than it is right: ' + ('`ulmfit calibrate` mends that, with labelled texts that are neither those of the training nor these' if t == 1
+        else f'its temperature, {t:.2f}, was chosen on texts that were easier than these, or of another kind; `ulmfit calibrate` with texts like these, but not these, chooses another'))
 
 # %% ../nbs/14_cli.ipynb #22ed6c3d
 def baseline_scores(train, cols, texts, y, known) -> tuple: # accuracy, macro F1
@@ -297,7 +299,7 @@ def cmd_evaluate(a):
     if a.train and not Path(a.train).exists(): raise InputError(f'there is no file or folder {a.train!r}: correct --train')
     probs = clf.predict_proba(texts)
     acc,f1,conf = scores(y, clf.classes_[probs.argmax(1)].tolist(), classes)
-    res,train = dict(n=len(texts), accuracy=acc, macro_f1=f1, mean_confidence=float(probs.max(1).mean()), calibration_error=calibration_error(probs, [classes.index(l) for l in y])),a.train or clf.meta_.get('data')
+    res,train = dict(n=len(texts), accuracy=acc, macro_f1=f1, mean_confidence=float(probs.max(1).mean()), temperature=clf.temperature_, calibration_error=calibration_error(probs, [classes.index(l) for l in y])),a.train or clf.meta_.get('data')
     if train and Path(train).exists():
         try: res['baseline_accuracy'],res['baseline_macro_f1'] = baseline_scores(train, (a.text or cols['text'], a.label or cols['label']) if a.train else (cols['text'], cols['label']), texts, y, known)
         except (InputError, ValueError) as e: res['no_baseline'] = f'{train} does not do ({e})' # ours is known all the same
@@ -309,16 +311,19 @@ def cmd_evaluate(a):
 @command(opt('model', help='directory that `ulmfit train` wrote'), opt('file', help='labelled table or folder, not the one of the training, nor one that you test on'), opt('--text', help='column of the texts'), opt('--label', help='column of the labels'), DEVICE)
 def cmd_calibrate(a):
     "Make the confidence of a model mean what it says, by labelled texts that it was not trained on; predictions stay."
-    from ulmfit_nb.calibration import ULMFiT
+    from ulmfit_nb.calibration import ULMFiT, soften
     clf = ULMFiT.load(a.model, a.device)
     trained = clf.meta_.get('data')
     if trained and Path(trained).exists() and Path(a.file).resolve() == Path(trained).resolve(): raise InputError(f'{a.model} was trained on {a.file}, where it is surer than on other texts: give labelled texts that it has not seen')
     texts,y,*_ = labelled_for(clf, a)
-    before = clf.predict_proba(texts)
+    was = clf.temperature_
     after = clf.calibrate(texts, y).predict_proba(texts)
+    t,before = clf.temperature_,soften(after, was/clf.temperature_)
     clf.save(a.model)
-    right = sum(clf.classes_[before.argmax(1)].tolist()[i] == l for i,l in enumerate(y))/len(y)
-    print(f'Temperature {clf.temperature_:.2f}: the mean confidence on these {len(y):,} texts goes from {before.max(1).mean():.3f} to {after.max(1).mean():.3f}, and {right:.3f} of them are right')
+    right = sum(p == l for p,l in zip(clf.classes_[after.argmax(1)].tolist(), y))/len(y)
+    print(f'Temperature {t:.2f}: the mean confidence on these {len(y):,} texts goes from {before.max(1).mean():.1%} to {after.max(1).mean():.1%}; {right:.1%} of the predictions are right')
+    if right == 1 and t < 1: print('All predictions are right: are these texts among those of the training? Then the model is too sure now')
+    if t > 10: print('The predictions hardly go with the labels: is this the right column?')
 
 # %% ../nbs/14_cli.ipynb #9fb1cd8e
 def limited(

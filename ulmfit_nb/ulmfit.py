@@ -70,7 +70,7 @@ def check_labels(
 def balanced_weights(
     ys:np.ndarray, # (n,) class indices
 ) -> np.ndarray: # (n,) weights, 1 in the mean
-    "The same sum for each class that occurs (King and Zeng 2001): n/(k n_c) for k classes, n_c texts of the class."
+    "The same sum for each class that occurs, by scikit-learn's rule: n/(k n_c) for k classes, n_c texts of the class."
     _,idx,counts = np.unique(ys, return_inverse=True, return_counts=True)
     return (len(ys)/(len(counts)*counts))[idx]
 
