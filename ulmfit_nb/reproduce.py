@@ -413,7 +413,8 @@ def lowshot(
 
 # %% ../nbs/13b_reproduce.ipynb #d768d3bf
 ABLATIONS = {'no pretraining': dict(pretrained=False), 'plain LSTM LM': dict(dropout=False), 'no LM fine-tuning': dict(lm='none'),
-    **{f'LM {k}': dict(lm=k) for k in LM_RECIPES}, **{f'classifier {k}': dict(clas=k) for k in CLAS_RECIPES if k != 'freez + discr + stlr'}}
+    **{f'LM {k}': dict(lm=k) for k in LM_RECIPES}, **{f'classifier {k}': dict(clas=k) for k in CLAS_RECIPES if k != 'freez + discr + stlr'},
+    'settings of the package': dict(lm=None, clas=None)} # not the paper's: see `default_settings`
 
 # %% ../nbs/13b_reproduce.ipynb #a5b8388b
 def ablation(
