@@ -263,7 +263,7 @@ def adaptive_loss(
     cluster_bias:Tensor, # (n_clusters,)
     pad_id:int|None=None, # a row that takes no gradient: see `hold_row`
 ) -> Tensor: # mean negative log-likelihood in nats, float32
-    "Adaptive softmax (Grave et al. 2017): the rows of a rare word's cluster are used only where it is the target."
+    "Adaptive softmax (Grave et al. 2017): the rows of a cluster of rare words are used only where one of them is the target."
     x,targets = x.flatten(0, 1),targets.flatten()
     n,head = (targets != -100).sum().clamp(min=1),targets.clone()
     total,edges = 0.,(0, *cutoffs, len(weight))
