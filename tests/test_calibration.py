@@ -8,14 +8,13 @@ import torch.nn.functional as F
 from sklearn.base import clone
 from sklearn.utils.class_weight import compute_sample_weight
 
-from test_cli import TRAIN, refused, table, ulmfit
+from test_cli import TRAIN, refused, table, train_model, ulmfit
 from test_estimator import FAST, LABELS, TEXTS
 from ulmfit_nb import ULMFiT
 from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT
 from ulmfit_nb.calibration import calibration_error, fit_temperature, reliability
 from ulmfit_nb.classifier import ClasBatches, TextClassifier, soften
 from ulmfit_nb.corpus import InputError
-from ulmfit_nb.ulmfit import balanced_weights
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -98,10 +97,7 @@ def test_models_of_before_and_damaged_ones(clf, tmp_path):
 # ---- the command
 @pytest.fixture(scope='module')
 def model(tmp_path_factory):
-    d = tmp_path_factory.mktemp('calibrate')
-    p = ulmfit('train', table(d/'train.csv', 80), '--out', d/'model', *TRAIN)
-    assert p.returncode == 0, p.stderr.decode()
-    return d/'model'
+    return train_model(tmp_path_factory.mktemp('calibrate'))
 
 def test_the_command_changes_confidence_and_nothing_else(model, tmp_path):
     new = table(tmp_path/'new.csv', 20, seed=3)
@@ -165,12 +161,20 @@ def test_train_names_a_rare_label(tmp_path):
 DOCS = [np.arange(3, 3+n) for n in (4, 9, 2, 7, 5, 3, 8, 6, 4)]
 YS = np.array([0, 0, 0, 0, 0, 0, 0, 1, 1])
 
-def test_balanced_weights_are_scikit_learns():
-    for ys in (YS, np.array([2, 2, 5, 5, 5, 0])):
-        assert np.allclose(balanced_weights(ys), compute_sample_weight('balanced', ys)) and balanced_weights(ys).mean() == pytest.approx(1)
+def test_the_estimator_weighs_by_the_labels_it_was_given(monkeypatch):
+    import ulmfit_nb.ulmfit as u
+    seen,real = [],u.finetune_classifier
+    def finetune(*args, **kw):
+        seen.append(kw['weights'])
+        return real(*args, **kw)
+    monkeypatch.setattr(u, 'finetune_classifier', finetune)
+    y = ['good' if k < 3 else 'bad' for k in range(len(TEXTS))]
+    for w in (None, 'balanced'): ULMFiT(**FAST, random_state=0, class_weight=w).fit(TEXTS, y)
+    n = len(TEXTS)
+    assert seen[0] is None and np.allclose(seen[1], [n/(2*3)]*3 + [n/(2*(n-3))]*(n-3)) and np.mean(seen[1]) == pytest.approx(1)
 
 def test_weights_go_with_their_documents_and_scale_their_losses():
-    weights = balanced_weights(YS)
+    weights = compute_sample_weight('balanced', YS)
     torch.manual_seed(0)
     model = TextClassifier(AWDLSTM(20, (8, 12, 2), NO_DROPOUT), 2, NO_DROPOUT).eval()
     for b in ClasBatches(DOCS, YS, 4, weights=weights).batches():
@@ -198,7 +202,7 @@ def test_weights_that_cannot_be(weights):
     with pytest.raises(InputError, match='weights must be 9 finite numbers'): ClasBatches(DOCS, YS, 4, weights=weights)
 
 def test_weights_are_part_of_what_a_run_is(tmp_path):
-    assert len({ClasBatches(DOCS, YS, 4, weights=w).key for w in (None, [1.]*9, balanced_weights(YS))}) == 3
+    assert len({ClasBatches(DOCS, YS, 4, weights=w).key for w in (None, [1.]*9, compute_sample_weight('balanced', YS))}) == 3
     with pytest.raises(InputError, match='choose balanced or None'): ULMFiT(**FAST, class_weight='even').fit(TEXTS, LABELS)
     ULMFiT(**FAST, random_state=1).fit(TEXTS, LABELS, run_dir=tmp_path)
     with pytest.raises(InputError, match='another class_weight'): ULMFiT(**FAST, random_state=1, class_weight='balanced').fit(TEXTS, LABELS, run_dir=tmp_path, resume=True)

@@ -52,12 +52,14 @@ def refused(p, *words):
 
 TRAIN = '--backbone none --size micro --epochs 12 --lm-epochs 2 --bs 8 --seed 1'.split()
 
-@pytest.fixture(scope='module')
-def model(tmp_path_factory):
-    d = tmp_path_factory.mktemp('cli')
+def train_model(d):
+    "A small classifier in `d`/model, of `d`/train.csv."
     p = ulmfit('train', table(d/'train.csv', 80), '--out', d/'model', *TRAIN)
     assert p.returncode == 0, p.stderr.decode()
     return d/'model'
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory): return train_model(tmp_path_factory.mktemp('cli'))
 
 # ---- the whole way ----------------------------------------------------------------------------------------------
 

@@ -94,17 +94,18 @@ class ClasBatches:
         self.digest = None # of documents and labels, when it is asked for
         self.shard(0, 1)
 
-    @property
-    def key(self) -> str:
-        "What makes two sources the same."
-        if self.digest is None:
-            h = hashlib.sha256(self.labels.tobytes() + self.lens.tobytes())
-            if self.weights is not None: h.update(self.weights.tobytes())
-            for d in self.docs: h.update(np.ascontiguousarray(d, np.int64).tobytes())
-            self.digest = h.hexdigest()[:16]
-        return f'classifier {self.digest} {self.bs} {self.seed} {self.backward}'
-
     def n_batches(self, epoch:int) -> int: return len(split_even(np.arange(len(self.lens)), self.bs))
+
+# %% ../nbs/08_classifier.ipynb #2d755e25
+@patch(as_prop=True)
+def key(self:ClasBatches) -> str:
+    "What makes two sources the same."
+    if self.digest is None:
+        h = hashlib.sha256(self.labels.tobytes() + self.lens.tobytes())
+        if self.weights is not None: h.update(self.weights.tobytes())
+        for d in self.docs: h.update(np.ascontiguousarray(d, np.int64).tobytes())
+        self.digest = h.hexdigest()[:16]
+    return f'classifier {self.digest} {self.bs} {self.seed} {self.backward}'
 
 # %% ../nbs/08_classifier.ipynb #32766c38
 @patch
@@ -478,6 +479,7 @@ def soften(
     p = np.exp(logs - logs.max(1, keepdims=True))
     return (p/p.sum(1, keepdims=True)).astype(np.float32)
 
+# %% ../nbs/08_classifier.ipynb #9d900658
 class Predictor:
     "What is left of training when it is over: `tokenizer_`, `models_` (direction → `TextClassifier`), `classes_`, `meta_`, `temperature_`."
     temperature_ = 1. # see chapter 10b

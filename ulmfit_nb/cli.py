@@ -273,7 +273,7 @@ def baseline_scores(train, cols, texts, y, known) -> tuple: # accuracy, macro F1
     xs,ys = read_labelled(train, *cols)
     return scores([str(l) for l in y], baseline(xs, [str(l) for l in ys]).predict(texts).tolist(), [*known])[:2]
 
-# %% ../nbs/14_cli.ipynb #22ed6c3e
+# %% ../nbs/14_cli.ipynb #5f4df757
 def labelled_for(clf, a) -> tuple: # texts, labels as the model has them, label as text → label, columns of the training
     "The labelled texts of `a.file` for a model. Raises `InputError` for a label that the model does not know."
     cols = clf.meta_.get('columns', dict(text='text', label='label'))
@@ -283,6 +283,7 @@ def labelled_for(clf, a) -> tuple: # texts, labels as the model has them, label 
     if unseen: raise InputError(f'{a.file} has the label {unseen[0]!r}, which the model was not trained on ({", ".join(known)}): correct it or leave those rows out')
     return texts,[known[str(l)] for l in labels],known,cols
 
+# %% ../nbs/14_cli.ipynb #22ed6c3e
 @command(opt('model', help='directory that `ulmfit train` wrote, or name or directory of a backbone'), opt('file', help='labelled table or folder; for a backbone any texts'), opt('--text', help='column of the texts'), opt('--label', help='column of the labels'),
     opt('--train', help='training file for the baseline'), opt('--json', action='store_true', help='print JSON'),
     opt('--direction', default='forward', choices=['forward', 'backward'], help='of a backbone'), DEVICE)

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FILES', 'COLUMNS', 'HUB_SPLITS', 'LM_RECIPES', 'CLAS_RECIPES', 'LOWSHOT', 'N_LABELS', 'ABLATIONS', 'MERITY_DROPOUTS',
            'EXPERIMENTS', 'Task', 'split_rows', 'without', 'load_task', 'TimeUp', 'Lab', 'accuracy', 'headline', 'draw',
-           'taught', 'one_draw', 'lowshot', 'ablation', 'wikitext2_lines', 'wikitext2_ids', 'wikitext2', 'vietnamese',
-           'vietnamese_articles', 'reproduce']
+           'taught', 'one_draw', 'lowshot', 'ablation_rows', 'ablation', 'wikitext2_lines', 'wikitext2_ids',
+           'wikitext2', 'vietnamese', 'vietnamese_articles', 'reproduce']
 
 # %% ../nbs/13b_reproduce.ipynb #1f8bdf98
 import hashlib, json, lzma, math, shutil, time
@@ -185,13 +185,14 @@ def stage(self:Lab,
     shutil.rmtree(folder/'run', ignore_errors=True)
     return t.model, facts
 
-# %% ../nbs/13b_reproduce.ipynb #ffcba749
+# %% ../nbs/13b_reproduce.ipynb #79d87ee1
 @patch
 def reads(self:Lab, task:Task) -> Task:
     "What stage 2 may read: everything, or so many of the texts without labels, drawn by seed 0."
     if self.unlabelled is None: return task
     return replace(task, train=[], more=[task.more[i] for i in np.random.default_rng(0).permutation(len(task.more))[:self.unlabelled]])
 
+# %% ../nbs/13b_reproduce.ipynb #ffcba749
 @patch
 def texts(self:Lab, task:Task, extra:list=(), key='inductive'): # tokenizer, corpus of the training texts, those without labels and `extra`
     "Ids of everything that stage 2 may read; `extra` are test texts in the transductive protocol."
@@ -416,6 +417,17 @@ ABLATIONS = {'no pretraining': dict(pretrained=False), 'plain LSTM LM': dict(dro
     **{f'LM {k}': dict(lm=k) for k in LM_RECIPES}, **{f'classifier {k}': dict(clas=k) for k in CLAS_RECIPES if k != 'freez + discr + stlr'},
     'settings of the package': dict(lm=None, clas=None)} # not the paper's: see `default_settings`
 
+# %% ../nbs/13b_reproduce.ipynb #97939312
+def ablation_rows(lab:Lab, task:Task): # rows that are held out, rows to learn from, how many labels are drawn of these
+    "A tenth of train, the other nine, and the number of labels that the lab asks for. Raises `InputError`."
+    perm = np.random.default_rng(1).permutation(len(task.train))
+    n = len(perm)//10
+    held,used = [task.train[i] for i in perm[:n]],[task.train[i] for i in perm[n:]]
+    if lab.labels and len(lab.labels) > 1: raise InputError(f'an ablation has one number of labels, not {len(lab.labels)}: give one')
+    few = lab.labels[0] if lab.labels else len(used)
+    if not len(task.classes) <= few <= len(used): raise InputError(f'an ablation of {task.name} has {len(task.classes)} to {len(used)} labels, not {few}: give a number between them')
+    return held,used,few
+
 # %% ../nbs/13b_reproduce.ipynb #a5b8388b
 def ablation(
     lab:Lab, # where
@@ -429,12 +441,7 @@ def ablation(
     classes,key,ways = task.classes,'ablation',lab.directions(['forward'])
     if len(ways) > 1: raise InputError('an ablation reads in one direction: choose forward or backward')
     d, = ways
-    perm = np.random.default_rng(1).permutation(len(task.train))
-    n = len(perm)//10
-    held,used = [task.train[i] for i in perm[:n]],[task.train[i] for i in perm[n:]]
-    if lab.labels and len(lab.labels) > 1: raise InputError(f'an ablation has one number of labels, not {len(lab.labels)}: give one')
-    few = lab.labels[0] if lab.labels else len(used)
-    if not len(classes) <= few <= len(used): raise InputError(f'an ablation of {task.name} has {len(classes)} to {len(used)} labels, not {few}: give a number between them')
+    held,used,few = ablation_rows(lab, task)
     read = lab.reads(replace(task, train=used))
     tok,corpus = lab.texts(read, key=key)
     for seed in seeds if lab.draws is None else range(lab.draws):
