@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FILES', 'COLUMNS', 'HUB_SPLITS', 'LM_RECIPES', 'CLAS_RECIPES', 'LOWSHOT', 'N_LABELS', 'ABLATIONS', 'MERITY_DROPOUTS',
-           'EXPERIMENTS', 'Task', 'split_rows', 'without', 'load_task', 'TimeUp', 'Lab', 'accuracy', 'headline', 'draw',
+           'EXPERIMENTS', 'Task', 'split_rows', 'without', 'load_task', 'TimeUp', 'Lab', 'scores', 'headline', 'draw',
            'taught', 'one_draw', 'lowshot', 'ablation_rows', 'ablation', 'wikitext2_lines', 'wikitext2_ids',
            'wikitext2', 'vietnamese', 'vietnamese_articles', 'reproduce']
 
@@ -19,6 +19,7 @@ import torch
 from fastcore.basics import patch, store_attr
 
 from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, NO_DROPOUT, Dropouts, LanguageModel
+from .calibration import calibration_error
 from .classifier import TextClassifier, finetune_classifier, predict_logits, recipe_phases
 from .corpus import DATASETS, Corpus, InputError, data_dir, get_data, read_rows
 from .fine_tuning import finetune_lm, transfer_vocab
@@ -253,8 +254,8 @@ CLAS_RECIPES = { # table 7: recipe, rates by layer, schedule
 
 # %% ../nbs/13b_reproduce.ipynb #4473ff37
 @patch
-def classifier(self:Lab, name, lm, docs, ys, n_classes, direction='forward', seed=0, recipe=None, epochs=None, valid=None, key='inductive'):
-    "Stage 3: the classifier, and its facts. `recipe` is one of `CLAS_RECIPES` with the paper's dropout, or `None` for the package's settings."
+def classifier(self:Lab, name, lm, docs, ys, n_classes, direction='forward', seed=0, recipe=None, epochs=None, valid=None, key='inductive', weights=None):
+    "Stage 3: the classifier, and its facts. `recipe` is one of `CLAS_RECIPES` with the paper's dropout, or `None` for the package's settings; `weights` of the texts in the loss."
     bs,s = self.clas_bs,self.settings(lm, n_labels=len(docs))
     if recipe is None: kw,lr,drops = dict(recipe=s['recipe'], div=s['div']),s['lr'],CLAS_DROPOUTS*s['drop_mult']
     else: kw,lr,drops = dict(CLAS_RECIPES[recipe]),self.lr or PAPER['lr'],CLAS_DROPOUTS*PAPER['drop_mult']
@@ -266,7 +267,7 @@ def classifier(self:Lab, name, lm, docs, ys, n_classes, direction='forward', see
         return TextClassifier(b, n_classes, drops)
     def fit(model, path, minutes):
         return finetune_classifier(model, docs, ys, valid, epochs=epochs, lr=lr, bs=bs, cfg=self.cfg(seed, clip=25.), backward=direction=='backward', seed=seed,
-            path=path, resume=True, minutes=minutes, progress=self.progress, **kw)
+            path=path, resume=True, minutes=minutes, progress=self.progress, weights=weights, **kw)
     model,facts = self.stage(f'{key}/{name}-{direction}-{seed}', build, fit)
     return model, facts | dict(epochs=epochs, bs=bs, lr=lr, drop_mult=float(drops.weight/CLAS_DROPOUTS.weight), **kw)
 
@@ -301,7 +302,14 @@ def base(self:Lab, name:str, train:list, test:list) -> float:
         with atomic(f) as tmp: tmp.write_text(json.dumps(float(acc)))
     return json.loads(f.read_text())
 
-def accuracy(p, rows, classes): return float(np.mean([classes[i] == l for i,(_,l) in zip(p.argmax(1), rows)]))
+def scores(
+    p:np.ndarray, # (n, n_classes)
+    rows:list, # (text, label)
+    classes:list, # in the order of the columns of `p`
+) -> dict: # for a row
+    "How often it is right, how sure it is in the mean, and the gap between the two (chapter 10b)."
+    ys = np.array([classes.index(l) for _,l in rows])
+    return dict(accuracy=float((p.argmax(1) == ys).mean()), confidence=float(p.max(1).mean()), calibration_error=float(calibration_error(p, ys)))
 
 # %% ../nbs/13b_reproduce.ipynb #fb6ed7f6
 def headline(
@@ -328,8 +336,8 @@ def headline(
             ps.append(p); cost += f2['minutes'] + f3['minutes']
             common = dict(experiment=experiment, dataset=task.name, split='test', n=len(task.test), protocol=protocol, labels=len(used), seed=seed, baseline_accuracy=base,
                 unlabelled=len(task.more), epochs=f3['epochs'], lm_epochs=f2['epochs'], lr_lm=lab.lr_lm, settings=lab.in_force(lm, f3), note=task.note, variant='ulmfit')
-            lab.row(f'{key} {d} seed {seed}', direction=d, accuracy=accuracy(p, task.test, classes), minutes=f2['minutes']+f3['minutes'], history=dict(lm=f2['history'], classifier=f3['history']), **common)
-        if len(ps) > 1: lab.row(f'{key} both seed {seed}', direction='both', accuracy=accuracy(np.mean(ps, 0), task.test, classes), minutes=cost, **common)
+            lab.row(f'{key} {d} seed {seed}', direction=d, **scores(p, task.test, classes), minutes=f2['minutes']+f3['minutes'], history=dict(lm=f2['history'], classifier=f3['history']), **common)
+        if len(ps) > 1: lab.row(f'{key} both seed {seed}', direction='both', **scores(np.mean(ps, 0), task.test, classes), minutes=cost, **common)
 
 # %% ../nbs/13b_reproduce.ipynb #fdeec131
 def draw(
@@ -384,7 +392,7 @@ def one_draw(lab:Lab, task:Task, tok:Tokenizer, corpus:Corpus, read:Task, test:l
         if len(ps) > 1: ps['both'] = np.mean([p for p,_ in ps.values()], 0),sum(m for _,m in ps.values())
         for d,(p,minutes) in ps.items():
             if own and 'both' in ps and d != 'both': continue # each was taught by both
-            lab.row(f'{"" if key == "inductive" else key + " "}{v} {n} labels, draw {seed}, {len(test)} texts, {d}', variant=v, direction=d, accuracy=accuracy(p, test, classes), baseline_accuracy=base, labels=n, seed=seed, minutes=minutes,
+            lab.row(f'{"" if key == "inductive" else key + " "}{v} {n} labels, draw {seed}, {len(test)} texts, {d}', variant=v, direction=d, **scores(p, test, classes), baseline_accuracy=base, labels=n, seed=seed, minutes=minutes,
                 epochs=f3['epochs'], lm_epochs=f2['epochs'], settings=lab.in_force(lm, f3, v != 'from scratch') | (dict(self_train=len(own[0])) if own else {}), **common)
 
 # %% ../nbs/13b_reproduce.ipynb #6e4b12fa
@@ -455,7 +463,7 @@ def ablation(
             model,f3 = lab.classifier(run, lm, docs, ys, len(classes), d, seed, recipe=a.get('clas', 'freez + discr + stlr'), key=key)
             p = lab.probs(run, model, tok, [t for t,_ in held], d, seed, key)
             lab.row(f'{name}, seed {seed}' + ('' if d == 'forward' else f', {d}'), experiment=f'{experiment or task.name}-ablation', dataset=task.name, split='a tenth of train', n=len(held), protocol='inductive', direction=d, variant=name,
-                labels=len(rows), seed=seed, unlabelled=len(read.more), accuracy=accuracy(p, held, classes), baseline_accuracy=base, epochs=f3['epochs'], lm_epochs=f2['epochs'], minutes=f2['minutes']+f3['minutes'], note=task.note)
+                labels=len(rows), seed=seed, unlabelled=len(read.more), **scores(p, held, classes), baseline_accuracy=base, epochs=f3['epochs'], lm_epochs=f2['epochs'], minutes=f2['minutes']+f3['minutes'], note=task.note)
 
 # %% ../nbs/13b_reproduce.ipynb #d1256cab
 def wikitext2_lines(split:str, folder=None): # train, valid or test → its lines
