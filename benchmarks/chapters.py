@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ulmfit_nb.results import commit, hardware
-from ulmfit_nb.training import atomic
+from ulmfit_nb.runtime import atomic
 
 if __name__ == '__main__':
     root = Path(__file__).resolve().parent.parent

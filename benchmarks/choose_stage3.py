@@ -15,7 +15,8 @@ from ulmfit_nb.awd_lstm import CLAS_DROPOUTS
 from ulmfit_nb.classifier import TextClassifier, finetune_classifier
 from ulmfit_nb.reproduce import Lab, load_task
 from ulmfit_nb.results import commit, hardware
-from ulmfit_nb.training import TrainConfig, atomic
+from ulmfit_nb.runtime import atomic
+from ulmfit_nb.training import TrainConfig
 
 p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 p.add_argument('folder', type=Path); p.add_argument('--backbone', required=True); p.add_argument('--try', dest='tries', nargs='+', required=True, metavar='RECIPE:PASSES:RATE')

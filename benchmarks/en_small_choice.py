@@ -17,8 +17,9 @@ from ulmfit_nb.fine_tuning import finetune_lm, transfer_vocab
 from ulmfit_nb.language_model import lm_scores, load_backbone, pretrain, save_backbone
 from ulmfit_nb.reproduce import draw, load_task
 from ulmfit_nb.results import baseline, commit, hardware
+from ulmfit_nb.runtime import atomic
 from ulmfit_nb.tokenization import Tokenizer
-from ulmfit_nb.training import TrainConfig, atomic
+from ulmfit_nb.training import TrainConfig
 from ulmfit_nb.ulmfit import clas_passes, default_settings
 
 CANDIDATES = { # name → vocabulary, network

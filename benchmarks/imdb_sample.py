@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ulmfit_nb.corpus import InputError, data_dir, read_rows
-from ulmfit_nb.training import atomic
+from ulmfit_nb.runtime import atomic
 
 def same(text): return hashlib.sha256(text.encode()).digest()
 

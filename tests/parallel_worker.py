@@ -9,7 +9,8 @@ from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel, NO_DROPOUT
 from ulmfit_nb.classifier import ClasBatches, TextClassifier, clas_metrics
 from ulmfit_nb.corpus import Corpus
 from ulmfit_nb.language_model import train_lm
-from ulmfit_nb.training import Phase, ProcessLost, TrainConfig, Trainer, world
+from ulmfit_nb.runtime import ProcessLost, world
+from ulmfit_nb.training import Phase, TrainConfig, Trainer
 
 VOCAB = 50
 CFG = TrainConfig(device='cpu', precision='float32', clip=.3, save_minutes=1e9)

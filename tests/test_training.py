@@ -11,7 +11,8 @@ from ulmfit_nb.awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, NO_DROPOUT, 
 from ulmfit_nb.classifier import PRECISIONS, RECIPES, ClasBatches, Int8Weights, TextClassifier, chunk_ends, fbgemm, finetune_classifier, int8_model, largest_int8, pad_docs, predict_logits, recipe_phases
 from ulmfit_nb.corpus import Corpus, InputError
 from ulmfit_nb.language_model import LMBatches, lm_metrics, train_lm
-from ulmfit_nb.training import NTASGD, NonFiniteLoss, Phase, TrainConfig, Trainer, use_bf16
+from ulmfit_nb.runtime import use_bf16
+from ulmfit_nb.training import NTASGD, NonFiniteLoss, Phase, TrainConfig, Trainer
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 GPU = pytest.param('cuda', marks=pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')) # the same check on both: without a GPU the CPU rehearses it

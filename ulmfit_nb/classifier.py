@@ -23,7 +23,8 @@ from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, Dropouts, LM_DROPOUTS, WeightDropL
 from .bfloat16 import cpu_has
 from .corpus import Corpus, InputError
 from .language_model import DIRECTIONS, load_model, load_tensors, reverse_doc
-from .training import Batch, Phase, TrainConfig, Trainer, gather_rows, world
+from .runtime import gather_rows, world
+from .training import Batch, Phase, TrainConfig, Trainer
 
 # %% ../nbs/08_classifier.ipynb #9085e340
 def split_even(

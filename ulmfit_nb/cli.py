@@ -183,7 +183,7 @@ def cmd_train(a):
     extra = list(read_texts([Path(f) for f in a.unlabelled], a.text)) if a.unlabelled else None
     opts = {k: getattr(a, k) for k in 'backbone direction size kind vocab_size lm_epochs lm_lr epochs lr bs recipe self_train class_weight precision'.split()}
     what = dict(command='train', data=file_stamp(a.data), text=a.text, label=a.label, seed=a.seed, unlabelled=[file_stamp(f) for f in a.unlabelled or ()], **opts)
-    from ulmfit_nb.training import main_first
+    from ulmfit_nb.runtime import main_first
     from ulmfit_nb.sharing import ULMFiT, local_model
     clf = ULMFiT(random_state=a.seed, device=a.device, **opts | dict(backbone=local_model(None if a.backbone == 'none' else a.backbone))).check()
     with main_first(a.device) as rank: old,run,begun = goes_on(a),start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank),time.monotonic()
@@ -391,7 +391,8 @@ PRETRAIN = (opt('files', nargs='+', help='.txt, JSONL, CSV, Parquet (also .xz, .
 def cmd_pretrain(a):
     "Stage 1: a tokenizer and a language model from text files."
     from ulmfit_nb.language_model import load_backbone, pretrain, save_backbone
-    from ulmfit_nb.training import TrainConfig, main_first
+    from ulmfit_nb.runtime import main_first
+    from ulmfit_nb.training import TrainConfig
     skip = 'files', 'out', 'run', 'resume', 'overwrite', 'quiet', 'device', 'minutes', 'profile'
     what = dict(files=[file_stamp(f) for f in a.files], **{k: v for k,v in vars(a).items() if k not in skip})
     ways = ('forward', 'backward') if a.direction == 'both' else (a.direction,)

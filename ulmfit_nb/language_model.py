@@ -20,8 +20,9 @@ from torch import Tensor
 
 from .awd_lstm import AWDLSTM, LM_DROPOUTS, Dropouts, LanguageModel, Size
 from .corpus import Corpus, InputError
+from .runtime import joint_sum, write_history
 from .tokenization import Tokenizer
-from .training import Batch, Phase, TrainConfig, Trainer, joint_sum, write_history
+from .training import Batch, Phase, TrainConfig, Trainer
 
 # %% ../nbs/06_language_model.ipynb #2cbea491
 class LMBatches:

@@ -25,8 +25,9 @@ from .corpus import DATASETS, Corpus, InputError, data_dir, get_data, read_rows
 from .fine_tuning import finetune_lm, transfer_vocab
 from .language_model import find_backbone, load_backbone, lm_metrics, LMBatches, pretrain, save_backbone, train_lm
 from .results import baseline, record_result
+from .runtime import atomic
 from .tokenization import Tokenizer
-from .training import Phase, TrainConfig, atomic
+from .training import Phase, TrainConfig
 from .ulmfit import PAPER, clas_passes, default_settings, lm_passes, pseudo_labels, second_passes, second_round_texts
 
 # %% ../nbs/13b_reproduce.ipynb #36c327f2

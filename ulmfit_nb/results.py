@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .training import atomic
+from .runtime import atomic
 
 # %% ../nbs/13_results.ipynb #0b3478f9
 def baseline(

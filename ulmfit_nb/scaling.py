@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 
 from .corpus import InputError
-from .training import Trainer, connect, step_part
+from .runtime import connect
+from .training import Trainer, step_part
 
 # %% ../nbs/12_scaling.ipynb #d4d4fc3b
 def _keep(fn, folder, args):

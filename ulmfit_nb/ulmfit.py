@@ -26,8 +26,9 @@ from .classifier import Predictor, TextClassifier, finetune_classifier, pool_cla
 from .corpus import Corpus, InputError
 from .fine_tuning import finetune_lm, transfer_vocab
 from .language_model import DIRECTIONS, load_backbone, load_model, model_kind, pretrain, save_model
+from .runtime import atomic, connect, joint_sum, use_bf16, world
 from .tokenization import Tokenizer
-from .training import TrainConfig, atomic, connect, joint_sum, use_bf16, world
+from .training import TrainConfig
 
 # %% ../nbs/09_ulmfit.ipynb #7056b362
 def check_texts(
