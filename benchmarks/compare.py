@@ -18,7 +18,7 @@ from statistics import median
 from compare_ours import recurrent
 from run import texts
 from ulmfit_nb.bfloat16 import cpu_has_bf16
-from ulmfit_nb.classifier import Int8Weights, fbgemm
+from ulmfit_nb.int8 import Int8Weights, fbgemm
 
 HERE = Path(__file__).parent
 ROWS = { # name → (settings, unit, our kinds)

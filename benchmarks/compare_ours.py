@@ -102,7 +102,8 @@ def classifier(s, xs):
 
 def predict(s, xs, one=False):
     from ulmfit_nb.awd_lstm import AWDLSTM
-    from ulmfit_nb.classifier import TextClassifier, int8_model, predict_logits
+    from ulmfit_nb.classifier import TextClassifier, predict_logits
+    from ulmfit_nb.int8 import int8_model
     tok = ids_of(xs, s['vocab'])
     model, part, kind = TextClassifier(AWDLSTM(s['vocab'], 'base'), 2).to(s['device']), xs[:s['n']], s['kind']
     if kind == 'int8': model = int8_model(model)

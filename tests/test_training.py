@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from ulmfit_nb.awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, NO_DROPOUT, LanguageModel
-from ulmfit_nb.classifier import PRECISIONS, RECIPES, ClasBatches, Int8Weights, TextClassifier, chunk_ends, fbgemm, finetune_classifier, int8_model, largest_int8, pad_docs, predict_logits, recipe_phases
+from ulmfit_nb.classifier import PRECISIONS, RECIPES, ClasBatches, TextClassifier, chunk_ends, finetune_classifier, pad_docs, predict_logits, recipe_phases
 from ulmfit_nb.corpus import Corpus, InputError
+from ulmfit_nb.int8 import Int8Weights, fbgemm, int8_model, largest_int8
 from ulmfit_nb.language_model import LMBatches, lm_metrics, train_lm
 from ulmfit_nb.runtime import use_bf16
 from ulmfit_nb.training import NTASGD, NonFiniteLoss, Phase, TrainConfig, Trainer
@@ -475,7 +476,7 @@ def test_gradients_do_not_depend_on_how_far_chunks_grow(max_len, pool):
 @pytest.mark.parametrize('bytes_', KERNELS)
 @pytest.mark.parametrize('size,skip,pool', [(SIZE, False, 'concat'), ((16, 33, 3), True, 'concat'), ((16, 16, 2), True, 'attention'), ((1, 1, 1), False, 'concat')])
 def test_int8_stays_near_and_keeps_neighbours_out(size, skip, pool, bytes_, monkeypatch):
-    if not bytes_: monkeypatch.setattr('ulmfit_nb.classifier.fbgemm', lambda: False)
+    if not bytes_: monkeypatch.setattr('ulmfit_nb.int8.fbgemm', lambda: False)
     docs, model = random_docs((1, 69, 70, 71, 1500, 3, 140, 20)), decided(size, skip, pool)
     if skip:
         for r in model.backbone.rnns: r.skip.data.uniform_(-1, 1)
@@ -497,7 +498,7 @@ def test_an_extreme_neighbour_does_not_change_int8():
 @pytest.mark.parametrize('n', [12, 16, 400])
 @pytest.mark.parametrize('bytes_', KERNELS)
 def test_int8_products_do_not_depend_on_how_many_rows_there_are(n, bytes_, monkeypatch):
-    if not bytes_: monkeypatch.setattr('ulmfit_nb.classifier.fbgemm', lambda: False)
+    if not bytes_: monkeypatch.setattr('ulmfit_nb.int8.fbgemm', lambda: False)
     torch.manual_seed(0)
     w, h = torch.randn(4*n, n), torch.rand(40, n).mul_(2).sub_(1)
     product = Int8Weights(w)
@@ -542,7 +543,7 @@ def test_int8_of_zeros_and_bad_precisions(monkeypatch):
     for bad in ('int4', '', None, True):
         with pytest.raises(InputError, match='unknown precision'): predict_logits(model, docs, precision=bad)
     with pytest.raises(InputError, match='on a CPU'): int8_model(decided().to('meta'))
-    monkeypatch.setattr('ulmfit_nb.classifier.fbgemm', lambda: False)
+    monkeypatch.setattr('ulmfit_nb.int8.fbgemm', lambda: False)
     monkeypatch.delattr(torch, '_weight_int8pack_mm')
     with pytest.raises(InputError, match='choose float32 or bf16'): predict_logits(model, docs, precision='int8')
     assert {*PRECISIONS} == {'float32', 'bf16', 'int8'}

@@ -4,13 +4,11 @@
 
 # %% auto #0
 __all__ = ['POOLS', 'PRECISIONS', 'RECIPES', 'split_even', 'sortish_batches', 'sorted_batches', 'pad_docs', 'ClasBatches',
-           'ConcatPool', 'pool_class', 'BatchNorm', 'ClasOutput', 'TextClassifier', 'chunk_ends', 'fbgemm',
-           'largest_int8', 'Int8Weights', 'Int8LSTM', 'int8_model', 'predict_logits', 'clas_metrics', 'soften',
-           'Predictor', 'recipe_phases', 'finetune_classifier']
+           'ConcatPool', 'pool_class', 'BatchNorm', 'ClasOutput', 'TextClassifier', 'chunk_ends', 'predict_logits',
+           'clas_metrics', 'soften', 'Predictor', 'recipe_phases', 'finetune_classifier']
 
 # %% ../nbs/08_classifier.ipynb #06d1ede0
-import hashlib, warnings
-from copy import copy
+import hashlib
 from typing import NamedTuple
 
 import numpy as np
@@ -19,9 +17,9 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor, nn
 
-from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, Dropouts, LM_DROPOUTS, WeightDropLSTM
-from .bfloat16 import cpu_has
+from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, Dropouts, LM_DROPOUTS
 from .corpus import Corpus, InputError
+from .int8 import int8_model
 from .language_model import DIRECTIONS, load_model, load_tensors, reverse_doc
 from .runtime import gather_rows, world
 from .training import Batch, Phase, TrainConfig, Trainer
@@ -338,97 +336,9 @@ def beside(self:TextClassifier,
     out = bb(torch.cat([chunks[:rows, a//n] for a,rows,_ in parts]), state, masks and masks.rows(which))[0][-1]
     for (a, *_),x in zip(parts, out.split(counts)): yield x[:, :lens[0]-a], a
 
-# %% ../nbs/08_classifier.ipynb #852c095f
-def fbgemm() -> bool:
-    "Does this torch multiply bytes by FBGEMM?"
-    return 'fbgemm' in torch.backends.quantized.supported_engines and hasattr(torch.ops.quantized, 'linear_with_input_q_dq_qweight_dq_output_fp32')
-
-def largest_int8() -> int:
-    "Where weights end: at 63 where FBGEMM's products of two bytes are added in 16 bits, which two larger ones would overflow."
-    return 63 if fbgemm() and not cpu_has('vnni') else 127
-
-class Int8Weights:
-    "A matrix of weights as whole numbers, with a factor for each row."
-    def __init__(self,
-        w:Tensor, # (n_out, n_in)
-    ):
-        w,self.packed,self.wide = w.detach().float(),None,None
-        self.scale = w.abs().amax(1).clamp(min=1e-12)/largest_int8()
-        if not fbgemm():
-            w = (w/self.scale.unsqueeze(1)).round().to(torch.int8)
-            self.weight,self.one = F.pad(w, (0, -w.shape[1]%16)),torch.ones(len(w), dtype=torch.bfloat16) # the product reads 16 numbers at a time
-            return
-        q,was = torch.backends.quantized,torch.backends.quantized.engine
-        try:
-            q.engine = 'fbgemm'
-            with warnings.catch_warnings():
-                warnings.simplefilter('ignore') # that quantized tensors move to another package
-                self.packed = torch.ops.quantized.linear_prepack(torch.quantize_per_channel(w, self.scale.double(), torch.zeros(len(w), dtype=torch.long), 0, torch.qint8), None)
-        finally: q.engine = was
-
-# %% ../nbs/08_classifier.ipynb #f18fc74b
-@patch
-def __call__(self:Int8Weights,
-    h:Tensor, # (rows, n_in), within ±1
-) -> Tensor: # (rows, n_out), float32; a row's result does not depend on the others
-    "The product; without FBGEMM states are bfloat16, and many rows are quicker in float32, with the same result but for rounding."
-    if self.packed is not None: return torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(h.contiguous(), 2/255, 128, self.packed)
-    h = F.pad(h, (0, self.weight.shape[1]-h.shape[1])).bfloat16()
-    if len(h) <= 16: return torch._weight_int8pack_mm(h, self.weight, self.one).float()*self.scale
-    if self.wide is None: self.wide = self.weight.float()
-    return F.linear(h.float(), self.wide)*self.scale
-
-@patch
-def any_range(self:Int8Weights,
-    x:Tensor, # (rows, n_in)
-) -> Tensor: # (rows, n_out), float32
-    "The product for vectors of any length: each is rounded in steps of its own largest entry."
-    most = x.abs().amax(1, keepdim=True).clamp(min=1e-12)
-    return self(x/most).mul_(most)
-
-# %% ../nbs/08_classifier.ipynb #12e4508c
-class Int8LSTM(nn.Module):
-    "A `WeightDropLSTM` for prediction on a CPU, with int8 products: of its states, which lie within ±1, and with FBGEMM of its inputs."
-    def __init__(self,
-        rnn:WeightDropLSTM, # whatever stays in float32 is shared, not copied
-    ):
-        super().__init__()
-        self.rnn,self.hh,self.ih = rnn,Int8Weights(rnn.weight_hh_l0),Int8Weights(rnn.weight_ih_l0) if fbgemm() else None
-
-    def forward(self,
-        x:Tensor, # (bs, seq_len, n_in)
-        state:tuple|None=None, # h and c, each (bs, n_out); `None` is zeros
-        mask:None=None, # there is none in prediction
-    ): # outputs (bs, seq_len, n_out) and the new state
-        r,(B,T,_),n,bias = self.rnn,x.shape,self.rnn.n_out,self.rnn.bias_ih_l0+self.rnn.bias_hh_l0
-        xs,out = x.transpose(0, 1).reshape(T*B, -1),x.new_empty(T, B, n)
-        gates = F.linear(xs, r.weight_ih_l0, bias) if self.ih is None else self.ih.any_range(xs).add_(bias) # of all steps at once: this product is wide
-        h,c = (x.new_zeros(B, n),)*2 if state is None else state
-        for t,g in enumerate(gates.view(T, B, -1)):
-            a = self.hh(h).add_(g)
-            i,f,u,o = a[:, :n].sigmoid_(),a[:, n:2*n].sigmoid_(),a[:, 2*n:3*n].tanh_(),a[:, 3*n:].sigmoid_()
-            c = (f*c).addcmul_(i, u)
-            h = torch.mul(o, c.tanh(), out=out[t])
-        out = out.transpose(0, 1)
-        if r.skip is not None: out = out + (x*r.skip if r.skip.dim() == 1 else F.linear(x, r.skip))
-        return out, (h, c)
-
-# %% ../nbs/08_classifier.ipynb #c44ab0a1
+# %% ../nbs/08_classifier.ipynb #51daf1b2
 PRECISIONS = ('float32', 'bf16', 'int8') # of prediction
 
-def int8_model(
-    model:TextClassifier, # on a CPU
-) -> TextClassifier: # one for prediction, which shares all other weights with `model`
-    "Round the weights of the LSTM layers to whole numbers. Raises `InputError`."
-    if isinstance(model.backbone.rnns[0], Int8LSTM): return model
-    if next(model.parameters()).device.type != 'cpu': raise InputError("int8 is for prediction on a CPU: give device='cpu', or another precision")
-    if not fbgemm() and not hasattr(torch, '_weight_int8pack_mm'): raise InputError('this torch has no products of int8 weights: choose float32 or bf16')
-    res,bb = copy(model),copy(model.backbone)
-    bb._modules = model.backbone._modules | dict(rnns=nn.ModuleList(map(Int8LSTM, model.backbone.rnns)))
-    res._modules = model._modules | dict(backbone=bb)
-    return res.eval()
-
-# %% ../nbs/08_classifier.ipynb #51daf1b2
 @torch.inference_mode()
 def predict_logits(
     model:TextClassifier, # put in evaluation mode while it predicts
