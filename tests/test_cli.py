@@ -310,10 +310,19 @@ def test_values_stay_in_their_columns(model, tmp_path):
     rows = list(csv.DictReader(io.StringIO(ulmfit('predict', model, tmp_path/'x.jsonl').stdout.decode())))
     assert [(r['id'], r['text'], r['more']) for r in rows] == [('1', 'a lovely plot', 'x'), ('2', 'a dull plot', '')]
 
-@pytest.mark.parametrize('options', ['--epochs 0', '--bs 1', '--lm-epochs -1', '--lr 0', '--lr x', '--vocab-size 3', '--seed -1', '--device foo', '--self-train -1'])
+@pytest.mark.parametrize('options', ['--epochs 0', '--bs 1', '--lm-epochs -1', '--lr 0', '--lr x', '--vocab-size 3', '--seed -1', '--seed 99999999999999999999', '--lm-epochs inf', '--lr nan', '--device foo', '--self-train -1'])
 def test_numbers_out_of_range_leave_nothing_behind(options, tmp_path, capsys):
     p = ulmfit('train', table(tmp_path/'x.csv', 20), '--out', tmp_path/'out', *TRAIN, *options.split())
     assert p.returncode == 2 and options.split()[0] in p.stderr.decode() and options.split()[1] in p.stderr.decode() and not (tmp_path/'out').exists()
+
+@pytest.mark.parametrize('line', ['generate en-small x -n -5', 'generate en-small x --top-p 5', 'generate en-small x --top-k -1', 'generate en-small x --seed 99999999999999999999', 'pretrain x.txt --out o --minutes -1', 'pretrain x.txt --out o --min-count -5', 'demo --unlabelled -5', 'demo --labels 0', 'reproduce imdb --draws 0'])
+def test_numbers_that_no_command_takes(line):
+    p = ulmfit(*line.split())
+    assert p.returncode == 2 and line.split()[-2] in p.stderr.decode() and line.split()[-1] in p.stderr.decode() and p.stdout == b''
+
+def test_a_demo_without_its_backbone_says_and_leaves_nothing(tmp_path):
+    refused(ulmfit('demo', '--backbone', tmp_path/'nosuch', '--out', tmp_path/'d'), 'nosuch')
+    assert not (tmp_path/'d').exists()
 
 def test_a_missing_file_leaves_nothing_behind(tmp_path):
     refused(ulmfit('pretrain', tmp_path/'nosuch.txt', '--out', tmp_path/'out'), 'nosuch.txt')

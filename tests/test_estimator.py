@@ -28,6 +28,13 @@ def one_way(tmp_path):
     tok = Tokenizer.train(TEXTS, kind='word', vocab_size=100, min_count=1, n_workers=1)
     return save_backbone(tmp_path/'one', dict(forward=LanguageModel(AWDLSTM(tok.vocab_size, (12, 20, 2), NO_DROPOUT))), tok) or tmp_path/'one'
 
+@pytest.fixture(scope='module')
+def fitted(tmp_path_factory):
+    "The directory of a classifier."
+    d = tmp_path_factory.mktemp('fitted')/'m'
+    ULMFiT(**FAST, random_state=0).fit(TEXTS, LABELS).save(d)
+    return d
+
 def interrupted(monkeypatch, at=3):
     "From the third batch of the classifier on, Ctrl-C."
     from ulmfit_nb.training import Trainer
@@ -120,9 +127,38 @@ def test_any_way_to_give_a_size_survives_save(tmp_path):
 
 # ---- refused at once --------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('kw,words', [(dict(drop_mult=3.), 'not a probability'), (dict(lm_drop_mult=9.), 'not a probability'), (dict(precision='fp16'), 'unknown precision'), (dict(drop_mult='x'), 'give a number')])
+@pytest.mark.parametrize('kw,words', [(dict(drop_mult=3.), 'not a probability'), (dict(lm_drop_mult=9.), 'not a probability'), (dict(precision='fp16'), 'unknown precision'), (dict(drop_mult='x'), 'give a number'),
+    *((kw, 'give a') for kw in (dict(bptt=1.5), dict(bs=2.5), dict(bs=None), dict(epochs=1.5), dict(epochs=True), dict(lm_bs='a'), dict(lm_bs=0), dict(max_len=0), dict(lm_epochs=np.inf), dict(lm_epochs=-1), dict(lm_lr=None), dict(lr=np.nan),
+        dict(lr=0), dict(drop_mult=-1), dict(div='a'), dict(div=0), dict(div=-1), dict(div=()), dict(random_state='x'), dict(random_state=-1), dict(random_state=1.5), dict(random_state=np.random.default_rng(0)))),
+    (dict(div=(1, 2)), '4 layer groups'), (dict(skip='no'), 'True or False'), (dict(size=5), 'unknown size'), (dict(size=None), 'unknown size'), (dict(size=(1, 2, .5)), 'unknown size'), (dict(backbone=3), 'backbone=3')])
 def test_settings_that_cannot_work(kw, words):
     with pytest.raises(InputError, match=words): ULMFiT(**FAST | kw).check()
+
+def test_settings_that_work():
+    for kw in (dict(bs=np.int64(8)), dict(div=[1, 2, 3, 4]), dict(div=np.float32(2.)), dict(lm_epochs=.5), dict(random_state=np.random.RandomState(0)), dict(random_state=np.int64(3)), dict(self_train=0)): ULMFiT(**FAST | kw).check()
+
+@pytest.mark.parametrize('labels', [dict(enumerate(LABELS)), 'g'*len(TEXTS)])
+def test_labels_that_are_no_list(labels):
+    with pytest.raises(InputError, match='give a list'): ULMFiT(**FAST).fit(TEXTS, labels)
+
+def test_the_names_of_columns_are_kept(tmp_path, capsys):
+    import pandas as pd
+    d = pd.DataFrame(dict(review=TEXTS, mood=LABELS))
+    clf = ULMFiT(**FAST).fit(d['review'], d['mood'])
+    clf.save(tmp_path/'m')
+    d.to_csv(tmp_path/'d.csv', index=False)
+    main(['evaluate', str(tmp_path/'m'), str(tmp_path/'d.csv'), '--device', 'cpu'])         # finds them without being told
+    assert f'{len(TEXTS)} texts' in capsys.readouterr().out
+    assert ULMFiT.load(tmp_path/'m').meta_['columns'] == dict(text='review', label='mood')
+    assert clf.fit(d[['review']], LABELS).meta_['columns'] == dict(text='review', label='label') and clf.fit(TEXTS, LABELS).meta_ == {}
+
+def test_a_backbone_on_a_hub_is_fetched_once(one_way, monkeypatch):
+    asked = []
+    def fetch(name, revision=None, **kw): asked.append(name); return one_way
+    monkeypatch.setattr('ulmfit_nb.sharing.fetch_model', fetch)
+    clf = ULMFiT(**FAST | dict(backbone='some/backbone')).fit(TEXTS, LABELS)
+    assert asked == ['some/backbone'] and clf.get_params()['backbone'] == 'some/backbone' and clone(clf).backbone == 'some/backbone'
+    assert ULMFiT('nosuch')._from() == 'nosuch' and len(asked) == 1                         # no owner, no hub
 
 def test_a_direction_that_the_backbone_lacks(one_way, tmp_path):
     with pytest.raises(InputError, match='no backward model'): ULMFiT(one_way, direction='both').check()
@@ -140,6 +176,32 @@ def test_labelled_texts_get_no_second_label():
     assert sorted(texts) == ['a', 'c', 'd']
 
 # ---- the command ------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('change,words', [(dict(directions=['sideways']), 'no directions'), (dict(directions=[]), 'no directions'), (dict(directions='forward'), 'no directions'), (dict(directions=[[]]), 'no directions'), (dict(labels=5), 'no sound labels'), (dict(labels=['one']), 'no sound labels'),
+    (dict(n_hidden='x'), 'no sound n_hidden'), (dict(model=dict(n_hid='x')), 'sizes'), (dict(model=dict(vocab_size=-1)), 'sizes'), (dict(model=7), 'sizes'), (dict(settings=dict(bptt=0)), 'no sound bptt'), (dict(settings=dict(max_len=None)), 'no sound max_len'), (dict(settings=3), 'lacks')])
+def test_a_damaged_config_gets_its_sentence(change, words, fitted, tmp_path, capsys):
+    import shutil
+    shutil.copytree(fitted, tmp_path/'m')
+    f = tmp_path/'m'/'config.json'
+    c = json.loads(f.read_text())
+    for k,v in change.items(): c[k] = c[k] | v if isinstance(v, dict) else v
+    f.write_text(json.dumps(c))
+    (tmp_path/'t.txt').write_text('a text\n')
+    with pytest.raises(SystemExit) as e: main(['predict', str(tmp_path/'m'), str(tmp_path/'t.txt')])
+    out,err = capsys.readouterr()
+    assert e.value.code == 2 and words in err and err.count('\n') == 1 and out == ''
+
+def test_options_may_stand_between_the_files(fitted, tmp_path, capsys):
+    (tmp_path/'t.txt').write_text('a superb film\n\n  an awful cast \n')
+    main(['predict', str(fitted), '--precision', 'int8', str(tmp_path/'t.txt'), '--device', 'cpu'])
+    rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))
+    assert [r[0] for r in rows] == ['text', 'a superb film', '', '  an awful cast ']       # every line, as it stands there: as from standard input
+
+def test_a_crash_before_the_first_checkpoint_leaves_nothing(tmp_path, monkeypatch):
+    with open(tmp_path/'t.csv', 'w') as f: csv.writer(f).writerows([('text', 'label'), *zip(TEXTS, LABELS)])
+    monkeypatch.setattr('ulmfit_nb.ulmfit.ULMFiT._start', lambda *a: 1/0)
+    with pytest.raises(ZeroDivisionError): main(['train', str(tmp_path/'t.csv'), '--backbone', 'none', '--out', str(tmp_path/'o'), '--quiet'])
+    assert not (tmp_path/'o').exists()
 
 def test_a_refused_command_leaves_nothing(tmp_path, capsys):
     with open(tmp_path/'t.csv', 'w') as f: csv.writer(f).writerows([('text', 'label'), *zip(TEXTS, LABELS)])

@@ -43,7 +43,8 @@ def test_stlr_for_every_length(cut_frac, ratio):
         assert (np.diff(r[:cut+1]) > 0).all() and (np.diff(r[cut:]) < 0).all()
 
 def test_stlr_smallest():
-    assert stlr(0, 1) == one_cycle(0, 1) == pytest.approx(0.01)   # the only step trains
+    assert stlr(0, 1) == pytest.approx(0.01/32) and one_cycle(0, 1) == pytest.approx(0.01)
+    assert schedule_curve('stlr', 1) == schedule_curve('one_cycle', 1) == [1.]   # a run of one step trains
     np.testing.assert_allclose(stlr(np.arange(2), 2), [0.01/32, 0.01])
     assert stlr(10**6, 50) == pytest.approx(0.01/32)          # past the end: stays
 

@@ -147,8 +147,8 @@ class Size:
     ):
         "The dial for size: a name, or three numbers. Raises `InputError`."
         if isinstance(size, cls): return size
-        dims = SIZES[size] if isinstance(size, str) and size in SIZES else [int(s) if s.isdecimal() else 0 for s in size.split(',')] if isinstance(size, str) else tuple(size)
-        if len(dims) != 3 or min(dims) < 1: raise InputError(f'unknown size {size!r}: choose one of {", ".join(SIZES)}, or give emb_sz, n_hid and n_layers, such as 192,384,2')
+        dims = SIZES[size] if isinstance(size, str) and size in SIZES else [int(s) if s.isdecimal() else 0 for s in size.split(',')] if isinstance(size, str) else size if isinstance(size, (list, tuple)) else ()
+        if len(dims) != 3 or not all(isinstance(d, int) and d > 0 for d in dims): raise InputError(f'unknown size {size!r}: choose one of {", ".join(SIZES)}, or give emb_sz, n_hid and n_layers, such as 192,384,2')
         return cls(*dims)
 
 SIZES = dict(micro=(64, 128, 2), tiny=(128, 256, 2), small=(256, 640, 3), base=(400, 1152, 3))

@@ -39,9 +39,9 @@ def _between(lo, hi, h):
 # %% ../nbs/04_schedules.ipynb #f075f759
 @_steps
 def _slant(t, T, cut_frac):
-    "Height of the slanted triangle: 0 at step 0, 1 at the cut, 0 at step `T-1`; a single step has height 1."
+    "Height of the slanted triangle: 0 at step 0, 1 at the cut, 0 at step `T-1`."
     _check(T >= 1 and 0 < cut_frac < 1, f'stlr needs T >= 1 and 0 < cut_frac < 1; it was given T={T}, cut_frac={cut_frac}.')
-    if T == 1: return np.where(t < 1, 1., 0.) # else the only step would train nothing
+    if T == 1: return np.zeros_like(t) # as the formula has it: see `STLR`
     cut = max(1, int(T*cut_frac))
     return np.where(t < cut, t/cut, np.maximum(0, 1 - (t-cut)/max(1, T-1-cut)))
 
@@ -52,7 +52,7 @@ def stlr(
     cut_frac=0.1,  # part of the steps that rise (P section 3.2)
     ratio=32,      # highest rate over lowest (P section 3.2)
 ):                 # rate(s), float or array
-    "Slanted triangular rate (P eq. 3, mended): `lr_max/ratio` at both ends, `lr_max` at the cut; one step alone, and the second of two, is at `lr_max`."
+    "Slanted triangular rate (P eq. 3, mended): `lr_max/ratio` at both ends, `lr_max` at the cut, which is the second of two steps; one step alone is at `lr_max/ratio`."
     return lr_max*_between(1/ratio, 1., _slant(t, T, cut_frac))
 
 # %% ../nbs/04_schedules.ipynb #691823ab
@@ -207,13 +207,18 @@ def get_lr(self:Schedule):
     return [lr*mult for lr in self.base_lrs]
 
 # %% ../nbs/04_schedules.ipynb #41f8cdd4
+@_steps
+def _lone(t):
+    "Height of a run of one step."
+    return np.where(t < 1, 1., 0.)
+
 @delegates()
 class STLR(Schedule):
-    "`stlr` over `total_steps` batches."
+    "`stlr` over `total_steps` batches; a run of a single one takes it at the highest rate, where it would train next to nothing at the lowest."
     def __init__(self, optimizer, total_steps, cut_frac=0.1, ratio=32, **kwargs):
         self.total_steps, self.cut_frac, self.lowest = total_steps, cut_frac, 1/ratio
         super().__init__(optimizer, **kwargs)
-    def height(self, t): return _slant(t, self.total_steps, self.cut_frac)
+    def height(self, t): return _slant(t, self.total_steps, self.cut_frac) if self.total_steps > 1 else _lone(t)
 
 @delegates()
 class CLR(Schedule):

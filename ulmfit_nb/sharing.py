@@ -261,6 +261,12 @@ def push_model(
     except Exception as e: raise InputError(_why(e, repo_id, revision, 'upload')) from e
 
 # %% ../nbs/09b_sharing.ipynb #adb3d691
+@patch
+def _from(self:ULMFiT):
+    "As before, and `owner/name` on the hub, which is fetched once."
+    if getattr(self, '_found', (None,))[0] != self.backbone: self._found = self.backbone,local_model(self.backbone)
+    return self._found[1]
+
 @patch(cls_method=True)
 def from_pretrained(cls:ULMFiT,
     backbone, # directory, or owner/name on the hub
@@ -284,8 +290,8 @@ def save_pretrained(self:ULMFiT,
     "Write the classifier, or, before `fit`, the backbone that it starts from. Raises `InputError`."
     if hasattr(self, 'models_'): return self.save(path, **meta)
     if self.backbone is None: raise InputError('there is nothing to save: call fit first, or give a backbone')
-    load_model(self.backbone, 'language model')
-    src,path = find_backbone(self.backbone),Path(path).resolve()
+    load_model(self._from(), 'language model')
+    src,path = find_backbone(self._from()),Path(path).resolve()
     if path.exists() and (not path.is_dir() or path == src.resolve()): raise InputError(f'{path} is a file, or the backbone itself: name another directory')
     hidden = f'.{path.name}.{uuid.uuid4().hex[:8]}'
     tmp = path/hidden if path.exists() else path.with_name(hidden) # on the same file system
