@@ -1,6 +1,6 @@
 """How sure is a classifier of film reviews, how often is it right, and what are 100 labelled texts for `calibrate` worth? And does `class_weight` help where one class is rare?
 
-    python benchmarks/confidence.py runs/confidence [--what sure rare] [--draws 3] [--minutes 60]
+    python benchmarks/confidence.py runs/confidence [--what sure rare] [--draws 3] [--direction both] [--minutes 60]
 
 The package's own settings on IMDb, with `en-small`, judged on a tenth of the training set that nothing here reads; the test set is not opened. Stage 2 reads 5,000 reviews without labels, once for all draws.
 `sure`: 500 labels, both directions, the first round and the second, beside TF-IDF with logistic regression; a temperature from 100 of the reviews that were held out, the error on the others, twenty times.
@@ -83,9 +83,9 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('folder', type=Path); p.add_argument('--results', default='results'); p.add_argument('--what', nargs='+', choices=['sure', 'rare'], default=['sure', 'rare'])
     p.add_argument('--draws', type=int, default=3); p.add_argument('--labels', type=int, default=500); p.add_argument('--unlabelled', type=int, default=5000)
-    p.add_argument('--minutes', type=float); p.add_argument('--device'); p.add_argument('--limit', type=int); p.add_argument('--backbone', default='en-small')
+    p.add_argument('--direction', choices=['forward', 'backward', 'both'], default='both', help='of `sure`'); p.add_argument('--minutes', type=float); p.add_argument('--device'); p.add_argument('--limit', type=int); p.add_argument('--backbone', default='en-small')
     a = p.parse_args()
-    lab = Sure(a.folder, a.results, a.minutes, a.backbone, device=a.device, labels=(a.labels,), unlabelled=a.unlabelled, direction='both')
+    lab = Sure(a.folder, a.results, a.minutes, a.backbone, device=a.device, labels=(a.labels,), unlabelled=a.unlabelled, direction=a.direction)
     lab.claim(experiment='confidence', limit=a.limit)
     task = load_task('imdb', a.limit)
     held,used,_ = ablation_rows(lab, task)

@@ -1,5 +1,5 @@
 "The `ulmfit` command and the estimator: the whole way on small text, and one sentence for each mistake."
-import csv, io, json, os, subprocess, sys
+import csv, io, json, os, re, subprocess, sys
 from pathlib import Path
 
 import numpy as np
@@ -392,6 +392,28 @@ def test_an_experiment_from_a_backbone(monkeypatch, tmp_path):
     rows = read_results(tmp_path/'results', 'trec6')
     assert {(r['direction'], r['seed']) for r in rows} == {(d, s) for d in ('forward', 'backward', 'both') for s in range(3)}
     assert all(r['backbone'] == 'en-small' and r['n'] == 20 and 0 <= r['accuracy'] <= 1 for r in rows)
+
+def test_a_task_whose_texts_lie_in_the_data_folder(monkeypatch, tmp_path):
+    import lzma
+    from ulmfit_nb.results import read_results
+    rng = np.random.default_rng(0)
+    (tmp_path/'data'/'ag-news').mkdir(parents=True)
+    for split, n in dict(train=60, test=20).items():
+        with lzma.open(tmp_path/'data'/'ag-news'/f'{split}.jsonl.xz', 'wt', encoding='utf-8') as f: f.writelines(json.dumps({'text': review(rng, l), 'label': l}) + '\n' for l in ('good', 'bad')*(n//2))
+    monkeypatch.setenv('ULMFIT_DATA', str(tmp_path/'data'))
+    base = '--size micro --lm-epochs 1 --epochs 1 --bs 4 --device cpu --quiet'.split()
+    for name, more in (('ag-news', ['--direction', 'forward']), ('ag-news-ablation', ['--labels', 20, '--draws', 1]), ('ag-news-lowshot', ['--labels', 20, '--draws', 1, '--variants', 'ulmfit'])):
+        p = ulmfit('reproduce', name, *base, *more, '--out', tmp_path/name, '--results', tmp_path/'results')
+        assert p.returncode == 0, p.stderr.decode()
+        rows = read_results(tmp_path/'results', name)
+        assert rows and all(r['dataset'] == 'ag-news' and r['experiment'] == name and {'lr', 'bs', 'recipe', 'drop_mult'} <= r['settings'].keys() and r['confidence'] >= .5 for r in rows), rows
+    lm = {r['variant']: r['settings'] for r in read_results(tmp_path/'results', 'ag-news-ablation')}
+    assert lm['LM full']['lm_schedule'] == 'constant' and lm['LM full + discr + stlr']['lm_schedule'] == 'stlr' and lm['plain LSTM LM']['lm_drop_mult'] == 0
+
+def test_the_help_names_every_experiment():
+    from ulmfit_nb.reproduce import EXPERIMENTS
+    said = re.sub(r'-\n\s+', '-', ulmfit('reproduce', '--help').stdout.decode())          # a line may end inside a name
+    assert {*EXPERIMENTS} <= {*said.replace(',', ' ').split()}
 
 def test_a_folder_that_cannot_be_read_is_named(monkeypatch, tmp_path):
     from ulmfit_nb.corpus import InputError, read_rows

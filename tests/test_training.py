@@ -234,7 +234,7 @@ def test_each_phase_trains_exactly_its_groups(recipe):
         moved = [any(not torch.equal(p, q) for p, q in zip(g, old)) for g, old in zip(t.groups, before)]
         assert [j for j, m in enumerate(moved) if m] == ph.unfrozen(4)
     thaw = [[3], [2, 3], [1, 2, 3], [0, 1, 2, 3]]
-    want = dict(freez=thaw, full=[[0, 1, 2, 3]], last=[[3]], **{'from-scratch': [[0, 1, 2, 3]], 'freez-fall': thaw, 'chain-thaw': [[3], [0], [1], [2], [0, 1, 2, 3]]})
+    want = dict(freez=thaw, full=[[0, 1, 2, 3]], last=[[3]], **{'from-scratch': [[0, 1, 2, 3]], 'freez-fall': thaw, 'scripts': [[3], [2, 3], [0, 1, 2, 3]], 'chain-thaw': [[3], [0], [1], [2], [0, 1, 2, 3]]})
     assert [ph.unfrozen(4) for ph in phases] == want[recipe]
     if recipe == 'freez-fall': assert [ph.lr for ph in phases] == pytest.approx([.02, .01, .005, .001])
     assert all(p.requires_grad for p in model.parameters())

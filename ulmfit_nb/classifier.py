@@ -440,7 +440,7 @@ def read(self:Predictor,
     return config
 
 # %% ../nbs/08_classifier.ipynb #35296e34
-RECIPES = ('freez', 'freez-fall', 'full', 'last', 'chain-thaw', 'from-scratch')
+RECIPES = ('freez', 'freez-fall', 'scripts', 'full', 'last', 'chain-thaw', 'from-scratch')
 
 def recipe_phases(
     name:str='freez', # one of `RECIPES`; `from-scratch` expects a fresh backbone
@@ -451,15 +451,18 @@ def recipe_phases(
     schedule:str='stlr', # of each phase
     schedule_args:dict|None=None, # its settings
 ) -> list[Phase]:
-    "What is trained when. `freez` is gradual unfreezing: an epoch for each new group, the rest of the epochs for all; `freez-fall` does so with twice the rate, the rate, half of it, and a tenth at the end. Raises `InputError`."
+    "What is trained when. `freez` is gradual unfreezing: an epoch for each new group, the rest of the epochs for all; `freez-fall` does so with twice the rate, the rate, half of it, and a tenth at the end; `scripts` as the authors' scripts of 2018 do. Raises `InputError`."
     if name not in RECIPES: raise InputError(f'unknown recipe {name!r}: choose one of {", ".join(RECIPES)}')
     if epochs < 1: raise InputError(f'epochs={epochs} trains nothing: give 1 or more')
     args = schedule_args or {}
-    def phase(e, train=None, d=div, by=1.): return Phase(e, lr*by, train, d, schedule, args)
+    def phase(e, train=None, d=div, by=1., **own): return Phase(e, lr*by, train, d, schedule, (own if schedule == 'stlr' else {}) | args)
     if name == 'full': return [phase(epochs)]
     if name == 'last': return [phase(epochs, 1)]
     if name == 'from-scratch': return [phase(epochs, d=1.)]
     if name == 'chain-thaw': return [phase(1, (i,)) for i in (n_groups-1, *range(n_groups-1))] + [phase(max(1, epochs-n_groups))]
+    if name == 'scripts':
+        steps = min(epochs-1, 2)
+        return [phase(1, k, ratio=8, cut_frac=1/3) for k in range(1, steps+1)] + [phase(epochs-steps, ratio=8, cut_frac=1/8)]
     steps = min(epochs-1, n_groups-1)
     by = (lambda k: .1 if k > steps else 2**(2-k)) if name == 'freez-fall' else (lambda k: 1.)
     return [phase(1, k, by=by(k)) for k in range(1, steps+1)] + [phase(epochs-steps, by=by(steps+1))]

@@ -190,7 +190,7 @@ def print_labels(labels:list, weighted:bool=False):
     opt('--vocab-size', type=at_least(20), default=60000, help='of a tokenizer that is trained here'),
     opt('--lm-epochs', type=at_least(0, float), help='passes of the language model; by the size of the texts if left out'), opt('--lm-lr', type=at_least(0, float, True), default=4e-3, help='its largest rate'),
     opt('--epochs', type=at_least(1), help='passes of the classifier; by the number of labels if left out'), opt('--lr', type=at_least(0, float, True), help='its largest rate; by the size of the backbone if left out'),
-    opt('--bs', type=at_least(2), default=32, help='texts in a batch'), opt('--recipe', help='unfreezing: freez, freez-fall, full, last, chain-thaw, from-scratch; by the size of the backbone if left out'),
+    opt('--bs', type=at_least(2), default=32, help='texts in a batch'), opt('--recipe', help='unfreezing: freez, freez-fall, scripts, full, last, chain-thaw, from-scratch; by the size of the backbone if left out'),
     opt('--self-train', type=at_least(0), help='unlabelled texts that the classifier labels itself for a second round, 0 for none; by the size of the backbone if left out'), opt('--class-weight', choices=['balanced'], help='a rare label counts as much in the loss as a frequent one; each text counts the same if left out'), *TRAINING)
 def cmd_train(a):
     "Fine-tune language model and classifier on a table of texts and labels."
@@ -442,13 +442,13 @@ def cmd_generate(a):
     print(generate(model, tok, a.prompt, a.n, a.temperature, a.top_k, a.top_p, a.seed))
 
 # %% ../nbs/14_cli.ipynb #56596f83
-@command(opt('name', help='imdb, imdb-transductive, imdb-lowshot, imdb-lowshot-transductive, imdb-ablation, trec6, trec6-ablation, wikitext2 or vietnamese'), opt('--backbone', help='name, such as en-small, or directory of a pretrained backbone'),
+@command(opt('name', help='imdb, imdb-transductive, imdb-lowshot, imdb-lowshot-transductive, imdb-ablation, trec6, trec6-ablation, ag-news, ag-news-lowshot, ag-news-ablation, dbpedia, yelp-2, yelp-5, wikitext2 or vietnamese'), opt('--backbone', help='name, such as en-small, or directory of a pretrained backbone'),
     opt('--minutes', type=at_least(0, float), help='stop cleanly after so long; the same command goes on'), opt('--out', help='folder of finished stages; runs/NAME if left out'), opt('--results', default='results', help='folder of the rows; give one of your own in a clone, whose results/ holds the record'),
     opt('--size', default='tiny', help='of networks where there is no backbone'), opt('--bs', type=at_least(1), help='streams of the language model'), opt('--clas-bs', type=at_least(2), help='texts in a batch of stage 3; half of --bs, or 32, if left out'), opt('--lm-epochs', type=at_least(0, float), help='passes of stage 2; by the number of tokens if left out'),
     opt('--epochs', type=at_least(1), default=4, help='passes of stage 3, at least'), opt('--lm-lr', type=at_least(0, float, True), default=4e-3, help='largest rate of stage 2'), opt('--lr', type=at_least(0, float, True), help='largest rate of stage 3; what is left out goes by the size of the backbone'),
-    opt('--labels', type=at_least(1), nargs='+', help='of imdb-lowshot, where 20, 100, 500, 1000 and 5000 stand for what is left out, and one number of an ablation, all if left out'), opt('--draws', type=at_least(1), help='of these labels, 3 or, in an ablation, that of seed 0 if left out'),
-    opt('--unlabelled', type=at_least(1), help='of imdb-lowshot and ablations: stage 2 reads so many texts without labels and nothing else; all texts if left out'), opt('--test', type=at_least(1), help='of imdb-lowshot: test texts; all if left out'),
-    opt('--variants', nargs='+', choices=['from scratch', 'pretraining only', 'ulmfit', 'self-training'], help='of imdb-lowshot; all if left out'),
+    opt('--labels', type=at_least(1), nargs='+', help='of experiments with few labels (-lowshot), where 20, 100, 500, 1000 and 5000 stand for what is left out, and one number of an ablation, all if left out'), opt('--draws', type=at_least(1), help='of these labels, 3 or, in an ablation, that of seed 0 if left out'),
+    opt('--unlabelled', type=at_least(1), help='of -lowshot and ablations: stage 2 reads so many texts without labels and nothing else; all texts if left out'), opt('--test', type=at_least(1), help='of -lowshot: test texts; all if left out'),
+    opt('--variants', nargs='+', choices=['from scratch', 'pretraining only', 'ulmfit', 'self-training'], help='of -lowshot; all if left out'),
     opt('--direction', choices=['forward', 'backward', 'both'], help='of the reading; as the experiment has it if left out'),
     opt('--lm-drop-mult', type=at_least(0, float), help='times the dropouts of stage 2; by the size of the backbone if left out, as the next'), opt('--recipe', help='unfreezing of stage 3: see `ulmfit train`'),
     opt('--limit', type=at_least(1), help='rehearse with so many rows a split'), DEVICE, opt('--precision', default='auto', choices=['auto', 'float32', 'bf16'], help='of training'), opt('--quiet', action='store_true', help='no progress'))

@@ -43,7 +43,7 @@ class Task:
     def classes(self) -> list: return sorted({l for _,l in self.train})
 
 FILES = {'imdb': dict(train='imdb/train', test='imdb/test', more='imdb/unsup'), 'trec-6': dict(train='trec6/train', test='trec6/test'),
-    'vsfc': dict(train='vietnamese/vsfc_train', test='vietnamese/vsfc_test')}
+    'vsfc': dict(train='vietnamese/vsfc_train', test='vietnamese/vsfc_test'), **{k: dict(train=f'{k}/train', test=f'{k}/test') for k in ('ag-news', 'dbpedia', 'yelp-2', 'yelp-5')}}
 COLUMNS = {'vsfc': ('text', 'sentiment')}
 HUB_SPLITS = {'imdb': dict(more='unsupervised')}
 
@@ -160,9 +160,9 @@ def directions(self:Lab, own) -> list:
     return res
 
 @patch
-def in_force(self:Lab, lm, facts:dict, pretrained=True) -> dict: # for the record
+def in_force(self:Lab, lm, lm_facts:dict, facts:dict, pretrained=True) -> dict: # for the record
     "The settings that were in force in stages 2 and 3; a second round of its own labels is the business of `one_draw`."
-    return self.settings(lm, pretrained) | dict(self_train=0) | {k: facts[k] for k in ('recipe', 'div', 'schedule', 'lr', 'drop_mult', 'bs') if k in facts}
+    return self.settings(lm, pretrained) | dict(self_train=0) | lm_facts.get('settings', {}) | {k: facts[k] for k in ('recipe', 'div', 'schedule', 'lr', 'drop_mult', 'bs') if k in facts}
 
 # %% ../nbs/13b_reproduce.ipynb #6943cfb3
 @patch
@@ -244,7 +244,7 @@ def lm(self:Lab, tok, corpus, direction='forward', seed=0, recipe=None, pretrain
             path=path, resume=True, minutes=minutes, progress=self.progress, **kw)
     name = (recipe or 'default').replace(' ', '') + ('' if pretrained else '-random') + ('' if dropout else '-plain')
     model,facts = self.stage(f'{key}/lm-{name}-{direction}-{seed}', build, fit)
-    return model, facts | dict(epochs=epochs)
+    return model, facts | dict(epochs=epochs, settings=dict(lm_bs=bs, lm_drop_mult=kw['drop_mult'], lm_div=kw.get('div'), lm_schedule=kw.get('schedule', 'stlr')))
 
 # %% ../nbs/13b_reproduce.ipynb #760238d2
 CLAS_RECIPES = { # table 7: recipe, rates by layer, schedule
@@ -336,7 +336,7 @@ def headline(
             p = lab.probs('clas', model, tok, [t for t,_ in task.test], d, seed, key)
             ps.append(p); cost += f2['minutes'] + f3['minutes']
             common = dict(experiment=experiment, dataset=task.name, split='test', n=len(task.test), protocol=protocol, labels=len(used), seed=seed, baseline_accuracy=base,
-                unlabelled=len(task.more), epochs=f3['epochs'], lm_epochs=f2['epochs'], lr_lm=lab.lr_lm, settings=lab.in_force(lm, f3), note=task.note, variant='ulmfit')
+                unlabelled=len(task.more), epochs=f3['epochs'], lm_epochs=f2['epochs'], lr_lm=lab.lr_lm, settings=lab.in_force(lm, f2, f3), note=task.note, variant='ulmfit')
             lab.row(f'{key} {d} seed {seed}', direction=d, **scores(p, task.test, classes), minutes=f2['minutes']+f3['minutes'], history=dict(lm=f2['history'], classifier=f3['history']), **common)
         if len(ps) > 1: lab.row(f'{key} both seed {seed}', direction='both', **scores(np.mean(ps, 0), task.test, classes), minutes=cost, **common)
 
@@ -394,7 +394,7 @@ def one_draw(lab:Lab, task:Task, tok:Tokenizer, corpus:Corpus, read:Task, test:l
         for d,(p,minutes) in ps.items():
             if own and 'both' in ps and d != 'both': continue # each was taught by both
             lab.row(f'{"" if key == "inductive" else key + " "}{v} {n} labels, draw {seed}, {len(test)} texts, {d}', variant=v, direction=d, **scores(p, test, classes), baseline_accuracy=base, labels=n, seed=seed, minutes=minutes,
-                epochs=f3['epochs'], lm_epochs=f2['epochs'], settings=lab.in_force(lm, f3, v != 'from scratch') | (dict(self_train=len(own[0])) if own else {}), **common)
+                epochs=f3['epochs'], lm_epochs=f2['epochs'], settings=lab.in_force(lm, f2, f3, v != 'from scratch') | (dict(self_train=len(own[0])) if own else {}), **common)
 
 # %% ../nbs/13b_reproduce.ipynb #6e4b12fa
 def lowshot(
@@ -464,7 +464,7 @@ def ablation(
             model,f3 = lab.classifier(run, lm, docs, ys, len(classes), d, seed, recipe=a.get('clas', 'freez + discr + stlr'), key=key)
             p = lab.probs(run, model, tok, [t for t,_ in held], d, seed, key)
             lab.row(f'{name}, seed {seed}' + ('' if d == 'forward' else f', {d}'), experiment=f'{experiment or task.name}-ablation', dataset=task.name, split='a tenth of train', n=len(held), protocol='inductive', direction=d, variant=name,
-                labels=len(rows), seed=seed, unlabelled=len(read.more), **scores(p, held, classes), baseline_accuracy=base, epochs=f3['epochs'], lm_epochs=f2['epochs'], minutes=f2['minutes']+f3['minutes'], note=task.note)
+                labels=len(rows), seed=seed, unlabelled=len(read.more), **scores(p, held, classes), baseline_accuracy=base, epochs=f3['epochs'], lm_epochs=f2['epochs'], lr_lm=lab.lr_lm, settings=lab.in_force(lm, f2, f3), minutes=f2['minutes']+f3['minutes'], note=task.note)
 
 # %% ../nbs/13b_reproduce.ipynb #d1256cab
 def wikitext2_lines(split:str, folder=None): # train, valid or test → its lines
@@ -547,6 +547,9 @@ EXPERIMENTS = { # name → function of a `Lab` and the number of rows to rehears
     'imdb-ablation': lambda lab, limit=None: ablation(lab, load_task('imdb', limit)),
     'trec6': lambda lab, limit=None: headline(lab, load_task('trec-6', limit), seeds=(0, 1, 2), experiment='trec6'),
     'trec6-ablation': lambda lab, limit=None: ablation(lab, load_task('trec-6', limit), seeds=(0, 1, 2), experiment='trec6'),
+    **{k: lambda lab, limit=None, k=k: headline(lab, load_task(k, limit), experiment=k) for k in ('ag-news', 'dbpedia', 'yelp-2', 'yelp-5')},
+    'ag-news-lowshot': lambda lab, limit=None: lowshot(lab, load_task('ag-news', limit)),
+    'ag-news-ablation': lambda lab, limit=None: ablation(lab, load_task('ag-news', limit)),
     'wikitext2': lambda lab, limit=None: wikitext2(lab, limit=limit),
     'vietnamese': lambda lab, limit=None: vietnamese(lab, vietnamese_articles(), limit=limit)}
 
@@ -560,7 +563,7 @@ def reproduce(
     if name not in EXPERIMENTS: raise InputError(f'there is no experiment {name!r}: choose one of {", ".join(EXPERIMENTS)}')
     if 'lowshot' not in name: # settings that would change nothing
         for k in ('test', 'variants') if 'ablation' in name else ('labels', 'draws', 'unlabelled', 'test', 'variants'):
-            if getattr(lab, k) is not None: raise InputError(f'{name} has no use for --{k}, which belongs to imdb-lowshot' + (" and to ablations" if k in ('labels', 'draws', 'unlabelled') else '') + ': leave it out')
+            if getattr(lab, k) is not None: raise InputError(f'{name} has no use for --{k}, which belongs to experiments with few labels' + (" and to ablations" if k in ('labels', 'draws', 'unlabelled') else '') + ': leave it out')
     data_dir() # a wrong folder is refused before anything is written
     lab.directions(['forward']) # as is a backbone that lacks one
     new = not lab.out.exists()
