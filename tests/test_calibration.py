@@ -125,8 +125,12 @@ def test_the_command_refuses(model, tmp_path):
 def test_the_command_asks_back(model, tmp_path):
     import shutil
     shutil.copytree(model, tmp_path/'m'); shutil.copy(model.parent/'train.csv', tmp_path/'copy.csv')
-    p = ulmfit('calibrate', tmp_path/'m', tmp_path/'copy.csv')
-    assert p.returncode == 0 and (b'among those of the training' in p.stdout) == (b'100.0% of the predictions' in p.stdout)
+    p = ulmfit('calibrate', tmp_path/'m', tmp_path/'copy.csv')                          # a copy is the training file, too
+    assert p.returncode == 2 and b'was trained on' in p.stderr
+    rows = (tmp_path/'copy.csv').read_text().splitlines(True)
+    (tmp_path/'part.csv').write_text(''.join(rows[:60]))                                # a part of it is not the same file
+    p = ulmfit('calibrate', tmp_path/'m', tmp_path/'part.csv')
+    assert p.returncode == 0 and (b'among those of the training' in p.stdout) == (b'100.0% of the predictions' in p.stdout or b'98.3% of the predictions' in p.stdout)
     swapped = table(tmp_path/'swapped.csv', 40, seed=5)
     swapped.write_text(swapped.read_text().replace(',good', ',x').replace(',bad', ',good').replace(',x', ',bad'))
     assert b'hardly go with the labels' in ulmfit('calibrate', tmp_path/'m', swapped).stdout
@@ -214,3 +218,21 @@ def test_a_balanced_estimator_is_another_one_and_survives_save(tmp_path):
     assert b.predict_proba(HELD)[:, 1].mean() > a.predict_proba(HELD)[:, 1].mean() # more of the rare class
     b.save(tmp_path)
     assert clone(ULMFiT.load(tmp_path, device='cpu')).class_weight == 'balanced'
+
+def test_evaluate_says_where_its_figures_come_from(model, tmp_path):
+    import shutil
+    assert b'was trained on' in ulmfit('evaluate', model, shutil.copy(model.parent/'train.csv', tmp_path/'copy.csv')).stdout
+    lines = ulmfit('evaluate', model, table(tmp_path/'new.csv', 40, seed=5)).stdout.decode()
+    assert 'was trained on' not in lines and 'TF-IDF' in lines
+    (tmp_path/'d').mkdir()
+    other = table(tmp_path/'d'/'train.csv', 80)
+    p = ulmfit('train', other, '--out', tmp_path/'d'/'m', '--backbone', 'none', '--size', 'micro', '--epochs', '1', '--lm-epochs', '0', '--bs', '8', '--quiet')
+    assert p.returncode == 0, p.stderr
+    table(other, 80, seed=9)                                                             # other rows under the same name
+    assert b'has changed since the training' in ulmfit('evaluate', tmp_path/'d'/'m', tmp_path/'new.csv').stdout
+
+@pytest.mark.parametrize('y', [['a', 'b'], [0., 1.], [0, 2], [-1, 0], [0], [None, 1]])
+def test_labels_that_are_no_indices_are_refused(y):
+    p = np.array([[.9, .1], [.2, .8]])
+    for f in (reliability, calibration_error, fit_temperature):
+        with pytest.raises(InputError): f(p, y)

@@ -81,6 +81,25 @@ def test_predict_file_and_standard_input(model, tmp_path):
     q = list(csv.DictReader(io.StringIO(process('predict', model, stdin=lines.encode()).stdout.decode())))
     assert [r['prediction'] for r in q] == [r['prediction'] for r in rows]
 
+@pytest.mark.parametrize('kind', ['csv', 'semicolons', 'jsonl', 'bom'])
+def test_a_table_on_standard_input(kind, model, tmp_path):
+    rows = [dict(id='1', text='a lovely plot, indeed'), dict(id='2', text='a dull\nplot; really')]
+    buf = io.StringIO()
+    w = csv.DictWriter(buf, ['id', 'text'], delimiter=';' if kind == 'semicolons' else ',')
+    w.writeheader(); w.writerows(rows)
+    data = '\n'.join(map(json.dumps, rows)) if kind == 'jsonl' else ('\ufeff' if kind == 'bom' else '') + buf.getvalue()
+    p = ulmfit('predict', model, stdin=data.encode())
+    got = list(csv.DictReader(io.StringIO(p.stdout.decode())))
+    assert [{k: r[k] for k in ('id', 'text')} for r in got] == rows and {r['prediction'] for r in got} <= {'good', 'bad'}, p.stderr
+    lines = list(csv.reader(io.StringIO(ulmfit('predict', model, stdin=b'id,body\n1,a lovely plot\n').stdout.decode())))
+    assert [r[0] for r in lines] == ['text', 'id,body', '1,a lovely plot']               # no such column: lines of text
+
+def test_probabilities_of_all_labels_and_blank_texts(model):
+    p = ulmfit('predict', model, '--proba', stdin=b'a lovely plot\n \n')
+    rows = list(csv.DictReader(io.StringIO(p.stdout.decode())))
+    assert all(abs(float(r['p(good)'])+float(r['p(bad)'])-1) < 2e-4 and r['confidence'] == max(r['p(good)'], r['p(bad)']) for r in rows)
+    assert '1 of the 2 texts are blank' in p.stderr.decode()
+
 def test_evaluate_stands_beside_the_baseline(model, tmp_path):
     p = ulmfit('evaluate', model, table(tmp_path/'test.csv', 40, seed=7), '--json')
     res = json.loads(p.stdout)
@@ -344,6 +363,33 @@ def test_scores_survive_a_baseline_that_fails(model, tmp_path):
     (tmp_path/'other.csv').write_text('text,label\n' + 'a great plot,positive\nan awful plot,negative\n'*5, encoding='utf-8')
     res = json.loads(ulmfit('evaluate', model, test, '--train', tmp_path/'other.csv', '--json').stdout)
     assert res['baseline_accuracy'] == 0. < res['accuracy']                                           # labels that the model does not know are wrong guesses
+
+def test_settings_that_would_do_nothing_are_refused(tmp_path):
+    f = table(tmp_path/'x.csv', 20)
+    refused(ulmfit('train', f, '--out', tmp_path/'out', '--self-train', '100'), '--unlabelled')
+    refused(ulmfit('train', f, '--out', tmp_path/'out', '--label', 'text'), 'the same column')
+    assert not (tmp_path/'out').exists()
+
+def test_a_touched_file_resumes_and_a_changed_one_is_named(tmp_path):
+    from ulmfit_nb.cli import file_stamp, start_run
+    f = table(tmp_path/'x.csv', 20)
+    start_run(tmp_path/'out', dict(data=file_stamp(f), lr=.1))
+    os.utime(f, (1, 1))                                                                  # same content, other time
+    start_run(tmp_path/'out', dict(data=file_stamp(f), lr=.1), resume=True)
+    table(f, 20, seed=3)
+    from ulmfit_nb import InputError
+    with pytest.raises(InputError, match=r'\(data\)'): start_run(tmp_path/'out', dict(data=file_stamp(f), lr=.1), resume=True)
+
+def test_a_run_that_has_not_ended_is_no_model(tmp_path):
+    (tmp_path/'out'/'run').mkdir(parents=True)
+    refused(ulmfit('predict', tmp_path/'out', table(tmp_path/'x.csv', 20)), 'not ended', '--resume')
+    refused(ulmfit('predict', tmp_path/'nosuch', table(tmp_path/'x.csv', 20)), 'nosuch is not a directory')
+
+def test_odd_labels_are_pointed_at(capsys):
+    from ulmfit_nb.cli import print_labels
+    print_labels(['Ship']*12 + ['ship ']*12); assert 'capitals or spaces' in capsys.readouterr().out
+    print_labels([str(i) for i in range(30)]); assert 'the right column' in capsys.readouterr().out
+    print_labels(['a']*12 + ['b']*12); assert '?' not in capsys.readouterr().out
 
 def test_labels_are_counted_before_training(tmp_path):
     t = table(tmp_path/'x.csv', 20)

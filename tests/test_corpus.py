@@ -99,7 +99,7 @@ def test_streams(tmp_path):
     ('t.csv', b'', []), ('t.csv', b'text,label\n', []), ('t.txt', b'\n \n', []), ('t.jsonl', b'', []),
     ('t.csv', b'text,label\n"a\nb,1\n', ['line 3']), ('t.csv', b'text,text\na,b\n', ['same name']),
     ('t.csv', b'body,label\na,1\n', ["'text'", "'body', 'label'"]), ('t.csv', b'text\na\xff\n', ['line 2', 'byte 6']),
-    ('t.csv', 'text\na\n'.encode('utf-16'), ['line 1']), ('t.jsonl', b'{"text": "a"}\n{"text": "b"\n', ['line 2']),
+    ('t.csv', 'text\na\n'.encode('utf-16'), ['UTF-16', 'CSV UTF-8']), ('t.jsonl', b'{"text": "a"}\n{"text": "b"\n', ['line 2']),
     ('t.jsonl', b'["a"]\n', ['line 1', 'object']), ('t.jsonl', b'[' * 100_000, ['line 1']), ('t.jsonl', b'{"text": 5}\n', ['row 1', '5']),
     ('t.jsonl', b'{"text": "a"}\n{"label": "b"}\n', ["'text'", "'label'"]), ('t.txt.xz', lzma.compress(b'a\n'*9999)[:-20], ['t.txt.xz']),
     ('t.txt.gz', gzip.compress(os.urandom(9999))[:-20], ['t.txt.gz']), ('t.txt.gz', b'no gzip', ['t.txt.gz']), ('t.txt.xz', b'', ['t.txt.xz']),
@@ -424,3 +424,13 @@ def test_choosing_documents():
 def test_a_large_value_makes_a_short_sentence():
     with pytest.raises(InputError) as e: list(read_texts([b'x'*10**6]))
     assert len(str(e.value)) < 300 and '\n' not in str(e.value)
+
+def test_semicolons_and_missing_labels(tmp_path):
+    (tmp_path/'s.csv').write_text('id;text;label\n1;"a; b";x\n2;c, d;y\n', encoding='utf-8')
+    assert read_labelled(tmp_path/'s.csv') == (['a; b', 'c, d'], ['x', 'y'])
+    (tmp_path/'one.csv').write_text('text\na; b\n', encoding='utf-8')                       # one column, no separator in its name
+    assert list(read_texts(tmp_path/'one.csv')) == ['a; b']
+    (tmp_path/'gaps.csv').write_text('text,label\n' + ''.join(f't{i},{"" if i%2 else "x"}\n' for i in range(30)), encoding='utf-8')
+    refuses(lambda: read_labelled(tmp_path/'gaps.csv'), 'row 2, row 4, row 6', '…', 'these 15', 'as unlabelled')
+    (tmp_path/'t.xlsx').write_bytes(b'PK')
+    refuses(lambda: list(read_texts(tmp_path/'t.xlsx')), 'spreadsheet', 'CSV UTF-8')

@@ -212,6 +212,34 @@ def test_damaged_checkpoint(tmp_path):
     f.write_bytes(f.read_bytes()[:1000])
     with pytest.raises(InputError, match='damaged'): lm_trainer(tmp_path).resume()
 
+@pytest.mark.parametrize('sig', ['SIGINT', 'SIGTERM'])
+def test_a_request_to_stop_ends_the_step_and_saves(sig, tmp_path):
+    import os, signal
+    whole = lm_trainer(tmp_path/'whole'); whole.fit()
+    t, seen = lm_trainer(tmp_path/'part'), []
+    step, handlers = t.train_batch, [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    def asked(*args):
+        seen.append(1)
+        if len(seen) == 3: os.kill(os.getpid(), getattr(signal, sig))
+        return step(*args)
+    t.train_batch = asked
+    with pytest.raises(KeyboardInterrupt): t.fit()
+    assert t.step == 3 and [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
+    again = lm_trainer(tmp_path/'part')
+    assert again.resume() and again.step == 3
+    again.fit()
+    assert all(torch.equal(a, b) for a, b in zip(whole.model.state_dict().values(), again.model.state_dict().values()))
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path):
+    import os, signal
+    t, after = lm_trainer(tmp_path), []
+    def impatient(*args):
+        for _ in range(2): os.kill(os.getpid(), signal.SIGINT)
+        after.append(1)
+    t.train_batch = impatient
+    with pytest.raises(KeyboardInterrupt): t.fit()
+    assert not after and not (tmp_path/'last.pt').exists()
+
 def test_checkpoint_runs_no_code(tmp_path):
     import pickle
     class Evil:

@@ -24,13 +24,20 @@ class Bin(NamedTuple):
     sure: float # mean probability of the predicted class
     right: float # share of the texts whose prediction is true
 
+def _indices(probs, y) -> np.ndarray: # (n,)
+    "`y` as an array. Raises `InputError` where it does not hold an index of a column of `probs` for each row."
+    y = np.asarray(y)
+    if len(y) != len(probs): raise InputError(f'there are {len(probs)} rows of probabilities and {len(y)} labels: give one a row')
+    if y.dtype.kind not in 'iub' or len(y) and not (0 <= y.min() and y.max() < probs.shape[1]): raise InputError(f'y must hold the index of the true class of each row, 0 to {probs.shape[1]-1}: of names it is `[list(clf.classes_).index(l) for l in labels]`')
+    return y.astype(int)
+
 def reliability(
     probs:np.ndarray, # (n, n_classes)
     y, # (n,) index of the true class
     n_bins:int=10, # of equal width, from 0 to 1
 ) -> list[Bin]: # bins that hold texts, rising
-    "How often a classifier is right where it is so sure (Guo et al. 2017, section 2)."
-    sure,right = probs.max(1).astype(float),probs.argmax(1) == np.asarray(y)
+    "How often a classifier is right where it is so sure (Guo et al. 2017, section 2). Raises `InputError`."
+    sure,right = probs.max(1).astype(float),probs.argmax(1) == _indices(probs, y)
     b = np.minimum((sure*n_bins).astype(int), n_bins-1)
     return [Bin(int(k.sum()), float(sure[k].mean()), float(right[k].mean())) for k in (b == i for i in range(n_bins)) if k.any()]
 
@@ -39,7 +46,7 @@ def calibration_error(
     y, # (n,) index of the true class
     n_bins:int=10, # as in `reliability`
 ) -> float: # 0 to 1
-    "Expected calibration error: the mean gap between how sure and how right (Guo et al. 2017, equation 3)."
+    "Expected calibration error: the mean gap between how sure and how right (Guo et al. 2017, equation 3). Raises `InputError`."
     bins = reliability(probs, y, n_bins)
     return sum(b.n*abs(b.right-b.sure) for b in bins)/sum(b.n for b in bins)
 
@@ -48,9 +55,9 @@ def fit_temperature(
     probs:np.ndarray, # (n, n_classes) on texts that were not trained on
     y, # (n,) index of the true class
 ) -> float: # between 0.05 and 20
-    "The temperature with the smallest sum of -log q of the true classes, plus (log T)²/2, which pulls towards 1 where texts are few."
+    "The temperature with the smallest sum of -log q of the true classes, plus (log T)²/2, which pulls towards 1 where texts are few. Raises `InputError`."
     from scipy.optimize import minimize_scalar
-    y = np.asarray(y)
+    y = _indices(probs, y)
     with np.errstate(divide='ignore'): logs = np.maximum(np.log(probs.astype(float)), -100.) # a probability may have been rounded to 0
     def loss(log_t):
         z = logs/np.exp(log_t)
@@ -72,7 +79,7 @@ def calibrate(self:ULMFiT,
     if len(texts) != len(labels): raise InputError(f'there are {len(texts)} texts and {len(labels)} labels: give one label a text')
     if len(texts) < 20: raise InputError(f'{len(texts)} texts are too few to choose a temperature: give 20 or more that were not trained on')
     for i,l in enumerate(labels):
-        if l not in known: raise InputError(f'row {i} has the label {l!r}, which was not trained on ({", ".join(map(str, known))}): correct it or leave its texts out')
+        if l not in known: raise InputError(f'row {i} has the label {l!r}, which was not trained on ({", ".join(map(repr, known))}): correct it or leave its texts out')
     was,self.temperature_ = self.temperature_,1.
     try: probs = self.probs(texts)
     finally: self.temperature_ = was

@@ -4,17 +4,17 @@
 
 # %% auto #0
 __all__ = ['COMMANDS', 'SEED', 'DIRECTION', 'KIND', 'DEVICE', 'TRAINING', 'PRETRAIN', 'DEMO_TEXTS', 'DEMO', 'opt', 'command',
-           'at_least', 'device_name', 'parser', 'parse', 'main', 'fail', 'free_dir', 'file_stamp', 'start_run',
-           'goes_on', 'leaving_nothing', 'print_labels', 'cmd_train', 'read_stdin', 'row_text', 'CSVLines',
+           'at_least', 'device_name', 'parser', 'parse', 'main', 'fail', 'free_dir', 'file_stamp', 'stamp_of',
+           'start_run', 'goes_on', 'leaving_nothing', 'print_labels', 'cmd_train', 'read_stdin', 'row_text', 'CSVLines',
            'cmd_predict', 'scores', 'print_scores', 'baseline_scores', 'labelled_for', 'cmd_evaluate', 'cmd_calibrate',
            'limited', 'prepare', 'profile_pretraining', 'network_size', 'cmd_pretrain', 'cmd_generate', 'cmd_reproduce',
            'cmd_import_fastai', 'cmd_export_fastai', 'cmd_data', 'demo_models', 'cmd_demo']
 
 # %% ../nbs/14_cli.ipynb #fde4a199
-import argparse, csv, io, json, os, random, re, shutil, sys, time
+import argparse, csv, hashlib, io, json, os, random, re, shutil, sys, time
 from collections import Counter
 from contextlib import contextmanager, suppress
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from . import __version__
@@ -130,10 +130,17 @@ def free_dir(
 
 # %% ../nbs/14_cli.ipynb #87dbbbeb
 def file_stamp(path) -> list:
-    "Name, size and time of a file, or of all files in a folder: what tells whether the data are the same."
+    "Name, size and content (SHA-256, of files up to 256 MB; of larger ones the time) of a file, or of all files in a folder: what tells whether the data are the same."
     if not Path(path).exists(): raise InputError(f'there is no file or folder {str(path)!r}: check the path')
+    def content(f):
+        if f.stat().st_size > 2**28: return int(f.stat().st_mtime)
+        with open(f, 'rb') as o: return hashlib.file_digest(o, 'sha256').hexdigest()
     files = [Path(path)] if Path(path).is_file() else sorted(f for f in Path(path).rglob('*') if f.is_file())
-    return [[str(f), f.stat().st_size, int(f.stat().st_mtime)] for f in files]
+    return [[str(f), f.stat().st_size, content(f)] for f in files]
+
+def stamp_of(path) -> str:
+    "The content of a file or folder in a word, whatever it is called."
+    return hashlib.sha256(repr([s[1:] for s in file_stamp(path)]).encode()).hexdigest()[:16]
 
 # %% ../nbs/14_cli.ipynb #87dbbbec
 def start_run(
@@ -148,7 +155,8 @@ def start_run(
     if overwrite and not resume and run.exists(): shutil.rmtree(run)
     if resume and out.exists() and any(out.iterdir()):
         if not (run/'settings.json').exists(): raise InputError(f'{out} holds no unfinished run: leave out --resume, or name its directory')
-        if (run/'settings.json').read_text(encoding='utf-8') != text: raise InputError(f'{out} holds a run with other settings or files: repeat them as they were, or choose another --out')
+        was,now = json.loads((run/'settings.json').read_text(encoding='utf-8')),json.loads(text)
+        if wrong := sorted(k for k in {*was, *now} if was.get(k) != now.get(k)): raise InputError(f'{out} holds a run with other settings or files ({", ".join(wrong)}): repeat them as they were, or choose another --out')
     run.mkdir(parents=True, exist_ok=True)
     (run/'settings.json').write_text(text, encoding='utf-8')
     if overwrite: (run/'overwrite').touch() # holds for --resume too
@@ -175,9 +183,12 @@ def leaving_nothing(
 # %% ../nbs/14_cli.ipynb #74d3d69a
 def print_labels(labels:list, weighted:bool=False):
     "How often each label occurs, the most frequent first: a mistake shows there before an hour has gone into it."
-    counts = Counter(labels).most_common()
+    counts,alike = Counter(labels).most_common(),{}
+    for l,_ in counts: alike.setdefault(str(l).strip().casefold(), []).append(l)
     print('Labels: ' + ', '.join(f'{l!r} {n:,}' for l,n in counts[:20]) + (f', and {len(counts)-20:,} others' if len(counts) > 20 else ''))
-    if counts[-1][1] == 1: print(f'The label {counts[-1][0]!r} stands in one row only: is it a mistake?')
+    if two := next((ls for ls in alike.values() if len(ls) > 1), None): print(f'The labels {two[0]!r} and {two[1]!r} differ by capitals or spaces only: are they one?')
+    if len(labels) > 20 and 2*len(counts) > len(labels): print(f'There are {len(counts):,} labels for {len(labels):,} texts: is this the right column?')
+    elif counts[-1][1] == 1: print(f'The label {counts[-1][0]!r} stands in one row only: is it a mistake?')
     elif counts[-1][1] < 10 and counts[0][1] >= 3*counts[-1][1]: print(f'The label {counts[-1][0]!r} stands in {counts[-1][1]} rows only: too few to learn it from, so find more or join it with another')
     elif counts[0][1] >= 3*counts[-1][1] and not weighted: print(f'The label {counts[-1][0]!r} is rare: with --class-weight balanced it counts as much in training as the others (chapter 10b)')
 
@@ -194,6 +205,8 @@ def print_labels(labels:list, weighted:bool=False):
     opt('--self-train', type=at_least(0), help='unlabelled texts that the classifier labels itself for a second round, 0 for none; by the size of the backbone if left out'), opt('--class-weight', choices=['balanced'], help='a rare label counts as much in the loss as a frequent one; each text counts the same if left out'), *TRAINING)
 def cmd_train(a):
     "Fine-tune language model and classifier on a table of texts and labels."
+    if a.text == a.label: raise InputError(f'--text and --label name the same column, {a.text!r}: name two')
+    if a.self_train and not a.unlabelled: raise InputError('--self-train labels texts that have no label: give some with --unlabelled')
     texts,labels = read_labelled(a.data, a.text, a.label)
     extra = list(read_texts([Path(f) for f in a.unlabelled], a.text)) if a.unlabelled else None
     opts = {k: getattr(a, k) for k in 'backbone direction size kind vocab_size lm_epochs lm_lr epochs lr bs recipe self_train class_weight precision'.split()}
@@ -204,19 +217,30 @@ def cmd_train(a):
     with main_first(a.device) as rank: old,run,begun = goes_on(a),start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank),time.monotonic()
     a.quiet = a.quiet or rank > 0
     if not a.quiet: print_labels(labels, a.class_weight is not None)
+    if not a.quiet and (blank := sum(not t.strip() for t in texts)): print(f'{blank:,} of the {len(texts):,} texts are blank: there is nothing to learn from them but their label')
     with leaving_nothing(run, old): clf.set_params(progress=not a.quiet).fit(texts, labels, extra, run, a.resume)
     if rank: return # of several processes the first writes
-    clf.save(a.out, (run/'overwrite').exists(), columns=dict(text=a.text, label=a.label), data=str(Path(a.data).resolve()), n_labelled=len(texts), n_unlabelled=len(extra or ()),
+    clf.save(a.out, (run/'overwrite').exists(), columns=dict(text=a.text, label=a.label), data=str(Path(a.data).resolve()), data_stamp=stamp_of(a.data), n_labelled=len(texts), n_unlabelled=len(extra or ()),
         minutes=round((time.monotonic()-begun)/60, 2), seed=a.seed)
     shutil.rmtree(run)
     if not a.quiet: print(f'The model stands in {a.out}: try `ulmfit predict {a.out} FILE`')
 
 # %% ../nbs/14_cli.ipynb #e3be08bc
-def read_stdin():
-    "Lines of standard input as rows."
-    for line in sys.stdin.buffer:
-        try: yield dict(text=line.decode('utf-8').rstrip('\r\n'))
-        except UnicodeDecodeError as e: raise InputError(f'standard input is not UTF-8 ({e.reason}): convert it first') from e
+def read_stdin(
+    cols=('text',), # a first line that has one of these columns begins a table
+):
+    "Standard input as rows: those of a table (CSV, TSV or JSONL) where the first line says so, else a text a line. Raises `InputError`."
+    def lines():
+        for line in sys.stdin.buffer:
+            try: yield line.decode('utf-8')
+            except UnicodeDecodeError as e: raise InputError(f'standard input is not UTF-8 ({e.reason}): convert it first') from e
+    rest = lines()
+    first = next(rest, '').removeprefix('\ufeff')
+    with suppress(ValueError):
+        if isinstance(row := json.loads(first), dict) and {*cols} & row.keys(): return (json.loads(l) for l in chain([first], rest) if l.strip())
+    for sep in ',;\t':
+        if {*cols} & {*next(csv.reader([first], delimiter=sep), [])}: return csv.DictReader(chain([first], rest), delimiter=sep)
+    return (dict(text=l.rstrip('\r\n')) for l in (chain([first], rest) if first else ()))
 
 def row_text(r:dict, head:list, col:str, where, n:int) -> str: # the text of row `n`
     "The text in column `col`; a row must not have columns that the first row, whose columns are `head`, did not have. Raises `InputError`."
@@ -235,28 +259,32 @@ class CSVLines:
 
 
 # %% ../nbs/14_cli.ipynb #e3be08bd
-@command(opt('model', help='directory that `ulmfit train` wrote'), opt('file', nargs='?', help='table, .txt file or folder; standard input if left out'),
+@command(opt('model', help='directory that `ulmfit train` wrote'), opt('file', nargs='?', help='table, .txt file or folder; standard input if left out: a table whose first line has the column, or a text a line'),
     opt('--text', help='column of the texts; the one that the model was trained on if left out'),
+    opt('--proba', action='store_true', help='a column with the probability of each label, too'),
     opt('--precision', default='float32', choices=['float32', 'bf16', 'int8'], help='of prediction; int8 and, where the processor has it, bf16 are quicker and a little less exact'), DEVICE)
 def cmd_predict(a):
     "Write the input's columns, and prediction and confidence, as CSV to standard output."
     from ulmfit_nb.classifier import Predictor
-    clf,writer = Predictor(),None
+    clf,writer,blank = Predictor(),None,0
     clf.read(a.model, a.device)
     trained = clf.meta_.get('columns', {}).get('text', 'text')
     where = 'standard input' if a.file in (None, '-') else a.file
-    rows,n = read_stdin() if a.file in (None, '-') else ({'text': l} for l in read_lines(a.file)) if is_plain(a.file) else read_rows(a.file),0
+    rows,n = read_stdin({a.text} if a.text else {trained, 'text'}) if a.file in (None, '-') else ({'text': l} for l in read_lines(a.file)) if is_plain(a.file) else read_rows(a.file),0
     for part in iter(lambda: list(islice(rows, 1000)), []):
         if writer is None:
             col = next((c for c in ([a.text] if a.text else [trained, 'text']) if c in part[0]), None)
             if col is None: raise InputError(f'{where} has no column {a.text or trained!r}: name one of {", ".join(map(str, part[0]))} with --text')
             head,writer = [*part[0]],CSVLines()
-            if taken := {'prediction', 'confidence'} & set(head): raise InputError(f'{where} has a column {min(taken)!r} already: rename it')
+            more = ['prediction', 'confidence'] + [f'p({l})' for l in clf.classes_.tolist()]*a.proba
+            if taken := {*more} & {*head}: raise InputError(f'{where} has a column {min(taken)!r} already: rename or remove it')
         texts = [row_text(r, head, col, where, i) for i,r in enumerate(part, n+1)]
-        if not n: writer.write([*head, 'prediction', 'confidence'])
-        for r,p in zip(part, clf.probs(texts, precision=a.precision)): writer.write([*(r.get(c) for c in head), clf.classes_[p.argmax()], f'{p.max():.4f}'])
+        if not n: writer.write([*head, *more])
+        blank += sum(not t.strip() for t in texts)
+        for r,p in zip(part, clf.probs(texts, precision=a.precision)): writer.write([*(r.get(c) for c in head), clf.classes_[p.argmax()], f'{p.max():.4f}', *(f'{q:.4f}' for q in p if a.proba)])
         n += len(part)
     if writer is None: raise InputError(f'{where} holds no rows: there is nothing to predict')
+    if blank: print(f'ulmfit: {blank:,} of the {n:,} texts are blank: their predictions say nothing', file=sys.stderr)
 
 # %% ../nbs/14_cli.ipynb #cb0cebf7
 def scores(
@@ -274,6 +302,8 @@ def print_scores(res:dict, conf, classes:list):
     print(f'{"ULMFiT":12}{res["accuracy"]:>10.3f}{res["macro_f1"]:>10.3f}{res["mean_confidence"]:>12.3f}')
     if 'baseline_accuracy' in res: print(f'{"TF-IDF + LR":12}{res["baseline_accuracy"]:>10.3f}{res["baseline_macro_f1"]:>10.3f}')
     else: print(f'no baseline: {res["no_baseline"]}')
+    if (ahead := res.get('baseline_accuracy', 0)-res['accuracy']) > 0: print(f'Counting words is ahead by {100*ahead:.1f} points, on {res["n"]:,} texts (standard error {50/res["n"]**.5:.1f} at most): use it, or give more unlabelled texts')
+    if res.get('seen'): print('These are the texts that the model was trained on: the figures say nothing about others')
     w = max(8, *(len(str(c))+1 for c in classes))
     print('\nconfusion (rows: true, columns: predicted)\n' + ' '*w + ''.join(f'{c!s:>{w}}' for c in classes))
     for c,row in zip(classes, conf): print(f'{c!s:>{w}}' + ''.join(f'{n:>{w}}' for n in row))
@@ -316,7 +346,10 @@ def cmd_evaluate(a):
     probs = clf.predict_proba(texts)
     acc,f1,conf = scores(y, clf.classes_[probs.argmax(1)].tolist(), classes)
     res,train = dict(n=len(texts), accuracy=acc, macro_f1=f1, mean_confidence=float(probs.max(1).mean()), temperature=clf.temperature_, calibration_error=calibration_error(probs, [classes.index(l) for l in y])),a.train or clf.meta_.get('data')
-    if train and Path(train).exists():
+    stamp = clf.meta_.get('data_stamp')
+    res['seen'] = bool(stamp) and Path(a.file).exists() and stamp_of(a.file) == stamp
+    if not a.train and train and Path(train).exists() and stamp and stamp_of(train) != stamp: res['no_baseline'] = f'{train} has changed since the training; name the file of then with --train'
+    elif train and Path(train).exists():
         try: res['baseline_accuracy'],res['baseline_macro_f1'] = baseline_scores(train, (a.text or cols['text'], a.label or cols['label']) if a.train else (cols['text'], cols['label']), texts, y, known)
         except (InputError, ValueError) as e: res['no_baseline'] = f'{train} does not do ({e})' # ours is known all the same
     else: res['no_baseline'] = 'the training file is not at hand; name it with --train'
@@ -330,7 +363,7 @@ def cmd_calibrate(a):
     from ulmfit_nb.calibration import ULMFiT, soften
     clf = ULMFiT.load(a.model, a.device)
     trained = clf.meta_.get('data')
-    if trained and Path(trained).exists() and Path(a.file).resolve() == Path(trained).resolve(): raise InputError(f'{a.model} was trained on {a.file}, where it is surer than on other texts: give labelled texts that it has not seen')
+    if trained and Path(trained).exists() and (Path(a.file).resolve() == Path(trained).resolve() or Path(a.file).exists() and stamp_of(a.file) == clf.meta_.get('data_stamp')): raise InputError(f'{a.model} was trained on {a.file}, where it is surer than on other texts: give labelled texts that it has not seen')
     texts,y,*_ = labelled_for(clf, a)
     was = clf.temperature_
     after = clf.calibrate(texts, y).predict_proba(texts)
@@ -338,7 +371,7 @@ def cmd_calibrate(a):
     clf.save(a.model)
     right = sum(p == l for p,l in zip(clf.classes_[after.argmax(1)].tolist(), y))/len(y)
     print(f'Temperature {t:.2f}: the mean confidence on these {len(y):,} texts goes from {before.max(1).mean():.1%} to {after.max(1).mean():.1%}; {right:.1%} of the predictions are right')
-    if right == 1 and t < 1: print('All predictions are right: are these texts among those of the training? Then the model is too sure now')
+    if right > .97 and t < 1: print(f'{right:.1%} of the predictions are right: are these texts among those of the training? Then the model is too sure now')
     if t > 10: print('The predictions hardly go with the labels: is this the right column?')
 
 # %% ../nbs/14_cli.ipynb #9fb1cd8e

@@ -7,9 +7,10 @@ __all__ = ['DATASETS', 'InputError', 'is_plain', 'read_lines', 'read_rows', 'rea
            'DataSet', 'list_data', 'cache_home', 'data_dir', 'get_data']
 
 # %% ../nbs/00_corpus.ipynb #dc5cebc3
-import csv, gzip, hashlib, json, lzma, os, re, shutil, uuid, zlib
+import codecs, csv, gzip, hashlib, json, lzma, os, re, shutil, uuid, zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
@@ -27,6 +28,7 @@ def _kind(path):
     path = Path(path)
     kind = Path(path.stem).suffix if path.suffix.lower() in _packed and not path.stem.endswith('.parquet') else path.suffix
     if (kind := kind.lower()) in _plain + _tables: return kind
+    if kind in ('.xlsx', '.xls', '.ods'): raise InputError(f'{path} is a spreadsheet: save the table as "CSV UTF-8" and give that.')
     raise InputError(f"{path} has an unknown suffix: use one of {', '.join(_plain+_tables)} (all but .parquet also with .gz or .xz).")
 
 def _lines(path):
@@ -35,6 +37,7 @@ def _lines(path):
     try:
         with _packed.get(Path(path).suffix.lower(), open)(path, 'rb') as f:
             for n, b in enumerate(f, 1):
+                if n == 1 and b[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE): raise InputError(f'{path} is UTF-16: save it as UTF-8 (in a spreadsheet: "CSV UTF-8") and try again.')
                 yield b.decode('utf-8-sig' if n==1 else 'utf-8')
                 at += len(b)
     except UnicodeDecodeError as e:
@@ -51,7 +54,10 @@ def _distinct(where, columns):
 def _csv_rows(path, **opts):
     "Rows of a table with a header; a fault names its line."
     csv.field_size_limit(2**31-1)
-    rows = csv.reader(_lines(path), **({'delimiter': '\t'} if _kind(path)=='.tsv' else {}) | {'strict': True} | opts)
+    lines = _lines(path)
+    first = next(lines, '')
+    sep = '\t' if _kind(path) == '.tsv' else ';' if ';' in first and ',' not in first else ',' # some spreadsheets write semicolons
+    rows = csv.reader(chain([first], lines), **dict(delimiter=sep, strict=True) | opts)
     try:
         head = next(rows, [])
         _distinct(path, [c for c in head if c]) # a spreadsheet may leave empty ones at the end
@@ -184,12 +190,15 @@ def read_labelled(
     **opts            # for `csv.reader`
 ) -> tuple[list, list]: # texts and labels
     "Read texts and their labels into lists; raises `InputError`, naming the row at fault."
-    texts, labels = [], []
+    texts, labels, bare = [], [], []
     for where, n, row in _rows(source, text, label, [text, label], **opts):
         texts.append(_text(where, n, row, text))
         _need(where, row, [label])
-        if _missing(row[label]): raise InputError(f"{where} has no label in {label!r} at {row.get('file', f'row {n}')}: label or remove it.")
+        if _missing(row[label]): bare.append((row.get('file', f'row {n}'), where))
         labels.append(row[label])
+    if bare:
+        at = ', '.join(o for o,_ in bare[:10]) + (', …' if len(bare) > 10 else '')
+        raise InputError(f"{bare[0][1]} has no label in {label!r} at {at}: label {'it' if len(bare) == 1 else f'these {len(bare)}'}, remove {'it' if len(bare) == 1 else 'them'}, or give the texts as unlabelled.")
     try: classes = set(labels)
     except TypeError: raise InputError(f'The labels in {label!r} are lists or objects: give one class a text, as text or a number.') from None
     if len({isinstance(o, str) for o in classes}) > 1: raise InputError(f'The labels in {label!r} mix text and numbers: use one of the two.')

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['get_accelerator', 'use_bf16', 'reuse_memory', 'world', 'joint_sum', 'gather_rows', 'rng_states', 'set_rng_states',
-           'ProcessLost', 'as_lost', 'connect', 'main_first', 'in_notebook', 'plot_history', 'Progress', 'atomic',
-           'write_history', 'read_checkpoint']
+           'ProcessLost', 'as_lost', 'connect', 'main_first', 'in_notebook', 'plot_history', 'Progress',
+           'asked_to_stop', 'atomic', 'write_history', 'read_checkpoint']
 
 # %% ../nbs/04b_runtime.ipynb #9f58e389
-import csv, ctypes, io, os, sys, time
+import csv, ctypes, io, os, signal, sys, threading, time
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -215,6 +215,20 @@ def _view(self:Progress, name, content, **kw):
     from IPython.display import display
     if name in self.views: self.views[name].update(content, **kw)
     else: self.views[name] = display(content, display_id=True, **kw)
+
+# %% ../nbs/04b_runtime.ipynb #9126c60a
+@contextmanager
+def asked_to_stop():
+    "Gives a function that tells whether Ctrl-C or SIGTERM has come meanwhile; a second one raises `KeyboardInterrupt` at once. Outside the main thread nothing changes."
+    asked = []
+    def note(sig, frame):
+        if asked: raise KeyboardInterrupt
+        asked.append(sig)
+    main = threading.current_thread() is threading.main_thread() # no other may set handlers
+    old = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)} if main else {}
+    try: yield lambda: bool(asked)
+    finally:
+        for s,h in old.items(): signal.signal(s, signal.SIG_DFL if h is None else h)
 
 # %% ../nbs/04b_runtime.ipynb #c0c03694
 @contextmanager

@@ -7,7 +7,7 @@ __all__ = ['Batch', 'layer_params', 'group_rates', 'Phase', 'TrainConfig', 'NTAS
            'NonFiniteLoss']
 
 # %% ../nbs/05_training.ipynb #8e4320ab
-import json, math, time
+import errno, json, math, time
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch.profiler import record_function
 
 from .awd_lstm import detach
 from .corpus import InputError
-from .runtime import Progress, as_lost, atomic, gather_rows, get_accelerator, joint_sum, read_checkpoint, reuse_memory, rng_states, set_rng_states, use_bf16, world, write_history
+from .runtime import Progress, as_lost, asked_to_stop, atomic, gather_rows, get_accelerator, joint_sum, read_checkpoint, reuse_memory, rng_states, set_rng_states, use_bf16, world, write_history
 from .schedules import make_schedule
 
 # %% ../nbs/05_training.ipynb #8bdac3c6
@@ -279,7 +279,9 @@ def check_finite(self:Trainer, weights:bool=False):
 @patch
 def _write(self:Trainer, name, content):
     if self.rank: return
-    with atomic(self.path/name) as tmp: torch.save(content, tmp)
+    with atomic(self.path/name) as tmp:
+        try: torch.save(content, tmp)
+        except RuntimeError as e: raise OSError(errno.ENOSPC, 'the checkpoint could not be written, the disk may be full', str(self.path/name)) from e
 
 @patch
 def _agree(self:Trainer, *flags) -> list:
@@ -394,29 +396,34 @@ def fit(self:Trainer,
     minutes:float|None=None, # stop cleanly after so long, with a checkpoint
     steps:int|None=None, # stop after so many steps in all
 ) -> list[dict]: # the history
-    "Train to the end of the last phase, or until time or steps are up; call again to go on."
+    "Train to the end of the last phase, or until time or steps are up; call again to go on. Where there is a folder, Ctrl-C and SIGTERM end the step and save before they raise `KeyboardInterrupt`."
+    with asked_to_stop() if self.path is not None and self.world == 1 else nullcontext(lambda: False) as asked: self._fit(minutes, steps, asked)
+    if asked(): raise KeyboardInterrupt
+    return self.history
+
+@patch
+def _fit(self:Trainer, minutes, steps, asked):
     begun = self.saved = time.monotonic()
     self.progress.begin()
     if self.opt is None and self.step == 0: torch.manual_seed(self.cfg.seed + 1000003*self.rank)
-    def stop(): return (minutes is not None and time.monotonic()-begun > minutes*60) or (steps is not None and self.step >= steps)
-    if steps is not None and self.step >= steps: return self.history
+    def stop(): return asked() or (minutes is not None and time.monotonic()-begun > minutes*60) or (steps is not None and self.step >= steps)
+    if steps is not None and self.step >= steps: return
     try:
         while not self.done:
             if self.opt is None: self._begin()
             n = math.ceil(self.phases[self.phase].epochs)
             while self.phase_epoch < n:
-                if not self._epoch(stop) or (self._agree(stop())[0] and self.phase_epoch < n): return self.history
+                if not self._epoch(stop) or (self._agree(stop())[0] and self.phase_epoch < n): return
             if isinstance(self.opt, NTASGD): self._settle()
             self.phase += 1; self.phase_epoch = 0; self.opt = None
             self.save()
-            if self._agree(stop())[0] and not self.done: return self.history
+            if self._agree(stop())[0] and not self.done: return
     except RuntimeError as e:
         if self.world > 1 and as_lost(e): raise as_lost(e) from e
         raise
     finally: self.progress.stop()
     for ps in self.groups:
         for p in ps: p.requires_grad_(True)
-    return self.history
 
 # %% ../nbs/05_training.ipynb #0cfd123e
 @patch

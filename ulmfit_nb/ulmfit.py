@@ -292,6 +292,7 @@ def _stages(self:ULMFiT, texts, extra, ys, n_classes, d, seed, at, resume):
     "One direction: its classifier, the language model as it was before stage 3 where a second round will start from it, the tokenizer, and the labelled texts as ids."
     lm,tok,known = self._start(texts, extra, d, seed)
     corpus = Corpus.from_docs(tok.encode_iter(texts + extra), tok.vocab_size)
+    if isinstance(known, np.ndarray): known = float(known[corpus.ids].mean())
     lm = self._stage2(lm, tok, corpus, known, d, seed, at/'lm', resume)
     docs = [np.asarray(corpus[i]) for i in range(len(texts))]
     before = deepcopy(lm) if extra and self._setting('self_train', lm) else None
@@ -311,8 +312,7 @@ def _start(self:ULMFiT, texts, extra, direction, seed):
     if self.skip: lm.backbone.add_skip()
     if old.config['kind'] != 'word' or self.lm_epochs == 0: return lm, old, 1. # without stage 2 new words would stay what they begin as
     tok = new_tok('word', old)
-    lm,known = transfer_vocab(lm, old, tok)
-    return lm, tok, known
+    return transfer_vocab(lm, old, tok)[0], tok, np.isin(tok.vocab, old.vocab)
 
 # %% ../nbs/09_ulmfit.ipynb #d8d35815
 @patch
@@ -324,7 +324,7 @@ def _stage2(self:ULMFiT, lm, tok, corpus, known, direction, seed, path, resume):
     held = np.random.default_rng(seed).permutation(n)[:min(n//10, 500)]
     train = corpus.select(np.setdiff1d(np.arange(n), held)) if n >= 20 else corpus
     valid = corpus.select(held) if n >= 20 else None
-    start = 'from random weights' if known is None else f'{known:.0%} of its words known to the backbone'
+    start = 'from random weights' if known is None else f'{known:.0%} of its tokens known to the backbone' + (', which has learned another language or another sort of text' if known < .7 else '')
     self._say(f'Stage 2, {direction}: language model on {n:,} texts ({corpus.n_tokens:,} tokens), vocabulary {tok.vocab_size:,}, {start}')
     bs = max(world()[1], min(self._setting('lm_bs', lm), train.n_tokens//(70*20))) # a row a process at least
     cfg = TrainConfig(precision=self.precision, device=self.device, seed=seed)
