@@ -178,7 +178,7 @@ def test_labelled_texts_get_no_second_label():
 # ---- the command ------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('change,words', [(dict(directions=['sideways']), 'no directions'), (dict(directions=[]), 'no directions'), (dict(directions='forward'), 'no directions'), (dict(directions=[[]]), 'no directions'), (dict(labels=5), 'no sound labels'), (dict(labels=['one']), 'no sound labels'),
-    (dict(n_hidden='x'), 'no sound n_hidden'), (dict(model=dict(n_hid='x')), 'sizes'), (dict(model=dict(vocab_size=-1)), 'sizes'), (dict(model=7), 'sizes'), (dict(settings=dict(bptt=0)), 'no sound bptt'), (dict(settings=dict(max_len=None)), 'no sound max_len'), (dict(settings=3), 'lacks')])
+    (dict(n_hidden='x'), 'no sound n_hidden'), (dict(model=dict(n_hid='x')), 'no sound n_hid'), (dict(model=dict(vocab_size=-1)), 'no sound vocab_size'), (dict(model=7), 'lacks'), (dict(settings=dict(bptt=0)), 'no sound bptt'), (dict(settings=dict(max_len=None)), 'no sound max_len'), (dict(settings=3), 'lacks')])
 def test_a_damaged_config_gets_its_sentence(change, words, fitted, tmp_path, capsys):
     import shutil
     shutil.copytree(fitted, tmp_path/'m')

@@ -429,7 +429,8 @@ def read(self:Predictor,
         shape = c['vocab_size'],(c['emb_sz'], c['n_hid'], c['n_layers']),LM_DROPOUTS,c['pad_id'],bool(c.get('skip')) # models of before had no skip and no pool
         head = len(self.classes_),CLAS_DROPOUTS*s['drop_mult'],s['bptt'],s['max_len'],n_hidden,s.get('pool', 'concat')
     except (KeyError, TypeError, AttributeError) as e: raise InputError(f'{path}/config.json lacks {e}: save or copy the model again') from e
-    wrong = [k for k,v in dict(bptt=s['bptt'], max_len=s['max_len'], n_hidden=n_hidden).items() if type(v) is not int or v < 1] + ['labels']*(not isinstance(config['labels'], list) or len(config['labels']) < 2)
+    whole = {k: c[k] for k in ('vocab_size', 'emb_sz', 'n_hid', 'n_layers')} | dict(bptt=s['bptt'], max_len=s['max_len'], n_hidden=n_hidden)
+    wrong = [k for k,v in whole.items() if type(v) is not int or v < 1] + ['labels']*(not isinstance(config['labels'], list) or len(config['labels']) < 2)
     if wrong: raise InputError(f'{path}/config.json has no sound {wrong[0]}: save or copy the model again')
     self.temperature_ = t = config.get('temperature', 1.) # models of before had none
     if isinstance(t, bool) or not isinstance(t, (int, float)) or not 0 < t < float('inf'): raise InputError(f'{path}/config.json has a temperature of {t!r}, which is no number above 0: save or copy the model again')

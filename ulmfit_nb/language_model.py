@@ -409,9 +409,8 @@ def load_model(
     except (ValueError, RecursionError) as e: raise InputError(f'{path/"config.json"} is damaged: save or copy the model again') from e
     if not isinstance(config, dict) or not {'kind', 'tokenizer', 'model', 'directions'} <= config.keys() or not isinstance(config.get('format'), int):
         raise InputError(f'{path/"config.json"} does not describe a model of this package: name a directory that `save` wrote')
-    m,ds = config['model'],config['directions']
-    if not isinstance(m, dict) or not all(type(m.get(k)) is int and m[k] > 0 for k in ('vocab_size', 'emb_sz', 'n_hid', 'n_layers')) or not isinstance(ds, list) or not ds or not all(d in tuple(DIRECTIONS) for d in ds):
-        raise InputError(f'{path/"config.json"} names no directions, or sizes that are no numbers: save or copy the model again')
+    ds = config['directions']
+    if not isinstance(ds, list) or not ds or not all(d in tuple(DIRECTIONS) for d in ds): raise InputError(f'{path/"config.json"} names no directions: save or copy the model again')
     if config['format'] > FORMAT: raise InputError(f'{path} was written by a newer version of ulmfit_nb: upgrade the package')
     if config['kind'] != kind: raise InputError(f'{path} holds a {config["kind"]}, not a {kind}: name another directory')
     tok = Tokenizer.load(path/'tokenizer.json')
