@@ -94,6 +94,9 @@ def test_a_table_on_standard_input(kind, model, tmp_path):
     lines = list(csv.reader(io.StringIO(ulmfit('predict', model, stdin=b'id,body\n1,a lovely plot\n').stdout.decode())))
     assert [r[0] for r in lines] == ['text', 'id,body', '1,a lovely plot']               # no such column: lines of text
 
+@pytest.mark.parametrize('data,words', [(b'{"text": "a"}\n{"text": \n', 'line 2'), (b'{"text": "a"}\n[1]\n', 'line 2'), (b'id,text\n1,a,b\n', '3 fields'), (b'id,text\n1,"a\n', 'not a valid table')])
+def test_a_broken_table_on_standard_input_names_its_line(data, words, model): refused(ulmfit('predict', model, stdin=data), 'standard input', words)
+
 def test_probabilities_of_all_labels_and_blank_texts(model):
     p = ulmfit('predict', model, '--proba', stdin=b'a lovely plot\n \n')
     rows = list(csv.DictReader(io.StringIO(p.stdout.decode())))

@@ -31,6 +31,7 @@ def _indices(probs, y) -> np.ndarray: # (n,)
     if y.dtype.kind not in 'iub' or len(y) and not (0 <= y.min() and y.max() < probs.shape[1]): raise InputError(f'y must hold the index of the true class of each row, 0 to {probs.shape[1]-1}: of names it is `[list(clf.classes_).index(l) for l in labels]`')
     return y.astype(int)
 
+# %% ../nbs/10b_calibration.ipynb #4fbb35d0
 def reliability(
     probs:np.ndarray, # (n, n_classes)
     y, # (n,) index of the true class

@@ -51,12 +51,13 @@ def _distinct(where, columns):
     "Refuse two columns of one name: one of them would be lost."
     if twice := [c for c in columns if columns.count(c) > 1]: raise InputError(f'{where} has two columns of the same name ({twice[0]!r}): rename one.')
 
-def _csv_rows(path, **opts):
+def _csv_rows(path, lines=None, **opts):
     "Rows of a table with a header; a fault names its line."
     csv.field_size_limit(2**31-1)
-    lines = _lines(path)
+    tabs = lines is None and _kind(path) == '.tsv'
+    lines = iter(_lines(path) if lines is None else lines)
     first = next(lines, '')
-    sep = '\t' if _kind(path) == '.tsv' else ';' if ';' in first and ',' not in first else ',' # some spreadsheets write semicolons
+    sep = '\t' if tabs else ';' if ';' in first and ',' not in first else ',' # some spreadsheets write semicolons
     rows = csv.reader(chain([first], lines), **dict(delimiter=sep, strict=True) | opts)
     try:
         head = next(rows, [])
@@ -68,9 +69,10 @@ def _csv_rows(path, **opts):
     except csv.Error as e:
         raise InputError(f'{path} is not a valid table at line {rows.line_num} ({e}): check its quotes; where they are plain characters, pass quoting=3 in Python or save the table as JSONL.') from None
 
-def _jsonl_rows(path):
+# %% ../nbs/00_corpus.ipynb #5dd6f16b
+def _jsonl_rows(path, lines=None):
     "One JSON object a line; blank lines are passed over."
-    for n, line in enumerate(_lines(path), 1):
+    for n, line in enumerate(_lines(path) if lines is None else lines, 1):
         if not line.strip(): continue
         try: row = json.loads(line)
         except (ValueError, RecursionError) as e:

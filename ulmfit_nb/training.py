@@ -401,6 +401,7 @@ def fit(self:Trainer,
     if asked(): raise KeyboardInterrupt
     return self.history
 
+# %% ../nbs/05_training.ipynb #57b42254
 @patch
 def _fit(self:Trainer, minutes, steps, asked):
     begun = self.saved = time.monotonic()

@@ -149,27 +149,7 @@ def __sklearn_tags__(self:ULMFiT):
     tags.input_tags.string,tags.input_tags.two_d_array,tags.input_tags.one_d_array = True,False,True
     return tags
 
-# %% ../nbs/09_ulmfit.ipynb #83df2cbe
-WHOLE = dict(bs=2, vocab_size=1, min_count=1, bptt=1, max_len=1, lm_bs=1, epochs=1, self_train=0) # settings, and their smallest values; from lm_bs on `None` is the default
-NUMBERS = dict(lm_lr=0, lr=0, lm_epochs=0, drop_mult=0, lm_drop_mult=0) # rates are above it; from lr on `None` is the default
-
-def _number(v, least, whole=False, above=False) -> bool:
-    "Is it a number in its range?"
-    return isinstance(v, Integral if whole else Real) and not isinstance(v, bool) and math.isfinite(v) and (v > least if above else v >= least)
-
-@patch
-def _check_numbers(self:ULMFiT):
-    for name,least in WHOLE.items():
-        v = getattr(self, name)
-        if not (v is None and name in ('lm_bs', 'epochs', 'self_train') or _number(v, least, True)): raise InputError(f'{name}={v!r}: give a whole number of {least} or more')
-    for name,least in NUMBERS.items():
-        v,above = getattr(self, name),name.endswith('lr')
-        if not (v is None and name != 'lm_lr' or _number(v, least, above=above)): raise InputError(f'{name}={v!r}: give a number {"above" if above else "of"} {least}{"" if above else " or more"}')
-    divs = self.div if isinstance(self.div, (list, tuple)) else [1. if self.div is None else self.div]
-    if not divs or not all(_number(d, 0, above=True) for d in divs): raise InputError(f'div={self.div!r}: give a number above 0, such as 2.6, or one for each layer group')
-    r = self.random_state
-    if not (r is None or isinstance(r, np.random.RandomState) or _number(r, 0, True) and r < 2**32): raise InputError(f'random_state={r!r}: give a whole number from 0 to {2**32-1:,}, a RandomState, or None')
-
+# %% ../nbs/09_ulmfit.ipynb #b6c40272
 @patch
 def check(self:ULMFiT):
     "Refuse settings that cannot work before anything is read or written. Raises `InputError`."
@@ -215,7 +195,36 @@ def _setting(self:ULMFiT, name, lm):
 def _say(self:ULMFiT, text):
     if self.progress: print(text, flush=True)
 
+def _column_names(X, y) -> dict: # for the model directory, so that `ulmfit predict` finds them; nothing where neither has a name
+    "How the columns of texts and labels were called."
+    def name(o):
+        if hasattr(o, 'columns'): o = o.iloc[:, 0]
+        v = getattr(o, 'name', None)
+        return v if isinstance(v, str) else None
+    text,label = name(X),name(y)
+    return dict(columns=dict(text=text or 'text', label=label or 'label')) if text or label else {}
+
 # %% ../nbs/09_ulmfit.ipynb #3fe1a6d3
+WHOLE = dict(bs=2, vocab_size=1, min_count=1, bptt=1, max_len=1, lm_bs=1, epochs=1, self_train=0) # settings, and their smallest values; from lm_bs on `None` is the default
+NUMBERS = dict(lm_lr=0, lr=0, lm_epochs=0, drop_mult=0, lm_drop_mult=0) # rates are above it; from lr on `None` is the default
+
+def _number(v, least, whole=False, above=False) -> bool:
+    "Is it a number in its range?"
+    return isinstance(v, Integral if whole else Real) and not isinstance(v, bool) and math.isfinite(v) and (v > least if above else v >= least)
+
+@patch
+def _check_numbers(self:ULMFiT):
+    for name,least in WHOLE.items():
+        v = getattr(self, name)
+        if not (v is None and name in ('lm_bs', 'epochs', 'self_train') or _number(v, least, True)): raise InputError(f'{name}={v!r}: give a whole number of {least} or more')
+    for name,least in NUMBERS.items():
+        v,above = getattr(self, name),name.endswith('lr')
+        if not (v is None and name != 'lm_lr' or _number(v, least, above=above)): raise InputError(f'{name}={v!r}: give a number {"above" if above else "of"} {least}{"" if above else " or more"}')
+    divs = self.div if isinstance(self.div, (list, tuple)) else [1. if self.div is None else self.div]
+    if not divs or not all(_number(d, 0, above=True) for d in divs): raise InputError(f'div={self.div!r}: give a number above 0, such as 2.6, or one for each layer group')
+    r = self.random_state
+    if not (r is None or isinstance(r, np.random.RandomState) or _number(r, 0, True) and r < 2**32): raise InputError(f'random_state={r!r}: give a whole number from 0 to {2**32-1:,}, a RandomState, or None')
+
 def _plain_params(est:ULMFiT) -> dict: # for a JSON file: a generator of random numbers is left out, as are `device` and `progress`
     "The parameters of an estimator, so that `clone` of one that was loaded trains as the first did."
     ps = {k: v.item() if isinstance(v, np.generic) else str(v) if isinstance(v, Path) else [*astuple(v)] if isinstance(v, Size) else v for k,v in est.get_params().items() if k not in ('device', 'progress')}
@@ -246,16 +255,7 @@ def _seed(self:ULMFiT, folder:Path, texts, labels, extra, resume) -> int:
         with atomic(old) as tmp: tmp.write_text(json.dumps(now | dict(seed=seed), indent=1), encoding='utf-8')
     return seed
 
-# %% ../nbs/09_ulmfit.ipynb #935d94e9
-def _column_names(X, y) -> dict: # for the model directory, so that `ulmfit predict` finds them; nothing where neither has a name
-    "How the columns of texts and labels were called."
-    def name(o):
-        if hasattr(o, 'columns'): o = o.iloc[:, 0]
-        v = getattr(o, 'name', None)
-        return v if isinstance(v, str) else None
-    text,label = name(X),name(y)
-    return dict(columns=dict(text=text or 'text', label=label or 'label')) if text or label else {}
-
+# %% ../nbs/09_ulmfit.ipynb #173ca6d9
 @patch
 def fit(self:ULMFiT,
     X, # texts
