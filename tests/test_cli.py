@@ -473,3 +473,61 @@ def test_a_folder_that_cannot_be_read_is_named(monkeypatch, tmp_path):
         return real(p)
     monkeypatch.setattr(os, 'scandir', closed)
     with pytest.raises(InputError, match='bad cannot be read'): list(read_rows(tmp_path))
+
+def test_evaluate_knows_each_label_and_shows_the_worst_errors(model, tmp_path):
+    f = table(tmp_path/'test.csv', 20, seed=9)
+    with open(f, 'a', encoding='utf-8') as o: o.write('20,The plot was wonderful. The cast was superb.,bad\n')
+    p = ulmfit('evaluate', model, f, '--worst', 5)
+    said = p.stdout.decode()
+    assert re.search(r'row 21: bad taken for good \(\d+\.\d%\): The plot was wonderful\.', said) and 'F1 of TF-IDF' in said, said
+    res = json.loads(ulmfit('evaluate', model, f, '--worst', 5, '--json').stdout)
+    per = dict(zip(res['labels'], res['per_label']))
+    assert per['bad']['n'] == 11 and per['good']['n'] == 10 and all(r['label'] != r['prediction'] for r in res['worst'])
+    assert np.isclose(np.mean([r['f1'] for r in per.values()]), res['macro_f1']) and np.isclose(np.mean([r['baseline_f1'] for r in per.values()]), res['baseline_macro_f1'])
+    one = tmp_path/'one.csv'
+    one.write_text('text,label\nThe plot was superb.,good\n', encoding='utf-8')
+    assert re.search(r'bad +0 +\S+ +– ', ulmfit('evaluate', model, one).stdout.decode())            # no text of this label: no recall
+
+def test_many_labels_get_the_largest_confusions(capsys):
+    from ulmfit_nb.cli import label_scores, print_labels_found, scores
+    classes = [f'label {i}' for i in range(20)]
+    y = classes + classes[:3]
+    conf = scores(y, classes[1:] + classes[:1] + classes[1:4], classes)[2]
+    print_labels_found(label_scores(conf), conf, classes)
+    said = capsys.readouterr().out
+    assert 'label 0 taken for label 1' in said and 'rows: true' not in said and '       2  label 0 taken for label 1' in said
+    from sklearn.metrics import precision_recall_fscore_support
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 5, 200), rng.integers(0, 5, 200)
+    ours, theirs = label_scores(scores(a, b, range(5))[2]), precision_recall_fscore_support(a, b)
+    for key, v in zip(('precision', 'recall', 'f1', 'n'), theirs): np.testing.assert_allclose([r[key] for r in ours], v)
+
+def test_explain_names_words_and_writes_a_page(model, tmp_path):
+    f = table(tmp_path/'new.csv', 14, seed=5)
+    page = tmp_path/'why.html'
+    p = ulmfit('explain', model, f, '--html', page, '--words', 3)
+    assert p.returncode == 0 and p.stdout.decode().count('\n') == 10, p.stderr.decode()             # ten rows at most, unless asked
+    assert page.read_text(encoding='utf-8').count('<hr>') == 9
+    for line, words in ((('explain', model, f, '--html', page), 'exists'), (('explain', model, f, '--html', tmp_path/'no'/'x.html'), 'no directory'),
+        (('explain', model, f, '--label', 'middling'), "no label 'middling'"), (('explain', model, tmp_path/'nosuch.csv'), 'nosuch.csv')): refused(ulmfit(*line), words)
+    p = ulmfit('explain', model, '--label', 'bad', '--html', page, '--overwrite', stdin=b'<script>alert(1)</script> superb\n')
+    assert p.stdout.decode().startswith('bad ') and p.stdout.decode().count('\n') == 1
+    assert '<script>' not in page.read_text(encoding='utf-8') and '&lt;' in page.read_text(encoding='utf-8')
+    assert ulmfit('explain', model, stdin=b'\n').returncode == 0                                     # a text without words
+    refused(ulmfit('explain', model, stdin=b''), 'no rows')
+
+def test_texts_that_come_twice_are_pointed_at(capsys):
+    from ulmfit_nb.cli import print_texts
+    print_texts(['a plot', 'b plot', ' a plot'], ['good', 'bad', 'bad']); said = capsys.readouterr().out
+    assert '1 rows' not in said and 'several labels' in said and "'a plot'" in said, said
+    print_texts(['a', 'b'], [1, 0]); assert capsys.readouterr().out == ''
+    print_texts(['', ' ', 'b'], [1, 0, 1]); assert '2 of the 3 texts are blank' in (said := capsys.readouterr().out) and 'repeat' not in said
+
+def test_options_that_a_backbone_makes_idle_are_refused(tmp_path):
+    f = table(tmp_path/'x.csv', 20)
+    for o in (('--size', 'base'), ('--kind', 'bpe'), ('--vocab-size', 100)): refused(ulmfit('train', f, '--out', tmp_path/'out', *o), o[0], '--backbone none')
+    assert not (tmp_path/'out').exists()
+
+def test_a_table_that_an_option_has_swallowed(tmp_path):
+    p = ulmfit('train', '--out', tmp_path/'out', '--unlabelled', tmp_path/'more.txt', tmp_path/'x.csv')
+    assert p.returncode == 2 and '--unlabelled: takes all words' in p.stderr.decode().replace('\n', ' '), p.stderr

@@ -302,11 +302,11 @@ def comprehensiveness(
     return dict(n=len(d), mean=d.mean(), sd=d.std(ddof=1), random_mean=r.mean(), random_sd=r.std(ddof=1), gain=(d-r).mean(), se=(d-r).std(ddof=1)/len(d)**.5)
 
 # %% ../nbs/10_interpretation.ipynb #b235347e
-def _truth(clf, texts, labels):
+def _truth(clf, texts, labels, probs=None):
     "Probabilities of the texts, and the index of each label."
     texts,labels = check_texts(texts),list(labels)
     if len(texts) != len(labels): raise InputError(f'there are {len(texts)} texts and {len(labels)} labels: give one label a text')
-    return clf.predict_proba(texts).astype(float),np.array([_index(clf, l.item() if isinstance(l, np.generic) else l) for l in labels], int)
+    return (clf.predict_proba(texts) if probs is None else np.asarray(probs)).astype(float),np.array([_index(clf, l.item() if isinstance(l, np.generic) else l) for l in labels], int)
 
 # %% ../nbs/10_interpretation.ipynb #b2e5ed52
 def confusion(
@@ -341,9 +341,10 @@ def worst_losses(
     texts, # held out
     labels, # the truth
     k:int=10, # rows
+    probs=None, # `clf.predict_proba(texts)`, where they are at hand
 ) -> list: # of dict: index, loss (nats), label, prediction, confidence, text; largest loss first
     "The texts whose true label the classifier believed least."
-    (probs,y),texts,names = _truth(clf, texts, labels),check_texts(texts),clf.classes_.tolist()
+    (probs,y),texts,names = _truth(clf, texts, labels, probs),check_texts(texts),clf.classes_.tolist()
     loss,best = -np.log(np.maximum(probs[np.arange(len(y)), y], 1e-38)),probs.argmax(1)
     return [dict(index=int(i), loss=float(loss[i]), label=names[y[i]], prediction=names[best[i]], confidence=float(probs[i, best[i]]), text=texts[i])
         for i in np.argsort(-loss, kind='stable')[:k]]
