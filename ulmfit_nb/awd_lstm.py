@@ -112,8 +112,8 @@ class Dropouts:
     def __mul__(self, k:float): return Dropouts(**{n: p*k for n,p in asdict(self).items()})
     __rmul__ = __mul__
 
-LM_DROPOUTS = Dropouts() # the ULMFiT authors' scripts of 2018: times 0.7 to fine-tune, 0.5 to pretrain on much text
-CLAS_DROPOUTS = Dropouts(input=.4, weight=.5, embedding=.05, hidden=.3, output=.4) # the same scripts, times 0.5
+LM_DROPOUTS = Dropouts() # the ULMFiT authors' scripts of 2018, there times 0.5 to pretrain; fastai's lesson notebook: times 0.7 to fine-tune
+CLAS_DROPOUTS = Dropouts(input=.4, weight=.5, embedding=.05, hidden=.3, output=.4) # the paper and the scripts; the lesson notebook: times 0.5
 NO_DROPOUT = Dropouts(0., 0., 0., 0., 0.)
 
 # %% ../nbs/03_awd_lstm.ipynb #e5beed9f

@@ -48,7 +48,7 @@ def finetune_lm(
     valid:Corpus|None=None, # held-out texts
     epochs:float=1., # passes
     lr:float=4e-3, # largest rate (the authors' scripts)
-    drop_mult:float=.7, # times the language model's dropouts (the authors' scripts)
+    drop_mult:float=.7, # times the language model's dropouts (fastai's lesson notebook of 2018)
     div=None, # rates by group; `None` takes the authors' multipliers, else 2.6
     cut_frac:float=.1, # share of the steps in which the rate rises (Howard & Ruder, equation 3)
     ratio:float=32., # largest over smallest rate (the same)

@@ -345,7 +345,7 @@ def train(cls:Tokenizer,
     texts:Iterable, # str; read once, not kept
     kind:str='word', # word; bpe or unigram: pieces of words, nothing is unknown
     vocab_size:int=60000, # at most, with the special tokens (the 2018 scripts: 30,000 or 60,000)
-    min_count:int=3, # rarer words (bpe: rarer pairs) get no id; unigram does not ask (the 2018 scripts: 1 to 3)
+    min_count:int=3, # rarer words (bpe: rarer pairs) get no id; unigram does not ask (the 2018 scripts: 2, the lesson notebook: 3)
     rules:bool=True, # False: no markers, white space stays
     n_workers:int=None, # processes that count; None: as many as there are processors
     also:Tokenizer=None, # its words get ids too, behind the texts' own, as far as `vocab_size` goes: a backbone's (kind word)

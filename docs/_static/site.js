@@ -13,6 +13,16 @@ function ends(el) {
   el.classList.toggle('wide', el.scrollWidth > el.clientWidth + 1);
 }
 document.addEventListener('scroll', e => ends(e.target), true);
+// What is a little too wide is set smaller; an output much too wide is wrapped.
+addEventListener('load', () => {
+  if (!matchMedia('(min-width: 46.01em)').matches) return;
+  for (const b of document.querySelectorAll('article .table-wrapper')) if (b.scrollWidth > b.clientWidth + 1) b.classList.add('tight');
+  for (const p of document.querySelectorAll('article .output pre.columns')) {
+    const over = p.scrollWidth / p.clientWidth;
+    if (over > 1.3) p.classList.remove('columns');
+    else if (over > 1) p.style.fontSize = `${parseFloat(getComputedStyle(p).fontSize) * .97 / over}px`;
+  }
+});
 addEventListener('load', reachable);
 addEventListener('resize', reachable);
 document.addEventListener('toggle', reachable, true);
