@@ -81,22 +81,18 @@ def prepare(app, page, src):
         cells += [dict(cell_type='markdown', id='at-' + cell['id'], metadata={}, source=f'(cell-{cell["id"]})='),
             dict(cell, source=s, metadata=dict(tags=tags, mystnb=dict(code_prompt_show=show, image=dict(alt=kinds.get('fig-alt') or alt))))]
     src[0] = json.dumps(dict(nb, cells=cells))
-def own(page, name):
-    "The full name: that of the chapter's own module where two modules share one."
-    m = f"ulmfit_nb.{pages.get(page.replace('/solutions', ''), {}).get('module')}"
-    return f'{m}.{name}' if f'{m}.{name}' in index['syms'].get(m, {}) else names.get(name)
 def link_names(app, tree):
     "Names of the package that stand as code in prose become links, and those of the glossary where a page mentions them first."
     page, seen = app.env.docname, {'glossary': terms}.get(app.env.docname, set()).copy()
     for n in [n for n in tree.findall(nodes.literal) if isinstance(n.parent, (nodes.paragraph, nodes.entry, nodes.strong, nodes.emphasis))]:
         s = n.astext().removesuffix('()').removeprefix('ulmfit_nb.')
         word = page[:3] not in ('nbs', 'api') and s.isalnum() and s.islower()   # on other pages a plain word is a command or a field
-        to = ('py', 'mod', m) if page == 'index' and (m := f'ulmfit_nb.{s}') in index['syms'] else ('py', 'obj', own(page, s)) if s in names and not word else ('std', 'term', s) if s in terms - seen else None
+        to = ('py', 'mod', m) if page == 'index' and (m := f'ulmfit_nb.{s}') in index['syms'] else ('py', 'obj', names[s]) if s in names and not word else ('std', 'term', s) if s in terms - seen else None
         if not seen.add(s) and to: n.replace_self(pending_xref('', n.deepcopy(), refexplicit=True, refdoc=page, **dict(zip(('refdomain', 'reftype', 'reftarget'), to))))
 def link_code(app, page, template, context, tree):
     "Names of the package that a page's code imports or exports become links where it uses them."
     words = used.get(page) or re.findall(r'\w+', ' '.join(re.findall(r'<span class="nn">ulmfit_nb.*', context.get('body', ''))))
-    api = {n: o for n in words if (o := app.env.domains['py'].objects.get(own(page, n)))}
+    api = {n: o for n in words if (o := app.env.domains['py'].objects.get(names.get(n)))}
     def link(m): return m[0] if m[2] not in api else f'<a class="{m[1]} name" href="{app.builder.get_relative_uri(page, api[m[2]].docname)}#{api[m[2]].node_id}">{m[2]}</a>'
     def block(m): return re.sub(r'(?<!<span class="o">\.</span>)<span class="(n|nc|nf)">(\w+)</span>(?!<span class="o">=)', link, m[0])
     context['furo_navigation_tree'] = context.get('furo_navigation_tree', '').replace('role="heading"', 'role="heading" aria-level="2"')   # what a checker misses
@@ -107,12 +103,9 @@ def fields(app, what, name, obj, options, lines):
     def rst(s): return ''.join(code(o) if i % 2 else re.sub(r'([*_|\\])', r'\\\1', o) for i,o in enumerate(re.split(r'`([^`]+)`', s)))
     lines[:] = [rst(l) for l in lines if what != 'module']
     if what in ('class', 'function', 'method'):
-        src = '' if what == 'class' else inspect.getsource(obj)
-        line = re.search(r'^ *def [^#\n]*\)(?: *->[^#\n]*)?: *# (.+)$', src, re.M)   # a signature on one line: its comment says what is returned
-        found = line or re.search(r'^ *\)(?: *->.*)?: *# (.+)$', src, re.M)
-        docs = {} if line else {k: p.docment for k, p in docments(obj, full=True).items() if k != 'return'}
-        for k, doc in docs.items(): lines += ['', f':param {k}: {rst(doc)}'] if doc else []
-        if found: lines += ['', f':returns: {re.sub("^of ", {"list": "a list of ", "Iter": "an iterator of "}.get(str(re.search("-> *(.{4})|$", src)[1]), "of "), rst(found[1]))}']
+        found = what != 'class' and re.search(r'^ *\)(?: *->.*)?: *# (.+)$', inspect.getsource(obj), re.M)
+        docs = {k: p.docment for k, p in docments(obj, full=True).items()} | ({'return': found[1]} if found else {})
+        for k, doc in docs.items(): lines += ['', f':returns: {re.sub("^of ", "a list of ", rst(doc))}' if k == 'return' else f':param {k}: {rst(doc)}'] if doc else []
 def skip(app, what, name, obj, skip, options):
     "Leave out what Python or another library wrote."
     return True if str(obj.__doc__).startswith('Alias for field') or not str(getattr(obj, '__module__', None) or 'ulmfit_nb').startswith('ulmfit_nb') else None
