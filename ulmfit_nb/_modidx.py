@@ -340,6 +340,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'ulmfit_nb/interpretation.py'),
                                           'ulmfit_nb.interpretation.Attribution.gap': ( 'interpretation.html#attribution.gap',
                                                                                         'ulmfit_nb/interpretation.py'),
+                                          'ulmfit_nb.interpretation.Attribution.line': ( 'interpretation.html#attribution.line',
+                                                                                         'ulmfit_nb/interpretation.py'),
                                           'ulmfit_nb.interpretation.Attribution.note': ( 'interpretation.html#attribution.note',
                                                                                          'ulmfit_nb/interpretation.py'),
                                           'ulmfit_nb.interpretation.Attribution.to_html': ( 'interpretation.html#attribution.to_html',

@@ -326,11 +326,11 @@ def scores(
     from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
     return accuracy_score(y, p), f1_score(y, p, average='macro', zero_division=0), confusion_matrix(y, p, labels=classes)
 
-def label_scores(conf) -> list: # of dict, in the order of the labels: n, precision, recall, f1; `None` where there is no text to divide by
-    "Precision, recall and F1 of each label, from a confusion matrix (rows: true, columns: predicted)."
-    def share(a, b): return float(a/b) if b else None
-    return [dict(n=int(true), precision=share(hit, said), recall=share(hit, true), f1=share(2*hit, said+true)) for hit,true,said in zip(conf.diagonal(), conf.sum(1), conf.sum(0))]
-
+def label_scores(y, p, classes) -> list: # of dict, in the order of `classes`: n, precision, recall, f1; `None` where there is no text to divide by
+    "Precision, recall and F1 of each label."
+    from sklearn.metrics import precision_recall_fscore_support
+    found = zip(*precision_recall_fscore_support(y, p, labels=[*classes], zero_division=float('nan')))
+    return [dict(n=int(n), **{k: None if v != v else float(v) for k,v in dict(precision=precision, recall=recall, f1=f1).items()}) for precision,recall,f1,n in found]
 
 # %% ../nbs/14_cli.ipynb #b338c1c5
 def print_labels_found(per:list, conf, classes:list, width:int=110):
@@ -362,12 +362,12 @@ def print_scores(res:dict, conf, classes:list):
     for r in res['worst']: print(f'  row {r["row"]:,}: {r["label"]!s} taken for {r["prediction"]!s} ({r["confidence"]:.1%}): {" ".join(r["text"].split())[:100]}')
 
 # %% ../nbs/14_cli.ipynb #22ed6c3d
-def baseline_scores(train, cols, texts, y, known) -> tuple: # accuracy, macro F1, confusion matrix: the labels `known`, then others of the file
+def baseline_scores(train, cols, texts, y, known) -> tuple: # accuracy, macro F1, F1 of each label
     "Of counting words, fitted on the file `train`; a label that the model does not know is a wrong guess. Raises `InputError`, and `ValueError` where there are no words."
     from ulmfit_nb.results import baseline
     xs,ys = read_labelled(train, *cols)
-    said = baseline(xs, [str(l) for l in ys]).predict(texts).tolist()
-    return scores([str(l) for l in y], said, [*known, *sorted({*said} - {*known})])
+    y,said = [str(l) for l in y],baseline(xs, [str(l) for l in ys]).predict(texts).tolist()
+    return *scores(y, said, [*known])[:2], [r['f1'] for r in label_scores(y, said, known)]
 
 # %% ../nbs/14_cli.ipynb #5f4df757
 def labelled_for(clf, a) -> tuple: # texts, labels as the model has them, label as text → label, columns of the training
@@ -396,16 +396,17 @@ def cmd_evaluate(a):
     classes = clf.classes_.tolist()
     if a.train and not Path(a.train).exists(): raise InputError(f'there is no file or folder {a.train!r}: correct --train')
     probs = clf.predict_proba(texts)
-    acc,f1,conf = scores(y, clf.classes_[probs.argmax(1)].tolist(), classes)
+    said = clf.classes_[probs.argmax(1)].tolist()
+    acc,f1,conf = scores(y, said, classes)
     res,train = dict(n=len(texts), accuracy=acc, macro_f1=f1, mean_confidence=float(probs.max(1).mean()), temperature=clf.temperature_, calibration_error=calibration_error(probs, [classes.index(l) for l in y])),a.train or clf.meta_.get('data')
-    res |= dict(per_label=label_scores(conf), worst=[dict(row=r.pop('index')+1, **r) for r in worst_losses(clf, texts, y, len(y), probs) if r['label'] != r['prediction']][:a.worst])
+    res |= dict(per_label=label_scores(y, said, classes), worst=[dict(row=r.pop('index')+1, **r) for r in worst_losses(clf, texts, y, len(y), probs) if r['label'] != r['prediction']][:a.worst])
     stamp = clf.meta_.get('data_stamp')
     res['seen'] = bool(stamp) and Path(a.file).exists() and stamp_of(a.file) == stamp
     if not a.train and train and Path(train).exists() and stamp and stamp_of(train) != stamp: res['no_baseline'] = f'{train} has changed since the training; name the file of then with --train'
     elif train and Path(train).exists():
         try: res['baseline_accuracy'],res['baseline_macro_f1'],theirs = baseline_scores(train, (a.text or cols['text'], a.label or cols['label']) if a.train else (cols['text'], cols['label']), texts, y, known)
         except (InputError, ValueError) as e: res['no_baseline'] = f'{train} does not do ({e})' # ours is known all the same
-        else: res['per_label'] = [r | dict(baseline_f1=b['f1']) for r,b in zip(res['per_label'], label_scores(theirs))]
+        else: res['per_label'] = [r | dict(baseline_f1=f) for r,f in zip(res['per_label'], theirs)]
     else: res['no_baseline'] = 'the training file is not at hand; name it with --train'
     if a.json: print(json.dumps(res | dict(confusion=conf.tolist(), labels=classes)))
     else: print_scores(res, conf, classes)
@@ -460,8 +461,7 @@ def cmd_explain(a):
     if a.label is not None and a.label not in known: raise InputError(f'{a.model} has no label {a.label!r}: choose one of {", ".join(known)}')
     for text in islice(chain.from_iterable(texts for _,texts,*_ in text_rows(clf, a)), a.rows):
         e = attribute(clf, text, known.get(a.label), a.method)
-        strongest = sorted(e.words, key=lambda w: -abs(w.score))[:a.words]
-        print(f'{e.label} {e.confidence:.1%}: ' + (', '.join(f'{w.text} {w.score:+.2f}' for w in strongest) or 'no words') + (f' ({e.note()})' if e.left_out else ''), flush=True)
+        print(e.line(a.words) + (f' ({e.note()})' if e.left_out else ''), flush=True)
         done.append(e.to_html())
     if page:
         with atomic(page) as tmp: tmp.write_text(PAGE + '<hr>'.join(done) + '</body></html>\n', encoding='utf-8')

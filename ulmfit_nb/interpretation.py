@@ -184,7 +184,10 @@ class Attribution:
     base:float       # and for the baseline
     left_out:int=0   # words that no gradient reaches: they get no score
 
-    def __repr__(self): return f'{self.label} {self.confidence:.1%}: ' + ', '.join(f'{w.text} {w.score:+.2f}' for w in sorted(self.words, key=lambda w: -abs(w.score))[:8])
+    def __repr__(self): return self.line()
+    def line(self, n:int=8) -> str: # label, its probability, and the `n` strongest words
+        "A line for a terminal."
+        return f'{self.label} {self.confidence:.1%}: ' + (', '.join(f'{w.text} {w.score:+.2f}' for w in sorted(self.words, key=lambda w: -abs(w.score))[:n]) or 'no words')
     @property
     def gap(self) -> float: return sum(w.score for w in self.words) - (self.full-self.base)
     def note(self) -> str: return f'{self.left_out} words lie outside the window of the model and have no score.' if self.left_out else ''
