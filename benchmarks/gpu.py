@@ -1,0 +1,181 @@
+"""Everything here that wants a GPU, several jobs side by side, in the order of their worth: half an hour of one GPU's time, without anybody at hand.
+
+    ULMFIT_DATA=... python benchmarks/gpu.py --out runs/gpu --minutes 28
+    the same command goes on with what is missing; a job that fails leaves its log in runs/gpu/log and holds up only those that need it
+
+Needs $ULMFIT_DATA/enwiki, imdb and wikitext-2, which may arrive while it runs. Rows go to runs/gpu/results: look at them before you copy them to results/.
+One recurrent network leaves most of a large GPU idle; --at-once says how many units of work share it (a language model counts two, a classifier one). NVIDIA's MPS, where it is installed and runs, lets their kernels overlap.
+Rehearse on a CPU: python benchmarks/gpu.py --out runs/rehearsal --minutes 9 --rehearse"""
+import argparse, json, os, shutil, subprocess, sys, time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+HERE = Path(__file__).parent
+LM_PASSES,LM_DROP,WT2_PASSES = 8.,.4,60.
+TRIES = {4: ('freez:4:.01', 'scripts:4:.01', 'full:4:.003'), 8: ('freez:8:.01', 'scripts:8:.01', 'full:8:.003')}
+CHANGES = {'LM full + discr + stlr': ('classifier full', 'classifier full + discr', 'classifier last', 'classifier chain-thaw', 'classifier freez', 'classifier freez + discr', 'classifier freez + stlr', 'classifier freez + cosine')}
+
+@dataclass
+class Job:
+    name:str
+    cmd:list           # a command
+    after:tuple=()     # jobs that must be done
+    weight:int=1       # units of the GPU
+    needs:tuple=()     # files that must be there
+
+def jobs(a):
+    "All of them, the most valuable first."
+    py,out,base = sys.executable,a.out,a.out/'en-base'
+    me,data = [py, __file__, '--out', out] + (['--rehearse'] if a.rehearse else []),Path(os.environ['ULMFIT_DATA'])
+    size,few = ('micro', ['--limit', '20', '--vocab-texts', '20']) if a.rehearse else ('base', [])
+    def step(*words): return [*me, '--step', *words]
+    enwiki = tuple(data/'enwiki'/f'{n}.jsonl.xz' for n in ('train-0', 'train-1', 'train-2', 'train-3', 'valid'))
+    imdb = tuple(data/'imdb'/f'{n}.jsonl.xz' for n in ('train', 'test', 'unsup'))
+    wt2 = tuple(data/'wikitext-2'/f'wiki.{n}.tokens.xz' for n in ('train', 'valid', 'test'))
+    res = [Job('prepare', [py, HERE/'en_base.py', 'prepare', base, *few], needs=enwiki, weight=0),
+        *(Job(f'pretrain-{d}', [py, HERE/'en_base.py', 'train', base, '--direction', d, '--size', size, '--epochs', '1' if a.rehearse else '3' if a.overlap else '2', '--bs', '16' if a.rehearse else '256'], ('prepare',), 2) for d in ('forward', 'backward')),
+        Job('texts', step('texts', 'inductive'), ('prepare',), 0, imdb), Job('texts-ablation', step('texts', 'ablation'), ('prepare',), 0, imdb),
+        Job('tests', [py, '-m', 'pytest', '-q', '-n', '0', 'tests/test_awd_lstm.py', 'tests/test_bfloat16.py', 'tests/test_training.py']),
+        Job('cells', ['bash', '-c', 'for f in nbs/0[35678]_*.ipynb nbs/10_*.ipynb; do echo $f; nbdev-test --flags cuda $f || exit 1; done']),
+        Job('wikitext2', [py, '-m', 'ulmfit_nb', 'reproduce', 'wikitext2', '--size', size, '--bs', '64', '--lm-epochs', '1' if a.rehearse else f'{WT2_PASSES:g}', '--out', out/'wikitext2', '--results', out/'results', *(['--limit', '60'] if a.rehearse else [])], needs=wt2),
+        Job('join', [py, HERE/'en_base.py', 'join', base, base/'en-base', '--results', out/'results', *few[:2]], ('pretrain-forward', 'pretrain-backward'), 1, wt2)]
+    ready = 'join','texts'
+    res += [Job(f'lm-{d}', step('lm', d), ready, 2) for d in ('forward', 'backward')]
+    res += [Job(f'try-{t.replace(":", "-")}', [py, HERE/'choose_stage3.py', out/'imdb', '--backbone', base/'en-base', '--try', t, '--json', out/'tries'/f'{t.replace(":", "-")}.json', *(['--limit', '60', '--bs', '8'] if a.rehearse else [])], ('lm-forward',)) for ts in TRIES.values() for t in ts]
+    for n,ts in TRIES.items():
+        tried = tuple(f'try-{t.replace(":", "-")}' for t in ts)
+        res += [Job(f'imdb-{n}-{d}-0', step('clas', str(n), d, '0'), (f'lm-{d}', *tried)) for d in ('forward', 'backward')]
+        res += [Job(f'imdb-{n}-both-0', step('clas', str(n), 'both', '0'), (f'imdb-{n}-forward-0', f'imdb-{n}-backward-0'), 0)]
+    res += [Job(f'lowshot-{n}', step('lowshot', str(n)), ('lm-forward',)) for n in ((20, 40) if a.rehearse else (100, 500, 1000, 20, 5000))]
+    res += [Job(f'ablation-{n}', step('ablation', n), ('join', 'texts-ablation'), 2) for n in ('LM full + discr + stlr', 'no pretraining', 'no LM fine-tuning', 'plain LSTM LM', 'LM full', 'LM full + discr')]
+    res += [Job(f'ablation-{n}', step('ablation', n), (f'ablation-{first}',)) for first,ns in CHANGES.items() for n in ns]
+    for seed in '12':
+        for n in TRIES:
+            res += [Job(f'imdb-{n}-{d}-{seed}', step('clas', str(n), d, seed), (f'imdb-{n}-both-0',)) for d in ('forward', 'backward')]
+            res += [Job(f'imdb-{n}-both-{seed}', step('clas', str(n), 'both', seed), (f'imdb-{n}-forward-{seed}', f'imdb-{n}-backward-{seed}'), 0)]
+    res += [Job('texts-transductive', step('texts', 'transductive'), ('lm-forward',), 0, imdb), Job('lm-transductive', step('lm', 'transductive'), ('texts-transductive', 'imdb-4-both-0'), 2), Job('transductive', step('clas', '4', 'transductive', '0'), ('lm-transductive',)),
+        Job('ablation-settings of the package', step('ablation', 'settings of the package'), ('ablation-LM full + discr + stlr',), 2)]
+    return res
+
+def overlap(out): # environment, and whether kernels overlap
+    "Starts NVIDIA's MPS where it is installed and a small program runs under it."
+    tool = shutil.which('nvidia-cuda-mps-control') or next((p for p in ('/usr/local/nvidia/bin/nvidia-cuda-mps-control',) if os.path.exists(p)), None)
+    env = os.environ | dict(CUDA_MPS_PIPE_DIRECTORY=str((out/'mps').resolve()), CUDA_MPS_LOG_DIRECTORY=str((out/'mps').resolve()))
+    if not tool: print('no MPS here: kernels of different jobs will take turns', flush=True); return dict(os.environ),False
+    (out/'mps').mkdir(parents=True, exist_ok=True)
+    subprocess.run([tool, '-d'], env=env)
+    try: p = subprocess.run([sys.executable, '-c', 'import torch; print(float((torch.ones(9, 9, device="cuda") @ torch.ones(9, 9, device="cuda")).sum()))'], env=env, capture_output=True, text=True, timeout=90)
+    except subprocess.TimeoutExpired: p = None
+    if p and p.returncode == 0 and '729' in p.stdout: print('MPS runs', flush=True); return env,True
+    print('MPS does not work here', p and p.stderr[-500:], flush=True)
+    return dict(os.environ),False
+
+def conduct(a):
+    "Start whatever is ready while there is room, until nothing is left or time is up."
+    begun,log,done = time.monotonic(),a.out/'log',a.out/'done'
+    for d in (log, done): d.mkdir(parents=True, exist_ok=True)
+    env,a.overlap = (dict(os.environ),False) if a.rehearse or a.no_mps else overlap(a.out)
+    a.at_once = a.at_once or (8 if a.overlap else 5)
+    env |= dict(OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1')
+    todo = [j for j in jobs(a) if not (done/j.name).exists()]
+    running,failed,free = {},set(),a.at_once
+    def since(): return f'{(time.monotonic()-begun)/60:5.1f}'
+    while (todo or running) and time.monotonic()-begun < a.minutes*60:
+        for n,(j,p,at) in list(running.items()):
+            if p.poll() is None: continue
+            del running[n]; free += j.weight
+            if p.returncode == 0: (done/n).touch()
+            else: failed.add(n)
+            print(since(), n, f'{time.monotonic()-at:.0f} s', '' if p.returncode == 0 else f'FAILED: see {log/n}.log', flush=True)
+        for j in list(todo):
+            if not all((done/n).exists() for n in j.after) or not all(f.exists() for f in j.needs): continue
+            if j.weight > free:
+                if j.weight and len(running): break # nothing of less worth goes before it
+                continue
+            todo.remove(j); free -= j.weight
+            with open(log/f'{j.name}.log', 'a') as o: running[j.name] = j,subprocess.Popen([str(c) for c in j.cmd], env=env, stdout=o, stderr=subprocess.STDOUT, start_new_session=True),time.monotonic()
+            print(since(), 'begin', j.name, flush=True)
+        if not running and not any(all((done/n).exists() or n not in failed for n in j.after) for j in todo): break
+        time.sleep(.5)
+    for j,p,_ in running.values(): os.killpg(p.pid, 15)
+    print(since(), 'the end;', f'not done: {", ".join([*running, *(j.name for j in todo)]) or "nothing"}', flush=True)
+
+# %% steps that a job of its own computes with the parts of `ulmfit reproduce`
+
+def make_lab(a, name, **kw):
+    from ulmfit_nb.reproduce import Lab
+    small = dict(bs=8, clas_bs=8, lm_epochs=1.) if a.rehearse else dict(bs=256, clas_bs=64, lm_epochs=LM_PASSES)
+    return Lab(a.out/name, a.out/'results', backbone=a.out/'en-base'/'en-base', lm_drop_mult=LM_DROP, **small | kw)
+
+def reviews(a):
+    from ulmfit_nb.reproduce import load_task
+    return load_task('imdb', 60 if a.rehearse else None)
+
+def texts(a, key):
+    "Vocabulary, ids and baseline of a protocol, ahead of the backbone, of which only the tokenizer is needed."
+    from ulmfit_nb.reproduce import ablation_rows
+    from ulmfit_nb.tokenization import Tokenizer
+    lab,task,extra = make_lab(a, 'imdb-ablation' if key == 'ablation' else 'imdb'),reviews(a),[]
+    if key == 'ablation':
+        held,used,_ = ablation_rows(lab, task)
+        lab.base('imdb-ablation', used, held)
+        task = replace(task, train=used)
+    elif key == 'transductive': extra = [t for t,_ in task.test]
+    else: lab.base('imdb', task.train, task.test)
+    f = lab.out/key/'tokenizer.json'
+    if not f.exists():
+        f.parent.mkdir(parents=True, exist_ok=True)
+        Tokenizer.train([t for t,_ in task.train] + task.more + extra, kind='word', vocab_size=60000, also=Tokenizer.load(a.out/'en-base'/'tokenizer.json')).save(f)
+    print(lab.texts(task, extra, key)[1].n_tokens)
+
+def lm(a, what):
+    lab,task = make_lab(a, 'imdb'),reviews(a)
+    key,d = ('transductive', 'forward') if what == 'transductive' else ('inductive', what)
+    tok,corpus = lab.texts(task, [t for t,_ in task.test] if key == 'transductive' else (), key)
+    lab.lm(tok, corpus, d, 0, key=key)
+
+def chosen(a, n): # recipe, rate
+    "The best on held-out reviews, and of equals that with the smaller loss."
+    rows = [r for t in TRIES[n] if (f := a.out/'tries'/f'{t.replace(":", "-")}.json').exists() for r in json.loads(f.read_text())['rows']]
+    best = max(rows, key=lambda r: (r['accuracy'], -r['history'][-1]['valid_loss']))
+    return best['recipe'],best['lr']
+
+def clas(a, n, what, seed):
+    "Test reviews, with the recipe that was chosen among those of `n` passes; the seeds share one stage 2."
+    from ulmfit_nb.reproduce import headline
+    recipe,lr = chosen(a, int(n))
+    lab,task = make_lab(a, f'imdb-{n}', epochs=int(n), recipe=recipe, lr=lr),reviews(a)
+    key,ways = ('transductive', ['forward']) if what == 'transductive' else ('inductive', ['forward', 'backward'] if what == 'both' else [what])
+    lab.out.mkdir(parents=True, exist_ok=True)
+    def link(src, to):
+        if to.exists(): return
+        to.parent.mkdir(parents=True, exist_ok=True)
+        tmp = to.with_name(f'{to.name}.{os.getpid()}')
+        if src.is_dir(): shutil.copytree(src, tmp, copy_function=os.link)
+        else: os.link(src, tmp)
+        try: tmp.rename(to)
+        except OSError: pass # another job was faster
+    link(a.out/'imdb'/'baseline-imdb.json', lab.out/'baseline-imdb.json')
+    for f in ('tokenizer.json', 'texts.sha256', 'corpus'): link(a.out/'imdb'/key/f, lab.out/key/f)
+    for d in ways: link(a.out/'imdb'/key/f'lm-default-{d}-0', lab.out/key/f'lm-default-{d}-{seed}')
+    headline(lab, replace(task, note=f'{task.note}; recipe and rate chosen on held-out training reviews; stage 2 of seed 0'), ways, (int(seed),), key)
+
+def low(a, n):
+    from ulmfit_nb.reproduce import lowshot
+    lab = make_lab(a, 'imdb', labels=(int(n),), draws=1 if a.rehearse else 3)
+    for v in ('ulmfit', 'pretraining only', 'from scratch'): lowshot(lab, reviews(a), (v,))
+
+def ablated(a, name):
+    from ulmfit_nb.reproduce import ablation
+    ablation(make_lab(a, 'imdb-ablation', **({} if a.rehearse else dict(lm_epochs=2.))), reviews(a), (name,))
+
+STEPS = dict(texts=texts, lm=lm, clas=clas, lowshot=low, ablation=ablated)
+
+if __name__ == '__main__':
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--out', type=Path, default=Path('runs/gpu')); p.add_argument('--minutes', type=float, default=28.); p.add_argument('--at-once', type=int, help='units of work side by side; 8 where kernels overlap, else 5')
+    p.add_argument('--no-mps', action='store_true', help='do not try it'); p.add_argument('--rehearse', action='store_true', help='tiny sizes, to see that everything runs'); p.add_argument('--step', nargs='+', help='used by the jobs')
+    a = p.parse_args()
+    if 'ULMFIT_DATA' not in os.environ: sys.exit('set ULMFIT_DATA to the folder that holds enwiki, imdb and wikitext-2')
+    sys.path.insert(0, str(HERE)) # for the parts that benchmarks share
+    STEPS[a.step[0]](a, *a.step[1:]) if a.step else conduct(a)
