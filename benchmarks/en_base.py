@@ -1,15 +1,17 @@
-"""en-base: the paper's size (400/1152/3, 30,000 words), in three steps, since only the second wants a GPU, whose minutes may be dear.
+"""en-base: the paper's size (400/1152/3, 30,000 words), in four steps, since only the second wants a GPU, whose minutes may be dear.
 
     ULMFIT_DATA=... python benchmarks/en_base.py prepare runs/en-base      vocabulary and ids, on a CPU
     python benchmarks/en_base.py train runs/en-base --direction forward --minutes 9      saves in time; the same call goes on
-    ULMFIT_DATA=... python benchmarks/en_base.py join runs/en-base runs/en-base/en-base      both directions, 8 bits a weight, scores and card
+    python benchmarks/en_base.py join runs/en-base runs/en-base/en-base      both directions, 8 bits a weight
+    ULMFIT_DATA=... python benchmarks/en_base.py score runs/en-base/en-base      its perplexities, into its card and into results/backbones
 
-ULMFIT_DATA names a folder with enwiki/train-*.jsonl.xz and enwiki/valid.jsonl.xz, an article a line as {"text": ...}, and for `join` wikitext-2/wiki.test.tokens.xz.
+ULMFIT_DATA names a folder with enwiki/train-*.jsonl.xz and enwiki/valid.jsonl.xz, an article a line as {"text": ...}, and for `score` wikitext-2/wiki.test.tokens.xz.
 `train` leaves runs/en-base/forward and runs/en-base/backward, backbones with all 32 bits."""
 import argparse, itertools, shutil, sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
 
 def prepare(a):
@@ -52,17 +54,22 @@ def train(a):
 
 def join(a):
     from en_small import join
-    join(a.folder, a.to, 'benchmarks/en_base.py', a.device or 'cpu', a.results, a.limit)
+    join(a.folder, a.to, a.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+
+def score(a):
+    from en_small import score
+    score(a.folder, 'benchmarks/en_base.py', a.device or ('cuda' if torch.cuda.is_available() else 'cpu'), a.results, a.limit)
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('step', choices=['prepare', 'train', 'join']); p.add_argument('folder', type=Path); p.add_argument('to', type=Path, nargs='?')
+    p.add_argument('step', choices=['prepare', 'train', 'join', 'score']); p.add_argument('folder', type=Path); p.add_argument('to', type=Path, nargs='?')
     p.add_argument('--direction', choices=['forward', 'backward'], default='forward'); p.add_argument('--epochs', type=float, default=2.); p.add_argument('--bs', type=int, default=256)
     p.add_argument('--lr', type=float, default=4e-3); p.add_argument('--drop-mult', type=float, default=.2); p.add_argument('--minutes', type=float); p.add_argument('--device'); p.add_argument('--size', default='base')
     p.add_argument('--vocab-texts', type=int, default=3000, help='articles of a file that the vocabulary is learned from'); p.add_argument('--limit', type=int, help='articles of a file, and texts that are scored, to rehearse'); p.add_argument('--results', default='results')
     a = p.parse_args()
     from ulmfit_nb.corpus import data_dir
-    if a.step != 'train' and not (data_dir() and (data_dir()/'enwiki'/'valid.jsonl.xz').exists()): sys.exit('enwiki/valid.jsonl.xz was not found: set ULMFIT_DATA to the folder that holds enwiki')
+    if a.step in ('prepare', 'score') and not (data_dir() and (data_dir()/'enwiki'/'valid.jsonl.xz').exists()): sys.exit('enwiki/valid.jsonl.xz was not found: set ULMFIT_DATA to the folder that holds enwiki')
     if a.step == 'train' and not [*a.folder.glob('ids/train-*')]: sys.exit(f'{a.folder} holds no ids: run the step `prepare` first')
     if a.step == 'join' and not (a.to and [*a.folder.glob('*ward/config.json')]): sys.exit(f'{a.folder} holds no trained direction, or no target was named: run `train` first, and name the directory to write')
-    dict(prepare=prepare, train=train, join=join)[a.step](a)
+    if a.step == 'score' and not (a.folder/'config.json').exists(): sys.exit(f'{a.folder} holds no backbone: name one that `join` wrote')
+    dict(prepare=prepare, train=train, join=join, score=score)[a.step](a)

@@ -32,30 +32,38 @@ def wikitext2(folder):
     with lzma.open(folder/'wikitext-2'/'wiki.test.tokens.xz', 'rt', encoding='utf-8') as f: text = f.read()
     return [t for t in re.split(r'(?m)^(?= = [^=])', text) if t.strip()]
 
-def join(runs, to, build, device='cpu', results='results', limit=None):
-    "Write the backbone `to` from `runs`/forward and `runs`/backward, as far as they are there, and its facts to `results`; with a limit only so many texts are scored."
+def join(runs, to, device='cpu'):
+    "Write the backbone `to` from `runs`/forward and `runs`/backward, as far as they are there."
     models, history, metas = {}, [], {}
     for d in [d for d in ('forward', 'backward') if (runs/d/'config.json').exists()]:
         models[d], tok = load_backbone(runs/d, d)
         metas[d] = load_model(runs/d, 'language model')[0]['meta']
         with open(runs/d/'history.csv', encoding='utf-8') as f: history += list(csv.DictReader(f))
     m = next(iter(metas.values()))
-    facts = dict(tokens=m['tokens'], files=m['files'], epochs=m['epochs'], seed=m['seed'], minutes={d: round(v['seconds']/60, 1) for d,v in metas.items()},
+    save_backbone(to, models, tok, history, bits=8, tokens=m['tokens'], files=m['files'], epochs=m['epochs'], seed=m['seed'], minutes={d: round(v['seconds']/60, 1) for d,v in metas.items()},
         hardware=hardware(device), torch=torch.__version__, commit=commit(), **({'init': m['init']} if 'init' in m else {}))
-    save_backbone(to, models, tok, history, bits=8, **facts)
+
+def score(to, build, device='cpu', results='results', limit=None):
+    "Scores of a joined backbone on held-out texts, into its card and into `results`; with a limit only so many texts are read."
+    config, tok, _ = load_model(to, 'language model')
+    m = config['meta']
+    models = {d: load_backbone(to, d)[0] for d in config['directions']}
+    with open(to/'history.csv', encoding='utf-8') as f: history = list(csv.DictReader(f))
     texts = {'enwiki': list(read_texts(data_dir()/'enwiki'/'valid.jsonl.xz')), 'WikiText-2 test': wikitext2(data_dir())}
-    rows = []
+    rows, scores = [], {}
     for name, xs in texts.items():
         for d in models:
             s = lm_scores(load_backbone(to, d)[0].to(device), tok, xs[:limit], backward=d == 'backward')
             rows.append(f'| {name} | {d} | {s["n"]} | {s["words"]:,} | {s["unknown"]:.1%} | {s["valid_loss"]:.3f} | {s["perplexity"]:.1f} | {s["word_perplexity"]:.1f} | {s["bits_per_byte"]:.3f} |')
-            facts[f'{name} {d}'] = {k: round(v, 4) if isinstance(v, float) else v for k, v in s.items()}
+            scores[f'{name} {d}'] = {k: round(v, 4) if isinstance(v, float) else v for k, v in s.items()}
     passes = f'{m["epochs"]:g} pass{"es" if m["epochs"] != 1 else ""} over {", ".join(m["files"])}' + (f', going on from {m["init"]}' if 'init' in m else '')
-    about = ABOUT.format(**facts | dict(passes=passes, name=to.name, build=build, cost=', '.join(f'{n:g} minutes {d}' for d, n in facts['minutes'].items())), scores='\n'.join(rows))
-    save_backbone(to, models, tok, history, 8, about, **{k: v for k,v in facts.items() if k == 'minutes' or not isinstance(v, dict)})
+    about = ABOUT.format(**m | dict(passes=passes, name=to.name, build=build, cost=', '.join(f'{n:g} minutes {d}' for d, n in m['minutes'].items())), scores='\n'.join(rows))
+    save_backbone(to, models, tok, history, 8, about, **m)
     at = Path(results)/'backbones'/f'{to.name}.json'
     at.parent.mkdir(parents=True, exist_ok=True)
-    at.write_text(json.dumps(facts | dict(model=next(iter(models.values())).config, directions=list(models)), indent=1)+'\n')
+    at.write_text(json.dumps(m | scores | dict(model=config['model'], directions=list(models)), indent=1)+'\n')
     print((to/'README.md').read_text(encoding='utf-8'))
 
-if __name__ == '__main__': join(Path(sys.argv[1]), Path(sys.argv[2]), 'benchmarks/en_small.sh')
+if __name__ == '__main__':
+    join(Path(sys.argv[1]), Path(sys.argv[2]))
+    score(Path(sys.argv[2]), 'benchmarks/en_small.sh')

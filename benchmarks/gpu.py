@@ -4,16 +4,16 @@
     the same command goes on with what is missing; a job that fails leaves its log in runs/gpu/log and holds up only those that need it
 
 Needs $ULMFIT_DATA/enwiki, imdb and wikitext-2, which may arrive while it runs. Rows go to runs/gpu/results: look at them before you copy them to results/.
-One recurrent network leaves most of a large GPU idle; --at-once says how many units of work share it (a language model counts two, a classifier one). NVIDIA's MPS, where it is installed and runs, lets their kernels overlap.
+A classifier leaves most of a large GPU idle: five side by side got three times as much done, while two language models got no more done than one after the other (results/LOG.md, 2026-11-27). --at-once says how many units of work share it; a language model counts three, a classifier one. NVIDIA's MPS, where it is installed and runs, lets their kernels overlap.
 Rehearse on a CPU: python benchmarks/gpu.py --out runs/rehearsal --minutes 9 --rehearse"""
 import argparse, json, os, shutil, subprocess, sys, time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 HERE = Path(__file__).parent
-LM_PASSES,LM_DROP,WT2_PASSES = 8.,.4,60.
-TRIES = {4: ('freez:4:.01', 'scripts:4:.01', 'full:4:.003'), 8: ('freez:8:.01', 'scripts:8:.01', 'full:8:.003')}
-CHANGES = {'LM full + discr + stlr': ('classifier full', 'classifier full + discr', 'classifier last', 'classifier chain-thaw', 'classifier freez', 'classifier freez + discr', 'classifier freez + stlr', 'classifier freez + cosine')}
+LM_PASSES,LM_DROP,WT2_PASSES = 7.,.4,60.
+TRIES = 'freez:4:.01', 'scripts:4:.01', 'full:4:.003'
+CHANGES = {'LM full + discr + stlr': ('no LM fine-tuning', 'classifier from scratch', 'classifier full', 'classifier full + discr', 'classifier last', 'classifier chain-thaw', 'classifier freez', 'classifier freez + discr', 'classifier freez + stlr', 'classifier freez + cosine')}
 
 @dataclass
 class Job:
@@ -33,28 +33,27 @@ def jobs(a):
     imdb = tuple(data/'imdb'/f'{n}.jsonl.xz' for n in ('train', 'test', 'unsup'))
     wt2 = tuple(data/'wikitext-2'/f'wiki.{n}.tokens.xz' for n in ('train', 'valid', 'test'))
     res = [Job('prepare', [py, HERE/'en_base.py', 'prepare', base, *few], needs=enwiki, weight=0),
-        *(Job(f'pretrain-{d}', [py, HERE/'en_base.py', 'train', base, '--direction', d, '--size', size, '--epochs', '1' if a.rehearse else '3' if a.overlap else '2', '--bs', '16' if a.rehearse else '256'], ('prepare',), 2) for d in ('forward', 'backward')),
+        *(Job(f'pretrain-{d}', [py, HERE/'en_base.py', 'train', base, '--direction', d, '--size', size, '--epochs', '1' if a.rehearse else '3' if a.overlap else '2', '--bs', '16' if a.rehearse else '256'], ('prepare',), 3) for d in ('forward', 'backward')),
         Job('texts', step('texts', 'inductive'), ('prepare',), 0, imdb), Job('texts-ablation', step('texts', 'ablation'), ('prepare',), 0, imdb),
         Job('tests', [py, '-m', 'pytest', '-q', '-n', '0', 'tests/test_awd_lstm.py', 'tests/test_bfloat16.py', 'tests/test_training.py']),
         Job('cells', ['bash', '-c', 'for f in nbs/0[35678]_*.ipynb nbs/10_*.ipynb; do echo $f; nbdev-test --flags cuda $f || exit 1; done']),
-        Job('wikitext2', [py, '-m', 'ulmfit_nb', 'reproduce', 'wikitext2', '--size', size, '--bs', '64', '--lm-epochs', '1' if a.rehearse else f'{WT2_PASSES:g}', '--out', out/'wikitext2', '--results', out/'results', *(['--limit', '60'] if a.rehearse else [])], needs=wt2),
-        Job('join', [py, HERE/'en_base.py', 'join', base, base/'en-base', '--results', out/'results', *few[:2]], ('pretrain-forward', 'pretrain-backward'), 1, wt2)]
+        Job('wikitext2', [py, '-m', 'ulmfit_nb', 'reproduce', 'wikitext2', '--size', size, '--bs', '64', '--lm-epochs', '1' if a.rehearse else f'{WT2_PASSES:g}', '--out', out/'wikitext2', '--results', out/'results', *(['--limit', '60'] if a.rehearse else [])], weight=2, needs=wt2),
+        Job('join', [py, HERE/'en_base.py', 'join', base, base/'en-base'], ('pretrain-forward', 'pretrain-backward'))]
     ready = 'join','texts'
-    res += [Job(f'lm-{d}', step('lm', d), ready, 2) for d in ('forward', 'backward')]
-    res += [Job(f'try-{t.replace(":", "-")}', [py, HERE/'choose_stage3.py', out/'imdb', '--backbone', base/'en-base', '--try', t, '--json', out/'tries'/f'{t.replace(":", "-")}.json', *(['--limit', '60', '--bs', '8'] if a.rehearse else [])], ('lm-forward',)) for ts in TRIES.values() for t in ts]
-    for n,ts in TRIES.items():
-        tried = tuple(f'try-{t.replace(":", "-")}' for t in ts)
-        res += [Job(f'imdb-{n}-{d}-0', step('clas', str(n), d, '0'), (f'lm-{d}', *tried)) for d in ('forward', 'backward')]
-        res += [Job(f'imdb-{n}-both-0', step('clas', str(n), 'both', '0'), (f'imdb-{n}-forward-0', f'imdb-{n}-backward-0'), 0)]
-    res += [Job(f'lowshot-{n}', step('lowshot', str(n)), ('lm-forward',)) for n in ((20, 40) if a.rehearse else (100, 500, 1000, 20, 5000))]
-    res += [Job(f'ablation-{n}', step('ablation', n), ('join', 'texts-ablation'), 2) for n in ('LM full + discr + stlr', 'no pretraining', 'no LM fine-tuning', 'plain LSTM LM', 'LM full', 'LM full + discr')]
+    def name(t): return t.replace(':', '-')
+    res += [Job(f'lm-{d}', step('lm', d), ready, 3) for d in ('forward', 'backward')]
+    res += [Job(f'try-{name(t)}', [py, HERE/'choose_stage3.py', out/'imdb', '--backbone', base/'en-base', '--try', t, '--json', out/'tries'/f'{name(t)}.json', *(['--limit', '60', '--bs', '8'] if a.rehearse else [])], ('lm-forward',)) for t in TRIES]
+    def final(seed, after):
+        both = tuple(f'imdb-{d}-{seed}' for d in ('forward', 'backward'))
+        return [*(Job(n, step('clas', n.split('-')[1], seed), after) for n in both), Job(f'imdb-both-{seed}', step('clas', 'both', seed), both, 0)]
+    res += final('0', ('lm-forward', 'lm-backward', *(f'try-{name(t)}' for t in TRIES)))
+    res += [Job(f'ablation-{n}', step('ablation', n), ('join', 'texts-ablation'), 3) for n in ('LM full + discr + stlr', 'no pretraining', 'plain LSTM LM')]
     res += [Job(f'ablation-{n}', step('ablation', n), (f'ablation-{first}',)) for first,ns in CHANGES.items() for n in ns]
-    for seed in '12':
-        for n in TRIES:
-            res += [Job(f'imdb-{n}-{d}-{seed}', step('clas', str(n), d, seed), (f'imdb-{n}-both-0',)) for d in ('forward', 'backward')]
-            res += [Job(f'imdb-{n}-both-{seed}', step('clas', str(n), 'both', seed), (f'imdb-{n}-forward-{seed}', f'imdb-{n}-backward-{seed}'), 0)]
-    res += [Job('texts-transductive', step('texts', 'transductive'), ('lm-forward',), 0, imdb), Job('lm-transductive', step('lm', 'transductive'), ('texts-transductive', 'imdb-4-both-0'), 2), Job('transductive', step('clas', '4', 'transductive', '0'), ('lm-transductive',)),
-        Job('ablation-settings of the package', step('ablation', 'settings of the package'), ('ablation-LM full + discr + stlr',), 2)]
+    res += [Job(f'lowshot-{n}', step('lowshot', str(n)), ('lm-forward',)) for n in ((20, 40) if a.rehearse else (100, 500, 1000, 20, 5000))]
+    res += [Job('score', [py, HERE/'en_base.py', 'score', base/'en-base', '--results', out/'results', *few[:2]], ('join', 'lm-forward', 'lm-backward', 'ablation-LM full + discr + stlr'), 1, wt2)]
+    res += [Job(f'ablation-{n}', step('ablation', n), ('join', 'texts-ablation'), 3) for n in ('LM full', 'LM full + discr', 'settings of the package')]
+    res += [j for seed in '12' for j in final(seed, ('imdb-both-0',))]
+    res += [Job('texts-transductive', step('texts', 'transductive'), ('lm-forward',), 0, imdb), Job('lm-transductive', step('lm', 'transductive'), ('texts-transductive', 'imdb-both-0'), 3), Job('transductive', step('clas', 'transductive', '0'), ('lm-transductive',))]
     return res
 
 def overlap(out): # environment, and whether kernels overlap
@@ -75,7 +74,7 @@ def conduct(a):
     begun,log,done = time.monotonic(),a.out/'log',a.out/'done'
     for d in (log, done): d.mkdir(parents=True, exist_ok=True)
     env,a.overlap = (dict(os.environ),False) if a.rehearse or a.no_mps else overlap(a.out)
-    a.at_once = a.at_once or (8 if a.overlap else 5)
+    a.at_once = a.at_once or (7 if a.overlap else 4)
     env |= dict(OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1')
     todo = [j for j in jobs(a) if not (done/j.name).exists()]
     running,failed,free = {},set(),a.at_once
@@ -89,9 +88,7 @@ def conduct(a):
             print(since(), n, f'{time.monotonic()-at:.0f} s', '' if p.returncode == 0 else f'FAILED: see {log/n}.log', flush=True)
         for j in list(todo):
             if not all((done/n).exists() for n in j.after) or not all(f.exists() for f in j.needs): continue
-            if j.weight > free:
-                if j.weight and len(running): break # nothing of less worth goes before it
-                continue
+            if j.weight > free and running: break # nothing of less worth goes before it; alone it may run in any case
             todo.remove(j); free -= j.weight
             with open(log/f'{j.name}.log', 'a') as o: running[j.name] = j,subprocess.Popen([str(c) for c in j.cmd], env=env, stdout=o, stderr=subprocess.STDOUT, start_new_session=True),time.monotonic()
             print(since(), 'begin', j.name, flush=True)
@@ -134,19 +131,18 @@ def lm(a, what):
     tok,corpus = lab.texts(task, [t for t,_ in task.test] if key == 'transductive' else (), key)
     lab.lm(tok, corpus, d, 0, key=key)
 
-def chosen(a, n): # recipe, rate
+def chosen(a): # recipe, rate
     "The best on held-out reviews, and of equals that with the smaller loss."
-    rows = [r for t in TRIES[n] if (f := a.out/'tries'/f'{t.replace(":", "-")}.json').exists() for r in json.loads(f.read_text())['rows']]
+    rows = [r for t in TRIES for r in json.loads((a.out/'tries'/f'{t.replace(":", "-")}.json').read_text())['rows']]
     best = max(rows, key=lambda r: (r['accuracy'], -r['history'][-1]['valid_loss']))
     return best['recipe'],best['lr']
 
-def clas(a, n, what, seed):
-    "Test reviews, with the recipe that was chosen among those of `n` passes; the seeds share one stage 2."
+def clas(a, what, seed):
+    "Test reviews, with the recipe that was chosen; the seeds share one stage 2."
     from ulmfit_nb.reproduce import headline
-    recipe,lr = chosen(a, int(n))
-    lab,task = make_lab(a, f'imdb-{n}', epochs=int(n), recipe=recipe, lr=lr),reviews(a)
+    recipe,lr = chosen(a)
+    lab,task = make_lab(a, 'imdb-final', recipe=recipe, lr=lr),reviews(a)
     key,ways = ('transductive', ['forward']) if what == 'transductive' else ('inductive', ['forward', 'backward'] if what == 'both' else [what])
-    lab.out.mkdir(parents=True, exist_ok=True)
     def link(src, to):
         if to.exists(): return
         to.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +169,7 @@ STEPS = dict(texts=texts, lm=lm, clas=clas, lowshot=low, ablation=ablated)
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--out', type=Path, default=Path('runs/gpu')); p.add_argument('--minutes', type=float, default=28.); p.add_argument('--at-once', type=int, help='units of work side by side; 8 where kernels overlap, else 5')
+    p.add_argument('--out', type=Path, default=Path('runs/gpu')); p.add_argument('--minutes', type=float, default=28.); p.add_argument('--at-once', type=int, help='units of work side by side; 7 where kernels overlap, else 4')
     p.add_argument('--no-mps', action='store_true', help='do not try it'); p.add_argument('--rehearse', action='store_true', help='tiny sizes, to see that everything runs'); p.add_argument('--step', nargs='+', help='used by the jobs')
     a = p.parse_args()
     if 'ULMFIT_DATA' not in os.environ: sys.exit('set ULMFIT_DATA to the folder that holds enwiki, imdb and wikitext-2')
