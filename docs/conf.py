@@ -9,7 +9,7 @@ from sphinx.addnodes import pending_xref
 
 docs, root = Path(__file__).parent, Path(__file__).parent.parent
 sys.path.insert(0, str(root))          # this checkout's package, installed or not
-import ulmfit_nb, ulmfit_nb.reproduce
+import ulmfit_nb, ulmfit_nb.cli, ulmfit_nb.reproduce
 from ulmfit_nb._modidx import d as index
 from ulmfit_nb.results import summary
 
@@ -31,23 +31,23 @@ for d in ('nbs', 'api'): shutil.rmtree(docs/d, ignore_errors=True); (docs/d).mkd
 for f in root.glob('nbs/**/[0-9]*.ipynb'):
     (docs/f.relative_to(root)).parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(f, docs/f.relative_to(root))
-def chapter(f):
-    "What the site says about the notebook `f`, from its own words."
+def chapter(f):   # what the site says about the notebook, from its own words
     said = '\n'.join(''.join(c['source']) for c in json.loads(f.read_text(encoding='utf-8'))['cells'])
     def find(p): return next(iter(re.findall(p, said, re.M)), '')
     return dict(stem=f.stem, num=f.stem.split('_')[0], title=find(r'^# (.+)'), sub=find(r'^> (.+)'), time=find(r'(?:\*\*Time\W*\*\*\W*|code runs in )(.*?)(?: and uses|[.;]\s|[.;]?$)'),
         module=find(r'^#\| default_exp (\w+)'), other=next((o for o in (f'solutions/{f.name}', f'../{f.name}') if (f.parent/o).exists()), ''), path=f.relative_to(docs).as_posix())
 chapters, solutions = ([chapter(f) for f in sorted(docs.glob(p))] for p in ('nbs/*.ipynb', 'nbs/solutions/*.ipynb'))
-pages, used, homes = {c['path'][:-6]: c for c in chapters + solutions}, {}, {}   # used: page -> names of the package in its code; homes: name -> cell
+pages, used, homes = {c['path'][:-6]: c for c in chapters + solutions}, {}, {}   # used: page -> names of the package in its code; homes: module, name -> cell
 for page, c in pages.items():
     if not c['module']: continue
     (docs/f'api/{c["module"]}.md').write_text(f"{{% set c = pages['{page}'] %}}{{% include 'module.md' %}}", encoding='utf-8')
     for chunk in (root/f'ulmfit_nb/{c["module"]}.py').read_text(encoding='utf-8').split('\n# %% ../')[1:]:
         at, _, code = chunk.partition('\n')
-        homes |= {n: f'../{page}.html#cell-' + at.split('#')[1] for o in ast.parse(code).body if hasattr(o, 'name') for n in L(patch_name(o))}
-names = {k.removeprefix(m + '.'): k for m, ks in index['syms'].items() for k in ks if not re.search(r'\._', k)}
+        homes |= {(c['module'], n): f'../{page}.html#cell-' + at.split('#')[1] for o in ast.parse(code).body if hasattr(o, 'name') for n in L(patch_name(o))}
+twins = {k for ks in index['syms'].values() for k in ks if not re.search(r'\._', k)}
+names = {re.sub(r'^ulmfit_nb\.\w+\.', '', k): k for k in sorted(twins)}
 terms = set(re.findall(r'^`(\w+)`$', (docs/'glossary.md').read_text(encoding='utf-8'), re.M))
-def linkcode_resolve(domain, info): return homes.get(info['fullname']) or homes.get(info['fullname'].split('.')[0])
+def linkcode_resolve(domain, info): return next((homes[k] for n in (info['fullname'], info['fullname'].split('.')[0]) if (k := (info['module'].split('.')[-1], n)) in homes), None)
 def text(path):
     "A Markdown file of the repository; what it links to and the site does not show becomes a download."
     def link(m): return m[0] if (docs/m[1]).exists() or not (root/m[1]).is_file() else f'](../{m[1]})'
@@ -56,6 +56,7 @@ rows = sorted((r | ({'unlabelled': 0} if r.get('lm_epochs') == 0 else {}) | ({'b
     key=lambda r: (r['experiment'], r.get('labels') or 0, r.get('variant') or '', r.get('direction') or '', r.get('seed') or 0, r['file']))
 backbones = [dict(name=f.parent.name, card=re.sub(r'\A# .+\n', '', text(f.relative_to(root))), files=[(o.name, o.stat().st_size) for o in sorted(f.parent.iterdir())])
     for f in sorted(root.glob('ulmfit_nb/backbones/*/README.md'))]
+commands = {n: dict(about=p.description, options=[{k: getattr(a, k) for k in ('option_strings', 'dest', 'nargs', 'metavar', 'choices', 'default', 'required')} | dict(help=re.sub(r'--[\w-]+', r'`\g<0>`', a.help or '')) for a in p._actions if a.dest != 'help']) for n,p in ulmfit_nb.cli.parser()._subparsers._group_actions[0].choices.items()}
 
 # ---- how it is shown
 def prepare(app, page, src):
@@ -81,36 +82,35 @@ def prepare(app, page, src):
         cells += [dict(cell_type='markdown', id='at-' + cell['id'], metadata={}, source=f'(cell-{cell["id"]})='),
             dict(cell, source=s, metadata=dict(tags=tags, mystnb=dict(code_prompt_show=show, image=dict(alt=kinds.get('fig-alt') or alt))))]
     src[0] = json.dumps(dict(nb, cells=cells))
+def own(page, name): return m if (m := f"ulmfit_nb.{pages.get(page.replace('/solutions', ''), {}).get('module')}.{name}") in twins else names.get(name)   # of two that share a name, the chapter's
 def link_names(app, tree):
     "Names of the package that stand as code in prose become links, and those of the glossary where a page mentions them first."
     page, seen = app.env.docname, {'glossary': terms}.get(app.env.docname, set()).copy()
     for n in [n for n in tree.findall(nodes.literal) if isinstance(n.parent, (nodes.paragraph, nodes.entry, nodes.strong, nodes.emphasis))]:
         s = n.astext().removesuffix('()').removeprefix('ulmfit_nb.')
         word = page[:3] not in ('nbs', 'api') and s.isalnum() and s.islower()   # on other pages a plain word is a command or a field
-        to = ('py', 'mod', m) if page == 'index' and (m := f'ulmfit_nb.{s}') in index['syms'] else ('py', 'obj', names[s]) if s in names and not word else ('std', 'term', s) if s in terms - seen else None
+        to = ('py', 'mod', m) if page == 'index' and (m := f'ulmfit_nb.{s}') in index['syms'] else ('py', 'obj', own(page, s)) if s in names and not word else ('std', 'term', s) if s in terms - seen else None
         if not seen.add(s) and to: n.replace_self(pending_xref('', n.deepcopy(), refexplicit=True, refdoc=page, **dict(zip(('refdomain', 'reftype', 'reftarget'), to))))
-def link_code(app, page, template, context, tree):
-    "Names of the package that a page's code imports or exports become links where it uses them."
+def link_code(app, page, template, context, tree):   # names of the package that a page's code imports or exports become links where it uses them
     words = used.get(page) or re.findall(r'\w+', ' '.join(re.findall(r'<span class="nn">ulmfit_nb.*', context.get('body', ''))))
-    api = {n: o for n in words if (o := app.env.domains['py'].objects.get(names.get(n)))}
+    api = {n: o for n in words if (o := app.env.domains['py'].objects.get(own(page, n)))}
     def link(m): return m[0] if m[2] not in api else f'<a class="{m[1]} name" href="{app.builder.get_relative_uri(page, api[m[2]].docname)}#{api[m[2]].node_id}">{m[2]}</a>'
     def block(m): return re.sub(r'(?<!<span class="o">\.</span>)<span class="(n|nc|nf)">(\w+)</span>(?!<span class="o">=)', link, m[0])
     context['furo_navigation_tree'] = context.get('furo_navigation_tree', '').replace('role="heading"', 'role="heading" aria-level="2"')   # what a checker misses
     context['body'] = re.sub(r'<div class="highlight-python.*?</pre>', block, context.get('body', ''), flags=re.S).replace(' aria-label="Toggle hidden content"', '')
-def fields(app, what, name, obj, options, lines):
-    "A docstring's Markdown code becomes reStructuredText, and docments become fields."
+def fields(app, what, name, obj, options, lines):   # a docstring's Markdown code becomes reStructuredText, and docments become fields
     def code(o): return f'\\ :py:obj:`{o} <{names[o]}>`\\ ' if o in names else f'\\ ``{o}``\\ '
     def rst(s): return ''.join(code(o) if i % 2 else re.sub(r'([*_|\\])', r'\\\1', o) for i,o in enumerate(re.split(r'`([^`]+)`', s)))
     lines[:] = [rst(l) for l in lines if what != 'module']
     if what in ('class', 'function', 'method'):
-        found = what != 'class' and re.search(r'^ *\)(?: *->.*)?: *# (.+)$', inspect.getsource(obj), re.M)
-        docs = {k: p.docment for k, p in docments(obj, full=True).items()} | ({'return': found[1]} if found else {})
-        for k, doc in docs.items(): lines += ['', f':returns: {re.sub("^of ", "a list of ", rst(doc))}' if k == 'return' else f':param {k}: {rst(doc)}'] if doc else []
-def skip(app, what, name, obj, skip, options):
-    "Leave out what Python or another library wrote."
+        src = '' if what == 'class' else inspect.getsource(obj)
+        line = re.search(r'\A(?:@.*\n)*def [^#\n]*\)(?: *->[^#\n]*)?: *# (.+)$', inspect.cleandoc(src), re.M)   # a signature on one line: its comment says what is returned
+        found = line or re.search(r'^ *\)(?: *->.*)?: *# (.+)$', src, re.M)
+        for k, p in {} if line else docments(obj, full=True).items(): lines += ['', f':param {k}: {rst(p.docment)}'] if p.docment and k != 'return' else []
+        if found: lines += ['', f':returns: {re.sub("^of ", {"list": "a list of ", "Iter": "an iterator of "}.get(str(re.search("-> *(.{4})|$", src)[1]), "of "), rst(found[1]))}']
+def skip(app, what, name, obj, skip, options):   # what Python or another library wrote
     return True if str(obj.__doc__).startswith('Alias for field') or not str(getattr(obj, '__module__', None) or 'ulmfit_nb').startswith('ulmfit_nb') else None
-def mathjax(app, exc):
-    "MathJax from a wheel, not from a CDN: the script and its fonts."
+def mathjax(app, exc):   # from a wheel, not from a CDN: the script and its fonts
     src, dst, fonts = Path(importlib.util.find_spec('sphinx-mathjax-offline').origin).parent/'static/mathjax', Path(app.outdir)/'_static/mathjax', 'output/chtml/fonts/woff-v2'
     if exc is None: shutil.copytree(src/fonts, dst/fonts, dirs_exist_ok=True); shutil.copy2(src/'tex-chtml.js', dst)
 def start(app, env, *_): return setattr(env.mystnb_config, 'output_folder', str(Path(app.doctreedir)/'outputs')) or env.found_docs   # all is read anew

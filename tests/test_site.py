@@ -88,6 +88,24 @@ def test_pages_have_a_heading_and_images_say_what_they_show(site):
         assert page.h1 == 1 or name == 'genindex.html', f'{name}: {page.h1} headings of the first level'
         for image in page.images: assert len(image.get('alt', '')) > 10, f'{name}: {image["src"]} has no alternative text'
 
+def test_every_option_of_every_command_is_on_the_page(site):
+    from ulmfit_nb.cli import COMMANDS, parser
+    page = (site/'commands.html').read_text(encoding='utf-8')
+    commands = parser()._subparsers._group_actions[0].choices
+    assert set(commands) == set(COMMANDS)
+    for name, p in commands.items():
+        section = re.search(f'<section id="ulmfit-{name}">.*?</section>', page, re.S)
+        assert section, f'{name} has no section'
+        missing = [o for a in p._actions for o in a.option_strings if o not in ('-h', '--help') and f'<span class="pre">{o}</span>' not in section[0]]
+        assert not missing, f'{name}: {missing} are not shown'
+
+def test_returns_are_those_of_the_source(site):
+    "A comment behind a signature of one line says what is returned; one behind the last parameter does not"
+    def said(module, name): return re.search(rf'id="ulmfit_nb.{module}.{name}">.*?</dd></dl>', (site/f'api/{module}.html').read_text(encoding='utf-8').replace('\n', ' '), re.S)[0]
+    assert 'Returns' in said('results', 'baseline') and 'a fitted scikit-learn pipeline' in said('results', 'baseline')
+    one_line = said('reproduce', 'without')
+    assert 'rows, number left out' in one_line.partition('Returns')[2] and 'rows, number left out' not in one_line.partition('Returns')[0]
+
 def test_configuration_is_small(): assert len((root/'docs/conf.py').read_text(encoding='utf-8').splitlines()) < 120
 
 # ---- with a browser
