@@ -12,7 +12,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 LM_PASSES,LM_DROP,WT2_PASSES = 10.,1.,60. # the recorded run had 7 passes and .4: see results/LOG.md for why to try these
-TRIES = 'freez:4:.01', 'scripts:4:.01', 'full:4:.003'
+TRIES = 'freez:4:.01', 'freez:4:.01:chunk+ar', 'scripts:4:.01:chunk+ar' # chunk+ar: what the authors' scripts do besides (chapter 08)
 CHANGES = {'LM full + discr + stlr': ('no LM fine-tuning', 'classifier from scratch', 'classifier full', 'classifier full + discr', 'classifier last', 'classifier chain-thaw', 'classifier freez', 'classifier freez + discr', 'classifier freez + stlr', 'classifier freez + cosine')}
 
 @dataclass
@@ -133,17 +133,17 @@ def lm(a, what):
     tok,corpus = lab.texts(task, [t for t,_ in task.test] if key == 'transductive' else (), key)
     lab.lm(tok, corpus, d, 0, key=key)
 
-def chosen(a): # recipe, rate
+def chosen(a): # recipe, rate, as in the scripts?
     "The best on held-out reviews, and of equals that with the smaller loss."
     rows = [r for t in TRIES for r in json.loads((a.out/'tries'/f'{t.replace(":", "-")}.json').read_text())['rows']]
     best = max(rows, key=lambda r: (r['accuracy'], -r['history'][-1]['valid_loss']))
-    return best['recipe'],best['lr']
+    return best['recipe'],best['lr'],'masks' in best
 
 def clas(a, what, seed):
     "Test reviews, with the recipe that was chosen; the seeds share one stage 2."
     from ulmfit_nb.reproduce import headline
-    recipe,lr = chosen(a)
-    lab,task = make_lab(a, 'imdb-final', recipe=recipe, lr=lr),reviews(a)
+    recipe,lr,as_scripts = chosen(a)
+    lab,task = make_lab(a, 'imdb-final', recipe=recipe, lr=lr, as_scripts=as_scripts),reviews(a)
     key,ways = ('transductive', ['forward']) if what == 'transductive' else ('inductive', ['forward', 'backward'] if what == 'both' else [what])
     def link(src, to):
         if to.exists(): return

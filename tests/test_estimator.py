@@ -289,6 +289,21 @@ def test_an_ablation_backward(tmp_path):
     row, = (json.loads(f.read_text()) for f in (tmp_path/'results').rglob('*.json'))
     assert row['direction'] == 'backward'
 
+@pytest.mark.parametrize('as_scripts', [False, True])
+def test_stage_3_as_in_the_scripts(as_scripts, tmp_path, monkeypatch):
+    import ulmfit_nb.reproduce as R
+    made = []
+    class Spy(R.TextClassifier):
+        def __init__(self, *args, **kw): super().__init__(*args, **kw); made.append((self.masks, self.alpha, self.beta))
+    monkeypatch.setattr(R, 'TextClassifier', Spy)
+    ablation(lab(tmp_path, as_scripts=as_scripts), TASK, ('classifier last',))
+    row, = (json.loads(f.read_text()) for f in (tmp_path/'results').rglob('*.json'))
+    want = ('chunk', 2., 1.) if as_scripts else ('document', 0., 0.)
+    assert set(made) == {want}
+    assert [row['settings'].get(k) for k in ('masks', 'alpha', 'beta')] == (list(want) if as_scripts else [None]*3)
+    lab(tmp_path, as_scripts=as_scripts).claim()
+    with pytest.raises(InputError, match='as_scripts was'): lab(tmp_path, as_scripts=not as_scripts).claim()
+
 def test_an_ablation_with_few_labels(tmp_path):
     from dataclasses import replace
     a = lab(tmp_path, labels=(10,), draws=2, unlabelled=7)

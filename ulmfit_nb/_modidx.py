@@ -136,6 +136,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'ulmfit_nb.classifier.finetune_classifier': ( 'classifier.html#finetune_classifier',
                                                                                     'ulmfit_nb/classifier.py'),
                                       'ulmfit_nb.classifier.pad_docs': ('classifier.html#pad_docs', 'ulmfit_nb/classifier.py'),
+                                      'ulmfit_nb.classifier.penalty_sums': ('classifier.html#penalty_sums', 'ulmfit_nb/classifier.py'),
                                       'ulmfit_nb.classifier.pool_class': ('classifier.html#pool_class', 'ulmfit_nb/classifier.py'),
                                       'ulmfit_nb.classifier.predict_logits': ('classifier.html#predict_logits', 'ulmfit_nb/classifier.py'),
                                       'ulmfit_nb.classifier.recipe_phases': ('classifier.html#recipe_phases', 'ulmfit_nb/classifier.py'),

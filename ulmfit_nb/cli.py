@@ -576,14 +576,14 @@ def cmd_generate(a):
     opt('--unlabelled', type=at_least(1), help='of -lowshot and ablations: stage 2 reads so many texts without labels and nothing else; all texts if left out'), opt('--test', type=at_least(1), help='of -lowshot: test texts; all if left out'),
     opt('--variants', nargs='+', choices=['from scratch', 'pretraining only', 'ulmfit', 'self-training'], help='of -lowshot; all if left out'),
     opt('--direction', choices=['forward', 'backward', 'both'], help='of the reading; as the experiment has it if left out'),
-    opt('--lm-drop-mult', type=at_least(0, float), help='times the dropouts of stage 2; by the size of the backbone if left out, as the next'), opt('--recipe', help='unfreezing of stage 3: see `ulmfit train`'),
+    opt('--lm-drop-mult', type=at_least(0, float), help='times the dropouts of stage 2; by the size of the backbone if left out, as the next'), opt('--recipe', help='unfreezing of stage 3: see `ulmfit train`'), opt('--as-scripts', action='store_true', help="dropout masks, AR and TAR of stage 3 as in the authors' scripts"),
     opt('--limit', type=at_least(1), help='rehearse with so many rows a split'), DEVICE, opt('--precision', default='auto', choices=['auto', 'float32', 'bf16'], help='of training'), opt('--quiet', action='store_true', help='no progress'))
 def cmd_reproduce(a):
     "Run an experiment of the paper, from raw text to rows in results/."
     from ulmfit_nb.awd_lstm import Size
     from ulmfit_nb.reproduce import Lab, reproduce
     Size.of(a.size)
-    lab = Lab(a.out or f'runs/{a.name}', a.results, a.minutes, a.backbone, a.size, a.device, a.precision, a.bs, a.lm_epochs, a.epochs, a.lm_lr, a.lr, a.labels and tuple(a.labels), a.draws, a.unlabelled, a.test, a.direction, a.variants and tuple(a.variants), a.lm_drop_mult, a.recipe, a.clas_bs, False if a.quiet else None)
+    lab = Lab(a.out or f'runs/{a.name}', a.results, a.minutes, a.backbone, a.size, a.device, a.precision, a.bs, a.lm_epochs, a.epochs, a.lm_lr, a.lr, a.labels and tuple(a.labels), a.draws, a.unlabelled, a.test, a.direction, a.variants and tuple(a.variants), a.lm_drop_mult, a.recipe, a.clas_bs, False if a.quiet else None, a.as_scripts)
     if reproduce(a.name, lab, a.limit) and not a.quiet: print(f'Done: the rows stand in {a.results}')
 
 # %% ../nbs/14_cli.ipynb #232fe99f

@@ -20,7 +20,7 @@ from fastcore.basics import patch, store_attr
 
 from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, NO_DROPOUT, Dropouts, LanguageModel
 from .calibration import calibration_error
-from .classifier import TextClassifier, finetune_classifier, predict_logits, recipe_phases
+from .classifier import SCRIPTS, TextClassifier, finetune_classifier, predict_logits, recipe_phases
 from .corpus import DATASETS, Corpus, InputError, data_dir, get_data, read_rows
 from .fine_tuning import finetune_lm, transfer_vocab
 from .language_model import find_backbone, load_backbone, lm_metrics, LMBatches, pretrain, save_backbone, train_lm
@@ -92,8 +92,7 @@ class Lab:
         minutes:float|None=None, # stop in time
         backbone=None, # directory of a pretrained backbone, or `None`
         size='tiny', # of networks without backbone
-        device:str|None=None, # cpu, cuda; `None` is the best there is
-        precision:str='auto', # see `TrainConfig`
+        device:str|None=None, precision:str='auto', # cpu, cuda, and `None` is the best there is; see `TrainConfig`
         bs:int|None=None, # rows of the language model
         lm_epochs:float|None=None, # passes of stage 2; `None` decides by the number of tokens: see `lm_passes`
         epochs:int=4, # passes of stage 3 on full label sets
@@ -107,6 +106,7 @@ class Lab:
         recipe:str|None=None, # of stage 3: see `recipe_phases`; here and with the rates `None` goes by the size of the backbone
         clas_bs:int|None=None, # documents of a classifier's batch; `None`: half of `bs`, or 32
         progress:bool|None=None, # show bars?
+        as_scripts:bool=False, # masks, AR and TAR of stage 3 as in the authors' scripts: see `SCRIPTS`
     ):
         store_attr()
         if recipe is not None: recipe_phases(recipe) # refused before anything is computed
@@ -126,13 +126,13 @@ def left(self:Lab) -> float|None:
 @patch
 def claim(self:Lab, **what):
     "Finished stages are found by name, so a folder belongs to one experiment with one set of settings. Raises `InputError`."
-    names = 'size', 'bs', 'lm_epochs', 'epochs', 'lr_lm', 'lr', 'labels', 'draws', 'unlabelled', 'test', 'direction', 'variants', 'lm_drop_mult', 'recipe', 'clas_bs', 'precision'
+    names = 'size', 'bs', 'lm_epochs', 'epochs', 'lr_lm', 'lr', 'labels', 'draws', 'unlabelled', 'test', 'direction', 'variants', 'lm_drop_mult', 'recipe', 'clas_bs', 'precision', 'as_scripts'
     what |= {k: getattr(self, k) for k in names} | dict(backbone=self.backbone and str(find_backbone(self.backbone).resolve()))
     f,text = self.out/'settings.json',json.dumps(what, indent=1, sort_keys=True, default=str)
     if not f.exists():
         with atomic(f) as tmp: tmp.write_text(text)
         return
-    was,now = json.loads(f.read_text()),json.loads(text)
+    was,now = dict(as_scripts=False) | json.loads(f.read_text()),json.loads(text) # folders of before know no `as_scripts`
     if wrong := [k for k in now if k in was and was[k] != now[k]]: raise InputError(f'{self.out} holds an experiment with other settings ({wrong[0]} was {was[wrong[0]]}): repeat them as they were, or choose another folder')
 
 @patch
@@ -162,7 +162,7 @@ def directions(self:Lab, own) -> list:
 @patch
 def in_force(self:Lab, lm, lm_facts:dict, facts:dict, pretrained=True) -> dict: # for the record
     "The settings that were in force in stages 2 and 3; a second round of its own labels is the business of `one_draw`."
-    return self.settings(lm, pretrained) | dict(self_train=0) | lm_facts.get('settings', {}) | {k: facts[k] for k in ('recipe', 'div', 'schedule', 'lr', 'drop_mult', 'bs') if k in facts}
+    return self.settings(lm, pretrained) | dict(self_train=0) | lm_facts.get('settings', {}) | {k: facts[k] for k in ('recipe', 'div', 'schedule', 'lr', 'drop_mult', 'bs', *SCRIPTS) if k in facts}
 
 # %% ../nbs/13b_reproduce.ipynb #6943cfb3
 @patch
@@ -265,12 +265,12 @@ def classifier(self:Lab, name, lm, docs, ys, n_classes, direction='forward', see
         torch.manual_seed(seed)
         b = lm.backbone
         if recipe == 'from scratch': b = AWDLSTM(b.vocab_size, b.size, skip=b.skip)
-        return TextClassifier(b, n_classes, drops)
+        return TextClassifier(b, n_classes, drops, **SCRIPTS if self.as_scripts else {})
     def fit(model, path, minutes):
         return finetune_classifier(model, docs, ys, valid, epochs=epochs, lr=lr, bs=bs, cfg=self.cfg(seed, clip=25.), backward=direction=='backward', seed=seed,
             path=path, resume=True, minutes=minutes, progress=self.progress, weights=weights, **kw)
     model,facts = self.stage(f'{key}/{name}-{direction}-{seed}', build, fit)
-    return model, facts | dict(epochs=epochs, bs=bs, lr=lr, drop_mult=float(drops.weight/CLAS_DROPOUTS.weight), **kw)
+    return model, facts | dict(epochs=epochs, bs=bs, lr=lr, drop_mult=float(drops.weight/CLAS_DROPOUTS.weight), **kw, **SCRIPTS if self.as_scripts else {})
 
 # %% ../nbs/13b_reproduce.ipynb #cea84c23
 @patch

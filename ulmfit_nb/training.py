@@ -317,7 +317,7 @@ def key(self:Trainer) -> str:
     cfg = {k: v for k,v in asdict(self.cfg).items() if k not in ('device', 'save_minutes')}
     b = getattr(self.model, 'backbone', self.model)
     config,drops = getattr(b, 'config', None),getattr(b, 'drops', None)
-    model = config if isinstance(config, dict) else None,asdict(drops) if is_dataclass(drops) else None,{k: getattr(self.model, k, None) for k in ('alpha', 'beta', 'cutoffs', 'bptt', 'max_len', 'full_bptt')}
+    model = config if isinstance(config, dict) else None,asdict(drops) if is_dataclass(drops) else None,{k: getattr(self.model, k, None) for k in ('alpha', 'beta', 'cutoffs', 'bptt', 'max_len', 'full_bptt', 'masks')}
     what = dict(cfg=cfg, phases=[asdict(p) for p in self.phases], source=self.source.key, model=model)
     return json.dumps(what, sort_keys=True, default=lambda o: o.item() if hasattr(o, 'item') else list(o))
 
