@@ -24,6 +24,8 @@ p.add_argument('--direction', choices=['forward', 'backward'], default='forward'
 p.add_argument('--labels', type=int); p.add_argument('--limit', type=int, help='the limit of the run in the folder, for a rehearsal'); p.add_argument('--json', type=Path, required=True); p.add_argument('--minutes', type=float); p.add_argument('--device')
 a = p.parse_args()
 begun = time.monotonic()
+EXTRAS = dict(chunk={'masks': SCRIPTS['masks']}, ar={k: SCRIPTS[k] for k in ('alpha', 'beta')})
+if wrong := [e for t in a.tries for more in t.split(':')[3:] for e in more.split('+') if e not in EXTRAS]: p.error(f'unknown {wrong[0]!r} in --try: choose chunk, ar or chunk+ar')
 if not (a.folder/'inductive'/f'lm-default-{a.direction}-{a.seed}'/'facts.json').exists(): sys.exit(f'{a.folder} holds no finished stage 2, {a.direction}, seed {a.seed}: run `ulmfit reproduce imdb` into it first')
 lab = Lab(a.folder, backbone=a.backbone, device=a.device)
 task = load_task('imdb', a.limit)
@@ -36,7 +38,6 @@ mine = dict(backbone=Path(a.backbone).name, direction=a.direction, seed=a.seed, 
 known = json.loads(a.json.read_text()) if a.json.exists() else mine | dict(rows=[])
 if any(known[k] != v for k,v in mine.items()): sys.exit(f'{a.json} holds rows of other settings: choose another file')
 rows = known['rows']
-EXTRAS = dict(chunk={'masks': SCRIPTS['masks']}, ar={k: SCRIPTS[k] for k in ('alpha', 'beta')})
 for text in a.tries:
     recipe,passes,lr,*more = text.split(':')
     extras = {k: v for e in more for name in e.split('+') for k,v in EXTRAS[name].items()}

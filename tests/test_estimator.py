@@ -267,6 +267,7 @@ def test_settings_of_few_labels_belong_to_their_experiment(name, kw, tmp_path):
     assert not (tmp_path/'l').exists()
 
 def test_experiments_refuse_what_they_would_ignore(tmp_path):
+    with pytest.raises(InputError, match='belongs to stage 3'): reproduce('wikitext2', lab(tmp_path, as_scripts=True))
     with pytest.raises(InputError, match='one direction'): ablation(lab(tmp_path, direction='both'), TASK)
     with pytest.raises(InputError, match='give one'): ablation(lab(tmp_path, labels=(20, 40)), TASK)
     for n in 1,1000:

@@ -200,10 +200,11 @@ class ClasOutput(NamedTuple):
     logits:Tensor # (bs, n_classes)
     state:None=None # nothing is carried between batches
 
-# %% ../nbs/08_classifier.ipynb #69498b96
+# %% ../nbs/08_classifier.ipynb #f0dba2b9
 MASKS = ('document', 'chunk') # how long dropout masks stay
 SCRIPTS = dict(masks='chunk', alpha=2., beta=1.) # settings of `TextClassifier` in the authors' scripts of 2018
 
+# %% ../nbs/08_classifier.ipynb #69498b96
 class TextClassifier(nn.Module):
     "Reads a document in chunks, pools all states that fit in memory, and classifies: BPT3C (Howard & Ruder 2018, section 3.3)."
     def __init__(self,

@@ -393,9 +393,8 @@ def cmd_evaluate(a):
     from ulmfit_nb.interpretation import worst_losses
     clf = ULMFiT.load(a.model, a.device)
     texts,y,known,cols = labelled_for(clf, a)
-    classes = clf.classes_.tolist()
     if a.train and not Path(a.train).exists(): raise InputError(f'there is no file or folder {a.train!r}: correct --train')
-    probs = clf.predict_proba(texts)
+    probs,classes = clf.predict_proba(texts),clf.classes_.tolist()
     said = clf.classes_[probs.argmax(1)].tolist()
     acc,f1,conf = scores(y, said, classes)
     res,train = dict(n=len(texts), accuracy=acc, macro_f1=f1, mean_confidence=float(probs.max(1).mean()), temperature=clf.temperature_, calibration_error=calibration_error(probs, [classes.index(l) for l in y])),a.train or clf.meta_.get('data')

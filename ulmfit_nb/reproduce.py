@@ -564,6 +564,7 @@ def reproduce(
     if 'lowshot' not in name: # settings that would change nothing
         for k in ('test', 'variants') if 'ablation' in name else ('labels', 'draws', 'unlabelled', 'test', 'variants'):
             if getattr(lab, k) is not None: raise InputError(f'{name} has no use for --{k}, which belongs to experiments with few labels' + (" and to ablations" if k in ('labels', 'draws', 'unlabelled') else '') + ': leave it out')
+    if name == 'wikitext2' and lab.as_scripts: raise InputError('wikitext2 has no use for --as-scripts, which belongs to stage 3: leave it out')
     data_dir() # a wrong folder is refused before anything is written
     lab.directions(['forward']) # as is a backbone that lacks one
     new = not lab.out.exists()
