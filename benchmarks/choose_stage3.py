@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from ulmfit_nb.awd_lstm import CLAS_DROPOUTS
-from ulmfit_nb.classifier import SCRIPTS, TextClassifier, finetune_classifier
+from ulmfit_nb.bpt3c import SCRIPTS, TextClassifier
+from ulmfit_nb.classifier import finetune_classifier
 from ulmfit_nb.reproduce import Lab, load_task
 from ulmfit_nb.results import commit, hardware
 from ulmfit_nb.runtime import atomic

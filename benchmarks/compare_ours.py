@@ -88,7 +88,7 @@ def loss(s, xs):
 def classifier(s, xs):
     import numpy as np
     from ulmfit_nb.awd_lstm import AWDLSTM
-    from ulmfit_nb.classifier import ClasBatches, TextClassifier
+    from ulmfit_nb.bpt3c import ClasBatches, TextClassifier
     from ulmfit_nb.training import Phase, TrainConfig, Trainer
     tok = ids_of(xs, s['vocab'])
     docs = list(tok.encode_iter(xs[:s['n']], n_workers=1))
@@ -102,7 +102,8 @@ def classifier(s, xs):
 
 def predict(s, xs, one=False):
     from ulmfit_nb.awd_lstm import AWDLSTM
-    from ulmfit_nb.classifier import TextClassifier, predict_logits
+    from ulmfit_nb.bpt3c import TextClassifier
+    from ulmfit_nb.classifier import predict_logits
     from ulmfit_nb.int8 import int8_model
     tok = ids_of(xs, s['vocab'])
     model, part, kind = TextClassifier(AWDLSTM(s['vocab'], 'base'), 2).to(s['device']), xs[:s['n']], s['kind']
@@ -117,7 +118,7 @@ def cold(s, xs):
     "A whole `ulmfit predict` on one line, and `import torch` beside it."
     import numpy as np
     from ulmfit_nb.awd_lstm import AWDLSTM
-    from ulmfit_nb.classifier import TextClassifier
+    from ulmfit_nb.bpt3c import TextClassifier
     from ulmfit_nb.ulmfit import ULMFiT
     folder, tok, clf = Path(s['work'])/'cold-ours', ids_of(xs, s['vocab']), ULMFiT()
     clf.tokenizer_, clf.classes_, clf.history_ = tok, np.array(['neg', 'pos']), {}

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from ulmfit_nb.awd_lstm import CLAS_DROPOUTS
-from ulmfit_nb.classifier import TextClassifier, clas_metrics, finetune_classifier
+from ulmfit_nb.bpt3c import TextClassifier
+from ulmfit_nb.classifier import clas_metrics, finetune_classifier
 from ulmfit_nb.corpus import Corpus, data_dir, read_texts
 from ulmfit_nb.fine_tuning import finetune_lm, transfer_vocab
 from ulmfit_nb.language_model import lm_scores, load_backbone, pretrain, save_backbone

@@ -58,7 +58,8 @@ def training(a):
 def classifying(a):
     import torch
     from ulmfit_nb.awd_lstm import AWDLSTM
-    from ulmfit_nb.classifier import TextClassifier, predict_logits
+    from ulmfit_nb.bpt3c import TextClassifier
+    from ulmfit_nb.classifier import predict_logits
     from ulmfit_nb.tokenization import Tokenizer
     xs, mb, name = texts(12)
     tok = Tokenizer.train(xs, vocab_size=30000, min_count=1)

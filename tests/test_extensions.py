@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from ulmfit_nb.awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, NO_DROPOUT, LanguageModel
-from ulmfit_nb.classifier import POOLS, ConcatPool, TextClassifier, finetune_classifier, pad_docs, pool_class, predict_logits, recipe_phases, ClasBatches
+from ulmfit_nb.bpt3c import POOLS, ConcatPool, TextClassifier, pad_docs, pool_class, ClasBatches
+from ulmfit_nb.classifier import finetune_classifier, predict_logits, recipe_phases
 from ulmfit_nb.corpus import Corpus, InputError
 from ulmfit_nb.extensions import AttentionPool, Cache, attention_weights, cache_probs, tune_cache
 from ulmfit_nb.fine_tuning import transfer_vocab

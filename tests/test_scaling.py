@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import parallel_worker as w
-from ulmfit_nb.classifier import ClasBatches
+from ulmfit_nb.bpt3c import ClasBatches
 from ulmfit_nb.corpus import Corpus, InputError
 from ulmfit_nb.language_model import LMBatches
 

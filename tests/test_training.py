@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from ulmfit_nb.awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, NO_DROPOUT, LanguageModel
-from ulmfit_nb.classifier import PRECISIONS, RECIPES, ClasBatches, TextClassifier, chunk_ends, finetune_classifier, pad_docs, predict_logits, recipe_phases
+from ulmfit_nb.bpt3c import ClasBatches, TextClassifier, chunk_ends, pad_docs
+from ulmfit_nb.classifier import PRECISIONS, RECIPES, finetune_classifier, predict_logits, recipe_phases
 from ulmfit_nb.corpus import Corpus, InputError
 from ulmfit_nb.int8 import Int8Weights, fbgemm, int8_model, largest_int8
 from ulmfit_nb.language_model import LMBatches, lm_metrics, train_lm
@@ -362,7 +363,7 @@ def test_last_batch_of_one_trains():
     finetune_classifier(TextClassifier(lm().backbone, 2), src.docs, src.labels, epochs=1, bs=32, cfg=CPU, progress=False)
 
 def test_no_batch_of_one_and_no_empty_document():
-    from ulmfit_nb.classifier import split_even
+    from ulmfit_nb.bpt3c import split_even
     for n in range(2, 12):
         for bs in range(2, 6):
             parts = split_even(np.arange(n), bs)

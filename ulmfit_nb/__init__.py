@@ -10,7 +10,8 @@ _homes = dict(
     training='Phase TrainConfig Trainer',
     language_model='LMBatches pretrain perplexity generate save_backbone load_backbone',
     fine_tuning='transfer_vocab finetune_lm',
-    classifier='TextClassifier finetune_classifier',
+    bpt3c='TextClassifier',
+    classifier='finetune_classifier',
     extensions='AttentionPool Cache cache_probs tune_cache',
     calibration='ULMFiT reliability calibration_error fit_temperature',
     sharing='import_fastai export_fastai fetch_model push_model',
@@ -19,7 +20,7 @@ _homes = dict(
     reproduce='Lab headline lowshot ablation',
     results='baseline record_result read_results')
 _home = {name: module for module, names in _homes.items() for name in names.split()}
-_plugins = ('extensions',) # modules of later chapters that enter something in a registry of an earlier one, such as `classifier.POOLS`
+_plugins = ('extensions',) # modules of later chapters that enter something in a registry of an earlier one, such as `bpt3c.POOLS`
 
 def load_plugins():
     "Import those modules: whoever looks a name up in a registry and does not find it asks for this, and looks again."

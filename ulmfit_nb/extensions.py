@@ -16,7 +16,7 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 
 from .awd_lstm import LanguageModel
-from .classifier import POOLS, ConcatPool, TextClassifier, pad_docs
+from .bpt3c import POOLS, ConcatPool, TextClassifier, pad_docs
 from .corpus import Corpus, InputError
 from .language_model import LMBatches, evaluating
 

@@ -20,7 +20,8 @@ from fastcore.basics import patch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from .classifier import TextClassifier, predict_logits, sorted_batches
+from .bpt3c import TextClassifier, sorted_batches
+from .classifier import predict_logits
 from .corpus import InputError
 from .language_model import reverse_doc
 from .tokenization import _break, _collapse, _lines, _piece, _reserved, _wrep, Tokenizer, plain

@@ -20,7 +20,8 @@ from fastcore.basics import patch, store_attr
 
 from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, NO_DROPOUT, Dropouts, LanguageModel
 from .calibration import calibration_error
-from .classifier import SCRIPTS, TextClassifier, finetune_classifier, predict_logits, recipe_phases
+from .bpt3c import SCRIPTS, TextClassifier
+from .classifier import finetune_classifier, predict_logits, recipe_phases
 from .corpus import DATASETS, Corpus, InputError, data_dir, get_data, read_rows
 from .fine_tuning import finetune_lm, transfer_vocab
 from .language_model import find_backbone, load_backbone, lm_metrics, LMBatches, pretrain, save_backbone, train_lm

@@ -23,7 +23,8 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
 
 from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, LanguageModel, Size
-from .classifier import Predictor, TextClassifier, finetune_classifier, pool_class, predict_logits, recipe_phases
+from .bpt3c import TextClassifier, pool_class
+from .classifier import Predictor, finetune_classifier, predict_logits, recipe_phases
 from .corpus import Corpus, InputError
 from .fine_tuning import finetune_lm, transfer_vocab
 from .language_model import DIRECTIONS, load_backbone, load_model, model_kind, pretrain, save_model
