@@ -117,7 +117,7 @@ def shown(r):
 def arguments(args=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--rounds', type=int, default=5); p.add_argument('--gpu', action='store_true'); p.add_argument('--rows', nargs='+', choices=ROWS, default=list(ROWS))
-    p.add_argument('--ours', nargs='+', choices=['float32', 'bf16', 'int8', 'adaptive', 'side-by-side'], help='our kinds: bf16 (no tokenizing), int8 (prediction), adaptive (training), side-by-side (classifier: chapter 08); the usual ones of each row if left out')
+    p.add_argument('--ours', nargs='+', choices=['float32', 'bf16', 'int8', 'adaptive', 'side-by-side'], help='our kinds: bf16 (no tokenizing), int8 (prediction), adaptive (training), side-by-side (classifier: chapter 07b); the usual ones of each row if left out')
     p.add_argument('--n', type=int, help='documents of `predict`'); p.add_argument('--threads', type=int, help='of both'); p.add_argument('--alone', action='store_true', help='without fastai')
     p.add_argument('--loss', action='store_true', help='compare validation losses, nothing else'); p.add_argument('--results', type=Path, default=Path('results/compare'))
     return p.parse_args(args)
