@@ -149,6 +149,33 @@ t.Trainer.save = dying
     assert (tmp_path/'m'/'model.safetensors').read_bytes() == (model/'model.safetensors').read_bytes()
     assert not (tmp_path/'m'/'run').exists()
 
+HOLD = """
+import sys, time
+from ulmfit_nb.runtime import only_one
+with only_one(sys.argv[1]):
+    print('held', flush=True)
+    time.sleep(600)
+"""
+
+@pytest.mark.parametrize('more', [['--resume'], ['--overwrite'], []], ids=['resume', 'overwrite', 'new'])
+def test_two_runs_do_not_share_a_folder(model, tmp_path, more):
+    "A run that is still going on is neither taken up by another process nor replaced; one that was killed holds nothing."
+    data, out = table(tmp_path/'train.csv', 80), tmp_path/'m'
+    (out/'run').mkdir(parents=True)
+    (out/'run'/'settings.json').write_text('{}')
+    other = subprocess.Popen([sys.executable, '-c', HOLD, str(out)], stdout=subprocess.PIPE)
+    try:
+        assert other.stdout.readline() == b'held\n'
+        for command in (['train', data, *TRAIN], ['pretrain', data, '--size', 'micro', '--min-count', '1']):
+            refused(ulmfit(*command, '--out', out, *more), f'another process is at work in {out}', 'choose another')
+            assert [f.name for f in out.rglob('*')] == ['run', 'settings.json'] and (out/'run'/'settings.json').read_text() == '{}'
+    finally:
+        other.kill(); other.wait()
+    if more == ['--overwrite']:
+        p = ulmfit('train', data, *TRAIN, '--out', out, *more)
+        assert p.returncode == 0, p.stderr.decode()
+    else: refused(ulmfit('train', data, *TRAIN, '--out', out, *more), 'not empty' if not more else 'other settings')
+
 def test_data_lists_without_network():
     out = ulmfit('data').stdout.decode()
     assert 'imdb' in out and 'not fetched by the authors yet' in out

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COMMANDS', 'SEED', 'DIRECTION', 'KIND', 'DEVICE', 'TRAINING', 'TRAIN', 'FILE', 'TEXT', 'PAGE', 'PRETRAIN',
            'DEMO_TEXTS', 'DEMO', 'opt', 'command', 'at_least', 'device_name', 'parser', 'parse', 'main', 'fail',
-           'free_dir', 'file_stamp', 'stamp_of', 'start_run', 'goes_on', 'leaving_nothing', 'print_labels',
+           'free_dir', 'file_stamp', 'stamp_of', 'start_run', 'goes_on', 'hold', 'leaving_nothing', 'print_labels',
            'print_texts', 'cmd_train', 'read_stdin', 'row_text', 'CSVLines', 'text_rows', 'cmd_predict', 'scores',
            'label_scores', 'print_labels_found', 'print_scores', 'baseline_scores', 'labelled_for', 'cmd_evaluate',
            'cmd_calibrate', 'free_file', 'cmd_explain', 'limited', 'prepare', 'profile_pretraining', 'network_size',
@@ -15,7 +15,7 @@ __all__ = ['COMMANDS', 'SEED', 'DIRECTION', 'KIND', 'DEVICE', 'TRAINING', 'TRAIN
 # %% ../nbs/14_cli.ipynb #fde4a199
 import argparse, csv, hashlib, io, json, os, random, re, shutil, sys, time
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
 
@@ -103,7 +103,7 @@ def main(
     "The `ulmfit` command: exit status 2 and one sentence for the user's mistakes."
     a = parse(sys.argv[1:] if args is None else [*args])
     try:
-        a.run(a)
+        with ExitStack() as a.held: a.run(a) # held: what is let go when the command ends, such as a lock
         sys.stdout.flush() # here, where a closed pipe is still ours
     except InputError as e:
         more = ''.join(f'--{c} ' for c in ('text', 'label') if hasattr(a, c)) if 'has no column' in str(e) and '--' not in str(e) else ''
@@ -175,6 +175,11 @@ def goes_on(a) -> bool: # of a command's arguments
     "Is there an unfinished run in --out that --resume takes up?"
     return a.resume and (Path(a.out)/'run'/'settings.json').exists()
 
+def hold(a, rank:int=0): # a command's arguments; which of the run's processes this is: the first holds
+    "Keep other runs out of --out until the command ends. Raises `InputError`."
+    from ulmfit_nb.runtime import only_one
+    if not rank: a.held.enter_context(only_one(a.out))
+
 # %% ../nbs/14_cli.ipynb #87dbbbed
 @contextmanager
 def leaving_nothing(
@@ -238,7 +243,9 @@ def cmd_train(a):
     from ulmfit_nb.runtime import main_first
     from ulmfit_nb.sharing import ULMFiT, local_model
     clf = ULMFiT(random_state=a.seed, device=a.device, **opts | dict(backbone=local_model(None if a.backbone == 'none' else a.backbone))).check()
-    with main_first(a.device) as rank: old,run,begun = goes_on(a),start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank),time.monotonic()
+    with main_first(a.device) as rank:
+        hold(a, rank)
+        old,run,begun = goes_on(a),start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank),time.monotonic()
     a.quiet = a.quiet or rank > 0
     if not a.quiet: print_labels(labels, a.class_weight is not None); print_texts(texts, labels)
     with leaving_nothing(run, old): clf.set_params(progress=not a.quiet).fit(texts, labels, extra, run, a.resume)
@@ -533,11 +540,12 @@ def cmd_pretrain(a):
     from ulmfit_nb.language_model import load_backbone, pretrain, save_backbone
     from ulmfit_nb.runtime import main_first
     from ulmfit_nb.training import TrainConfig
-    skip = 'files', 'out', 'run', 'resume', 'overwrite', 'quiet', 'device', 'minutes', 'profile'
+    skip = 'files', 'out', 'run', 'resume', 'overwrite', 'quiet', 'device', 'minutes', 'profile', 'held'
     what = dict(files=[file_stamp(f) for f in a.files], **{k: v for k,v in vars(a).items() if k not in skip})
     ways = ('forward', 'backward') if a.direction == 'both' else (a.direction,)
     size = network_size(a, ways)
     with main_first(a.device) as rank: # of several processes the first prepares, the others read
+        hold(a, rank)
         old,run = goes_on(a),start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank)
         with leaving_nothing(run, old): tok,train,valid = prepare(a, run)
     a.quiet = a.quiet or rank > 0
@@ -667,5 +675,5 @@ def cmd_demo(a):
     for n,p in sorted(acc.items(), key=lambda o: o[1]): print(f'    {n:30} {p:.1%}')
     say('Three new sentences (a model this small errs often)')
     for text,p in zip(DEMO_TEXTS, models['ULMFiT'].predict_proba(DEMO_TEXTS)): print(f'    {text}\n        {models["ULMFiT"].classes_[p.argmax()]} ({p.max():.0%})')
-    (out/'demo.json').write_text(json.dumps(dict(accuracy=acc, seconds=round(time.monotonic()-begun, 1), **{k: v for k,v in vars(a).items() if k != 'run'}), indent=1)+'\n', encoding='utf-8')
+    (out/'demo.json').write_text(json.dumps(dict(accuracy=acc, seconds=round(time.monotonic()-begun, 1), **{k: v for k,v in vars(a).items() if k not in ('run', 'held')}), indent=1)+'\n', encoding='utf-8')
     say(f'The model stands in {out/"model"}: try  echo "Solve the equation for the unknown." | ulmfit predict {out/"model"}')

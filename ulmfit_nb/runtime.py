@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['get_accelerator', 'use_bf16', 'reuse_memory', 'world', 'joint_sum', 'gather_rows', 'rng_states', 'set_rng_states',
            'ProcessLost', 'as_lost', 'connect', 'main_first', 'in_notebook', 'plot_history', 'Progress',
-           'asked_to_stop', 'atomic', 'write_history', 'read_checkpoint']
+           'asked_to_stop', 'atomic', 'write_history', 'read_checkpoint', 'only_one']
 
 # %% ../nbs/04b_runtime.ipynb #9f58e389
-import csv, ctypes, io, os, signal, sys, threading, time
+import csv, ctypes, hashlib, io, os, signal, sys, tempfile, threading, time
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -259,3 +259,17 @@ def read_checkpoint(path) -> dict:
     except FileNotFoundError: raise InputError(f'{path} does not exist: there is nothing to resume') from None
     except OSError: raise
     except Exception as e: raise InputError(f'{path} is damaged or not a checkpoint of this package: delete it and start again') from e
+
+# %% ../nbs/04b_runtime.ipynb #52ffba8a
+@contextmanager
+def only_one(
+    path, # folder that is worked in
+):
+    "Holds a folder for this process. Raises `InputError` where another process of this machine holds it."
+    from filelock import FileLock, Timeout
+    name = hashlib.sha256(f'{getattr(os, "getuid", int)()} {Path(path).resolve()}'.encode()).hexdigest()[:20]
+    lock = FileLock(Path(tempfile.gettempdir())/f'ulmfit_nb-{name}.lock')
+    try: lock.acquire(timeout=0)
+    except Timeout: raise InputError(f'another process is at work in {path}: wait until it has ended, stop it, or choose another folder') from None
+    try: yield
+    finally: lock.release()
