@@ -11,8 +11,9 @@ from ulmfit_nb.awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, NO_DROPOUT, 
 from ulmfit_nb.bpt3c import ClasBatches, TextClassifier, chunk_ends, pad_docs
 from ulmfit_nb.classifier import PRECISIONS, RECIPES, finetune_classifier, predict_logits, recipe_phases
 from ulmfit_nb.corpus import Corpus, InputError
+from ulmfit_nb.fine_tuning import finetune_lm
 from ulmfit_nb.int8 import Int8Weights, fbgemm, int8_model, largest_int8
-from ulmfit_nb.language_model import LMBatches, lm_metrics, train_lm
+from ulmfit_nb.language_model import LMBatches, lm_metrics, pretrain, train_lm
 from ulmfit_nb.runtime import use_bf16
 from ulmfit_nb.training import NTASGD, NonFiniteLoss, Phase, TrainConfig, Trainer
 
@@ -361,6 +362,19 @@ def test_last_batch_of_one_trains():
     sizes = [len(b.inputs['labels']) for b in src.batches()]
     assert sum(sizes) == 33 and min(sizes) >= 2 and len(sizes) == src.n_batches(0)
     finetune_classifier(TextClassifier(lm().backbone, 2), src.docs, src.labels, epochs=1, bs=32, cfg=CPU, progress=False)
+
+@pytest.mark.parametrize('stage', [1, 2, 3])
+def test_a_seed_that_is_given_is_the_seed_of_everything(stage):
+    "The stage's own `seed` goes before that of `cfg`; left out, that of `cfg` holds. Order and dropout both go by it."
+    c = corpus(33)
+    def weights(cfg_seed, **seed):
+        kw = dict(cfg=replace(CPU, seed=cfg_seed), bs=8, progress=False) | seed
+        torch.manual_seed(0)
+        if stage == 1: t = pretrain(c, size=(8, 12, 2), bptt=10, **kw)
+        elif stage == 2: t = finetune_lm(lm(), c, bptt=10, **kw)
+        else: t = finetune_classifier(TextClassifier(lm().backbone, 2), [c[i] for i in range(33)], np.arange(33) % 2, epochs=1, **kw)
+        return torch.cat([p.detach().flatten() for p in t.model.parameters()])
+    assert torch.equal(weights(0, seed=3), weights(3)) and torch.equal(weights(3, seed=0), weights(0)) and not torch.equal(weights(0), weights(3))
 
 def test_no_batch_of_one_and_no_empty_document():
     from ulmfit_nb.bpt3c import split_even

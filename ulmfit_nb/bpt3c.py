@@ -203,7 +203,7 @@ SCRIPTS = dict(masks='chunk', alpha=2., beta=1.) # settings of `TextClassifier` 
 
 # %% ../nbs/07b_bpt3c.ipynb #69498b96
 class TextClassifier(nn.Module):
-    "Reads a document in chunks, pools all states that fit in memory, and classifies: BPT3C (Howard & Ruder 2018, section 3.3)."
+    "Reads a document in chunks, pools the states of its last `max_len` tokens, and classifies: BPT3C (Howard & Ruder 2018, section 3.3)."
     def __init__(self,
         backbone:AWDLSTM, # from a language model
         n_classes:int, # outputs
@@ -318,7 +318,7 @@ def chunk_ends(
     slack:int=128, # tokens of padding that a chunk may hold: about what a call of the LSTM costs besides
     room:int=2**14, # tokens of a chunk at most, where one step does not hold more
 ) -> list[int]: # where chunks end
-    "Cut where documents end: few rows are read past their ends, and calls stay few."
+    "Cut near where documents end: in a chunk at most `slack` tokens are read past ends, and calls stay few."
     alive = np.cumsum(np.bincount(lens)[:0:-1])[::-1] # rows that hold a token at each position
     ends,a = [],0
     while a < len(alive):

@@ -32,7 +32,7 @@ def predict_logits(
     backward:bool=False, # read from last to first
     precision:str='float32', # one of `PRECISIONS`
 ) -> Tensor: # (n, n_classes) float32, in the order of `docs`
-    "Scores of each document, longest first in the making. Raises `InputError`."
+    "Scores of each document, computed longest first. Raises `InputError`."
     if precision not in PRECISIONS: raise InputError(f'unknown precision {precision!r}: choose one of {", ".join(PRECISIONS)}')
     was,p,res = model.training,next(model.parameters()),torch.zeros(len(docs), model.head[-1].out_features)
     rnn,(slack,room) = torch.backends.cudnn.rnn,(128, 2**14) if p.device.type == 'cpu' else (2**11, 2**17)
@@ -71,12 +71,12 @@ def recipe_phases(
     name:str='freez', # one of `RECIPES`; `from-scratch` expects a fresh backbone
     n_groups:int=5, # layer groups, the head's included
     epochs:int=4, # passes in all; `chain-thaw` takes n_groups+1 at least
-    lr:float=.01, # largest rate of the head
+    lr:float=.01, # rate of the head at its peak; `freez-fall` begins with twice that
     div:float=2.6, # rate of a group over that of the group below
     schedule:str='stlr', # of each phase
     schedule_args:dict|None=None, # its settings
 ) -> list[Phase]:
-    "What is trained when. `freez` is gradual unfreezing: an epoch for each new group, the rest of the epochs for all; `freez-fall` does so with twice the rate, the rate, half of it, and a tenth at the end; `scripts` as the authors' scripts of 2018 do. Raises `InputError`."
+    "What is trained when. `freez` is gradual unfreezing: an epoch for each new group, the rest of the epochs for all; `freez-fall` does so with twice the rate at first, half as much from phase to phase, and a tenth of the rate at the end; `scripts` as the authors' scripts of 2018 do. Raises `InputError`."
     if name not in RECIPES: raise InputError(f'unknown recipe {name!r}: choose one of {", ".join(RECIPES)}')
     if epochs < 1: raise InputError(f'epochs={epochs} trains nothing: give 1 or more')
     args = schedule_args or {}
@@ -100,11 +100,11 @@ def finetune_classifier(
     valid:tuple|None=None, # documents and labels that are held out
     recipe='freez', # name of a recipe, or a list of phases (`Phase`)
     epochs:int=4, # passes in all
-    lr:float=.01, # largest rate of the head
+    lr:float=.01, # rate of the head at its peak
     bs:int=32, # documents in a batch
     cfg:TrainConfig|None=None, # replaces the loop's settings
     backward:bool=False, # direction
-    seed:int=0, # of dropout and order
+    seed:int|None=None, # of dropout and order; that of `cfg`, or 0, if left out
     path=None, # folder of checkpoints
     resume:bool=False, # go on from them
     minutes:float|None=None, # stop cleanly after so long
@@ -115,8 +115,9 @@ def finetune_classifier(
     "Stage 3 (Howard & Ruder 2018, section 3.3): gradual unfreezing with discriminative and slanted triangular rates."
     phases = recipe_phases(recipe, len(model.layer_groups()), epochs, lr, **kw) if isinstance(recipe, str) else recipe
     ev = None if valid is None else lambda m: clas_metrics(m, *valid, backward=backward)
-    source = ClasBatches(docs, labels, bs, seed, backward, model.backbone.pad_id, weights)
-    t = Trainer(model, source, phases, cfg or TrainConfig(clip=25., seed=seed), ev, path, progress, unit='texts')
+    cfg = (cfg or TrainConfig(clip=25.)).seeded(seed)
+    source = ClasBatches(docs, labels, bs, cfg.seed, backward, model.backbone.pad_id, weights)
+    t = Trainer(model, source, phases, cfg, ev, path, progress, unit='texts')
     if resume: t.resume()
     t.fit(minutes)
     return t
@@ -168,13 +169,13 @@ def read(self:Predictor,
     try:
         c,s,n_hidden,directions = (config[k] for k in ('model', 'settings', 'n_hidden', 'directions'))
         self.classes_,self.models_,self.meta_ = np.atleast_1d(config['labels']),{},config['meta']
-        shape = c['vocab_size'],(c['emb_sz'], c['n_hid'], c['n_layers']),LM_DROPOUTS,c['pad_id'],bool(c.get('skip')) # models of before had no skip and no pool
+        shape = c['vocab_size'],(c['emb_sz'], c['n_hid'], c['n_layers']),LM_DROPOUTS,c['pad_id'],bool(c.get('skip')) # older models had no skip and no pool
         head = len(self.classes_),CLAS_DROPOUTS*s['drop_mult'],s['bptt'],s['max_len'],n_hidden,s.get('pool', 'concat')
     except (KeyError, TypeError, AttributeError) as e: raise InputError(f'{path}/config.json lacks {e}: save or copy the model again') from e
     whole = {k: c[k] for k in ('vocab_size', 'emb_sz', 'n_hid', 'n_layers')} | dict(bptt=s['bptt'], max_len=s['max_len'], n_hidden=n_hidden)
     wrong = [k for k,v in whole.items() if type(v) is not int or v < 1] + ['labels']*(not isinstance(config['labels'], list) or len(config['labels']) < 2)
     if wrong: raise InputError(f'{path}/config.json has no sound {wrong[0]}: save or copy the model again')
-    self.temperature_ = t = config.get('temperature', 1.) # models of before had none
+    self.temperature_ = t = config.get('temperature', 1.) # older models had none
     if isinstance(t, bool) or not isinstance(t, (int, float)) or not 0 < t < float('inf'): raise InputError(f'{path}/config.json has a temperature of {t!r}, which is no number above 0: save or copy the model again')
     for d in directions:
         m = TextClassifier(AWDLSTM(*shape), *head) # on torch's meta device no random weights would be drawn, but its first use imports for over a second

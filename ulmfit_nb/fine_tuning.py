@@ -54,11 +54,11 @@ def finetune_lm(
     ratio:float=32., # largest over smallest rate (the same)
     schedule:str='stlr', # slanted triangular
     cfg:TrainConfig|None=None, # replaces the loop's settings
-    seed:int=0, # of dropout and order
+    seed:int|None=None, # of dropout and order; that of `cfg`, or 0, if left out
     **kw, # bs, bptt, backward, path, resume, minutes, progress: see `train_lm`
 ) -> Trainer: # `.model` is the fine-tuned model
     "Stage 2 (Howard & Ruder 2018, section 3.2): discriminative rates and slanted triangular ones, all layers at once. Raises `InputError`."
     model.backbone.drops = LM_DROPOUTS*drop_mult
     if div is None: div = LM_MULTS.get(len(model.backbone.rnns), 2.6)
     args = dict(cut_frac=cut_frac, ratio=ratio) if schedule == 'stlr' else {}
-    return train_lm(model, corpus, valid, [Phase(epochs, lr, div=div, schedule=schedule, schedule_args=args)], cfg or TrainConfig(seed=seed), **kw)
+    return train_lm(model, corpus, valid, [Phase(epochs, lr, div=div, schedule=schedule, schedule_args=args)], (cfg or TrainConfig()).seeded(seed), **kw)

@@ -223,7 +223,7 @@ def pretrain(
     drop_mult:float=.5, # times the language model's dropouts
     epochs:float=1., # passes
     lr:float=4e-3, # largest rate
-    seed:int=0, # of weights, dropout, order
+    seed:int|None=None, # of weights, dropout and order; that of `cfg`, or 0, if left out
     cfg:TrainConfig|None=None, # replaces the loop's settings
     skip:bool=False, # skip connections: see `AWDLSTM`
     cutoffs:tuple=(), # adaptive softmax: see `LanguageModel`
@@ -231,10 +231,11 @@ def pretrain(
     **kw, # bs, bptt, backward, path, resume, minutes, progress: see `train_lm`
 ) -> Trainer: # `.model` is the `LanguageModel`
     "Stage 1 (Howard & Ruder 2018, section 3.1): a language model on general text, all layers at one rate."
-    torch.manual_seed(seed)
+    cfg = (cfg or TrainConfig()).seeded(seed)
+    torch.manual_seed(cfg.seed)
     model = init or LanguageModel(AWDLSTM(corpus.vocab_size, size, skip=skip), cutoffs=cutoffs)
     model.backbone.drops = LM_DROPOUTS*drop_mult
-    return train_lm(model, corpus, valid, [Phase(epochs, lr, div=1., schedule='one_cycle')], cfg or TrainConfig(seed=seed), **kw)
+    return train_lm(model, corpus, valid, [Phase(epochs, lr, div=1., schedule='one_cycle')], cfg, **kw)
 
 # %% ../nbs/06_language_model.ipynb #04c98e06
 def filter_scores(

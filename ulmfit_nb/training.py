@@ -9,7 +9,7 @@ __all__ = ['Batch', 'layer_params', 'group_rates', 'Phase', 'TrainConfig', 'NTAS
 # %% ../nbs/05_training.ipynb #8e4320ab
 import errno, json, math, time
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 
 import torch
@@ -89,7 +89,7 @@ class TrainConfig:
     accumulate:int=1      # batches whose gradients add up to one step
     precision:str='auto'  # float32, bf16, or auto: bf16 where the hardware has units for it
     device:str|None=None  # cpu, cuda or mps; `None` takes the best there is
-    seed:int=0            # of dropout
+    seed:int=0            # of dropout, and of the order where the stages make the batches
     eval_every:int=0      # steps between evaluations inside an epoch; 0 is none
     save_minutes:float=5. # minutes between checkpoints inside an epoch
     def __post_init__(self):
@@ -98,6 +98,11 @@ class TrainConfig:
         if self.clip is not None and not self.clip > 0: raise InputError(f'clip={self.clip} is no length: give one above 0, or None, which does not clip')
         if self.wd is None: object.__setattr__(self, 'wd', 1.2e-6 if self.opt == 'ntasgd' else .01)
         if self.accumulate < 1: raise InputError(f'accumulate={self.accumulate} makes no step: give 1 or more')
+
+    def seeded(self,
+        seed:int|None, # `None` keeps the seed
+    ): # `TrainConfig`
+        return self if seed is None else replace(self, seed=seed)
 
 # %% ../nbs/05_training.ipynb #da2bcbdb
 class NTASGD(torch.optim.SGD):
