@@ -169,6 +169,7 @@ def test_two_runs_do_not_share_a_folder(model, tmp_path, more):
         for command in (['train', data, *TRAIN], ['pretrain', data, '--size', 'micro', '--min-count', '1']):
             refused(ulmfit(*command, '--out', out, *more), f'another process is at work in {out}', 'choose another')
             assert [f.name for f in out.rglob('*')] == ['run', 'settings.json'] and (out/'run'/'settings.json').read_text() == '{}'
+        refused(ulmfit('reproduce', 'trec6', '--out', out, '--results', tmp_path/'results'), f'another process is at work in {out}')
     finally:
         other.kill(); other.wait()
     if more == ['--overwrite']:

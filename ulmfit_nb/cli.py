@@ -175,10 +175,14 @@ def goes_on(a) -> bool: # of a command's arguments
     "Is there an unfinished run in --out that --resume takes up?"
     return a.resume and (Path(a.out)/'run'/'settings.json').exists()
 
-def hold(a, rank:int=0): # a command's arguments; which of the run's processes this is: the first holds
+def hold(
+    a, # a command's arguments
+    out, # its --out
+    rank:int=0, # which of the run's processes this is: the first holds
+):
     "Keep other runs out of --out until the command ends. Raises `InputError`."
     from ulmfit_nb.runtime import only_one
-    if not rank: a.held.enter_context(only_one(a.out))
+    if not rank: a.held.enter_context(only_one(out))
 
 # %% ../nbs/14_cli.ipynb #87dbbbed
 @contextmanager
@@ -244,7 +248,7 @@ def cmd_train(a):
     from ulmfit_nb.sharing import ULMFiT, local_model
     clf = ULMFiT(random_state=a.seed, device=a.device, **opts | dict(backbone=local_model(None if a.backbone == 'none' else a.backbone))).check()
     with main_first(a.device) as rank:
-        hold(a, rank)
+        hold(a, a.out, rank)
         old,run,begun = goes_on(a),start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank),time.monotonic()
     a.quiet = a.quiet or rank > 0
     if not a.quiet: print_labels(labels, a.class_weight is not None); print_texts(texts, labels)
@@ -545,7 +549,7 @@ def cmd_pretrain(a):
     ways = ('forward', 'backward') if a.direction == 'both' else (a.direction,)
     size = network_size(a, ways)
     with main_first(a.device) as rank: # of several processes the first prepares, the others read
-        hold(a, rank)
+        hold(a, a.out, rank)
         old,run = goes_on(a),start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank)
         with leaving_nothing(run, old): tok,train,valid = prepare(a, run)
     a.quiet = a.quiet or rank > 0
@@ -590,7 +594,9 @@ def cmd_reproduce(a):
     from ulmfit_nb.awd_lstm import Size
     from ulmfit_nb.reproduce import Lab, reproduce
     Size.of(a.size)
-    lab = Lab(a.out or f'runs/{a.name}', a.results, a.minutes, a.backbone, a.size, a.device, a.precision, a.bs, a.lm_epochs, a.epochs, a.lm_lr, a.lr, a.labels and tuple(a.labels), a.draws, a.unlabelled, a.test, a.direction, a.variants and tuple(a.variants), a.lm_drop_mult, a.recipe, a.clas_bs, False if a.quiet else None, a.as_scripts)
+    out = a.out or f'runs/{a.name}'
+    hold(a, out)
+    lab = Lab(out, a.results, a.minutes, a.backbone, a.size, a.device, a.precision, a.bs, a.lm_epochs, a.epochs, a.lm_lr, a.lr, a.labels and tuple(a.labels), a.draws, a.unlabelled, a.test, a.direction, a.variants and tuple(a.variants), a.lm_drop_mult, a.recipe, a.clas_bs, False if a.quiet else None, a.as_scripts)
     if reproduce(a.name, lab, a.limit) and not a.quiet: print(f'Done: the rows stand in {a.results}')
 
 # %% ../nbs/14_cli.ipynb #232fe99f
