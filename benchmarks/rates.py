@@ -5,6 +5,7 @@
 As `ulmfit reproduce trec6-ablation` otherwise: the paper's stage 2 (the same for all rows of a seed), its dropouts, four passes, scored on the same tenth of the training set; no test question is scored.
 Runs that are finished stay in the folder: the same call goes on. --limit rehearses with so many questions a split."""
 import argparse, json, time
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
