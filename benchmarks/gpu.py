@@ -12,7 +12,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 LM_PASSES,LM_DROP,WT2_PASSES = 10.,1.,60. # the recorded run had 7 passes and .4: see results/LOG.md for why to try these
-TRIES = 'freez:4:.01', 'freez:4:.01:chunk+ar', 'scripts:4:.01:chunk+ar' # chunk+ar: what the authors' scripts do besides (chapter 08)
+TRIES = 'freez:4:.01', 'freez:4:.01:chunk+ar', 'freez:4:.03', 'scripts:4:.01:chunk+ar' # chunk+ar: what the authors' scripts do besides (chapter 08)
 CHANGES = {'LM full + discr + stlr': ('no LM fine-tuning', 'classifier from scratch', 'classifier full', 'classifier full + discr', 'classifier last', 'classifier chain-thaw', 'classifier freez', 'classifier freez + discr', 'classifier freez + stlr', 'classifier freez + cosine')}
 
 @dataclass
