@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ulmfit_nb.reproduce import Lab, TimeUp, ablation_rows, load_task, scores
 from ulmfit_nb.results import commit, hardware
@@ -39,7 +40,7 @@ if __name__ == '__main__':
     a = p.parse_args()
     lab,rows,begun = Lab(a.out, a.out/'rows', a.minutes, 'en-small', progress=False),[],time.monotonic()
     facts = dict(what="stage 3 on TREC-6, recipes of the paper's table 7 at several largest rates: accuracy on a tenth of the training questions, held out", backbone='en-small', direction='forward',
-        hardware=hardware(), commit=commit(), recorded=datetime.now(timezone.utc).isoformat(timespec='seconds'))
+        hardware=hardware(), torch=torch.__version__, commit=commit(), recorded=datetime.now(timezone.utc).isoformat(timespec='seconds'))
     try:
         for r in run(lab, a.rates, a.seeds, a.limit):
             rows.append(r)

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['COMMANDS', 'SEED', 'DIRECTION', 'KIND', 'DEVICE', 'TRAINING', 'TRAIN', 'FILE', 'TEXT', 'PAGE', 'PRETRAIN',
            'DEMO_TEXTS', 'DEMO', 'opt', 'command', 'at_least', 'device_name', 'parser', 'parse', 'main', 'fail',
-           'free_dir', 'file_stamp', 'stamp_of', 'start_run', 'goes_on', 'hold', 'leaving_nothing', 'print_labels',
-           'print_texts', 'cmd_train', 'read_stdin', 'row_text', 'CSVLines', 'text_rows', 'cmd_predict', 'scores',
-           'label_scores', 'print_labels_found', 'print_scores', 'baseline_scores', 'labelled_for', 'cmd_evaluate',
-           'cmd_calibrate', 'free_file', 'cmd_explain', 'limited', 'prepare', 'profile_pretraining', 'network_size',
-           'cmd_pretrain', 'cmd_generate', 'cmd_reproduce', 'cmd_import_fastai', 'cmd_export_fastai', 'cmd_data',
-           'demo_models', 'cmd_demo']
+           'free_dir', 'file_stamp', 'stamp_of', 'start_run', 'goes_on', 'hold', 'options', 'leaving_nothing',
+           'print_labels', 'print_texts', 'cmd_train', 'read_stdin', 'row_text', 'CSVLines', 'text_rows', 'cmd_predict',
+           'scores', 'label_scores', 'print_labels_found', 'print_scores', 'baseline_scores', 'labelled_for',
+           'cmd_evaluate', 'cmd_calibrate', 'free_file', 'cmd_explain', 'limited', 'prepare', 'profile_pretraining',
+           'network_size', 'cmd_pretrain', 'cmd_generate', 'cmd_reproduce', 'cmd_import_fastai', 'cmd_export_fastai',
+           'cmd_data', 'demo_models', 'cmd_demo']
 
 # %% ../nbs/14_cli.ipynb #fde4a199
 import argparse, csv, hashlib, io, json, os, random, re, shutil, sys, time
@@ -171,6 +171,7 @@ def start_run(
     if overwrite: (run/'overwrite').touch() # holds for --resume too
     return run
 
+# %% ../nbs/14_cli.ipynb #dbf22f94
 def goes_on(a) -> bool: # of a command's arguments
     "Is there an unfinished run in --out that --resume takes up?"
     return a.resume and (Path(a.out)/'run'/'settings.json').exists()
@@ -183,6 +184,10 @@ def hold(
     "Keep other runs out of --out until the command ends. Raises `InputError`."
     from ulmfit_nb.runtime import only_one
     if not rank: a.held.enter_context(only_one(out))
+
+def options(a) -> dict: # of a command's arguments
+    "What was asked for: all but what `parse` and `main` put beside it."
+    return {k: v for k,v in vars(a).items() if k not in ('run', 'held')}
 
 # %% ../nbs/14_cli.ipynb #87dbbbed
 @contextmanager
@@ -544,8 +549,8 @@ def cmd_pretrain(a):
     from ulmfit_nb.language_model import load_backbone, pretrain, save_backbone
     from ulmfit_nb.runtime import main_first
     from ulmfit_nb.training import TrainConfig
-    skip = 'files', 'out', 'run', 'resume', 'overwrite', 'quiet', 'device', 'minutes', 'profile', 'held'
-    what = dict(files=[file_stamp(f) for f in a.files], **{k: v for k,v in vars(a).items() if k not in skip})
+    skip = 'files', 'out', 'resume', 'overwrite', 'quiet', 'device', 'minutes', 'profile'
+    what = dict(files=[file_stamp(f) for f in a.files], **{k: v for k,v in options(a).items() if k not in skip})
     ways = ('forward', 'backward') if a.direction == 'both' else (a.direction,)
     size = network_size(a, ways)
     with main_first(a.device) as rank: # of several processes the first prepares, the others read
@@ -681,5 +686,5 @@ def cmd_demo(a):
     for n,p in sorted(acc.items(), key=lambda o: o[1]): print(f'    {n:30} {p:.1%}')
     say('Three new sentences (a model this small errs often)')
     for text,p in zip(DEMO_TEXTS, models['ULMFiT'].predict_proba(DEMO_TEXTS)): print(f'    {text}\n        {models["ULMFiT"].classes_[p.argmax()]} ({p.max():.0%})')
-    (out/'demo.json').write_text(json.dumps(dict(accuracy=acc, seconds=round(time.monotonic()-begun, 1), **{k: v for k,v in vars(a).items() if k not in ('run', 'held')}), indent=1)+'\n', encoding='utf-8')
+    (out/'demo.json').write_text(json.dumps(dict(accuracy=acc, seconds=round(time.monotonic()-begun, 1), **options(a)), indent=1)+'\n', encoding='utf-8')
     say(f'The model stands in {out/"model"}: try  echo "Solve the equation for the unknown." | ulmfit predict {out/"model"}')
