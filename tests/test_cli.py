@@ -270,7 +270,7 @@ def test_both_directions_save_load_predict(texts, tmp_path):
     from safetensors import safe_open
     with safe_open(tmp_path/'m'/'model.safetensors', 'pt') as f: assert {k[:4] for k in f.keys()} == {'fwd.', 'bwd.'}
 
-@pytest.mark.parametrize('labels', [[0, 1], ['no', 'yes'], [False, True], [1.5, 2.5]])
+@pytest.mark.parametrize('labels', [[0, 1], ['no', 'yes'], [False, True], [1., 2.]])
 def test_labels_come_back_as_they_were_given(labels, texts, tmp_path):
     from ulmfit_nb import ULMFiT
     X, y = texts
@@ -334,7 +334,7 @@ def test_scikit_learn_takes_it(texts):
 @pytest.mark.parametrize('X,y,words', [
     ('one text', [0], 'one string'), (['a', None], [0, 1], 'row 1'), (['a', 'b'], [0], '1 labels'), (['a', 'b'], [0, float('nan')], 'row 1 has no label'),
     (['a', 'b'], [0, 0], 'two at least'), (['a', 'b'], [0, 'x'], 'several types'), ([], [], 'no rows'), (['', ' '], [0, 1], 'empty'),
-    (None, [0], 'no list of texts'), (['a', 'b'], None, 'no labels'), (['a', 'b'], [[0], [1]], 'a text or a number')])
+    (None, [0], 'no list of texts'), (['a', 'b'], None, 'no labels'), (['a', 'b'], [[0], [1]], 'a text or a whole number')])
 def test_what_fit_refuses(X, y, words):
     from ulmfit_nb import InputError, ULMFiT
     with pytest.raises(InputError, match=words): ULMFiT(**FAST).fit(X, y)
@@ -550,9 +550,41 @@ def test_texts_that_come_twice_are_pointed_at(capsys):
 
 def test_options_that_a_backbone_makes_idle_are_refused(tmp_path):
     f = table(tmp_path/'x.csv', 20)
-    for o in (('--size', 'base'), ('--kind', 'bpe'), ('--vocab-size', 100)): refused(ulmfit('train', f, '--out', tmp_path/'out', *o), o[0], '--backbone none')
+    for o in (('--size', 'base'), ('--kind', 'bpe')): refused(ulmfit('train', f, '--out', tmp_path/'out', *o), o[0], '--backbone none')
     assert not (tmp_path/'out').exists()
 
 def test_a_table_that_an_option_has_swallowed(tmp_path):
     p = ulmfit('train', '--out', tmp_path/'out', '--unlabelled', tmp_path/'more.txt', tmp_path/'x.csv')
     assert p.returncode == 2 and '--unlabelled: takes all words' in p.stderr.decode().replace('\n', ' '), p.stderr
+
+# ---- other machines, other people's bytes -----------------------------------------------------------------------
+
+@pytest.mark.parametrize('data', [b'a'*200_000, b'loading 1%\rdone\nsecond\n', b'['*100_000], ids=['long', 'carriage return', 'brackets'])
+def test_any_first_line_on_standard_input_is_a_text(data, model):
+    p = ulmfit('predict', model, stdin=data)
+    assert p.returncode == 0 and p.stdout.startswith(b'text,prediction'), p.stderr[-300:]
+
+def test_predictions_are_utf8_wherever_it_runs(model, tmp_path):
+    (tmp_path/'new.csv').write_text('text\n“lovely”\n', encoding='utf-8')
+    p = subprocess.run([sys.executable, '-c', CODE, 'predict', model, tmp_path/'new.csv'], capture_output=True, env=os.environ | dict(OMP_NUM_THREADS='1', PYTHONIOENCODING='latin-1'))
+    assert p.returncode == 0 and '“lovely”' in p.stdout.decode('utf-8'), p.stderr
+
+def test_half_a_character_is_shown_and_not_fatal(model, tmp_path):
+    (tmp_path/'cut.jsonl').write_text(''.join(f'{{"text": "a lovely \\ud83d plot", "label": "{l}"}}\n' for l in ('good', 'bad'))) # one of them is wrong
+    for args in (['explain', model, tmp_path/'cut.jsonl'], ['evaluate', model, tmp_path/'cut.jsonl', '--worst', 2]):
+        p = ulmfit(*args)
+        assert p.returncode == 0 and b'\\ud83d' in p.stdout, p.stderr
+
+def test_a_profile_leaves_nothing(tmp_path):
+    files = table(tmp_path/'t.csv', 200)
+    args = ['pretrain', files, '--out', tmp_path/'b', '--size', 'micro', '--bptt', 10, '--vocab-size', 100]
+    assert ulmfit(*args, '--bs', 2, '--profile').returncode == 0 and not (tmp_path/'b').exists()
+    refused(ulmfit(*args, '--bs', 200, '--profile'), 'needs 12')
+    assert not (tmp_path/'b').exists()
+
+def test_what_a_backbone_would_ignore_is_refused(tmp_path):
+    files = table(tmp_path/'t.csv')
+    for more in (['--worst', 2], ['--label', 'label'], ['--train', files]): refused(ulmfit('evaluate', 'en-small', files, *more), more[0], 'does nothing')
+    refused(ulmfit('pretrain', files, '--init', 'en-small', '--size', 'micro', '--out', tmp_path/'b'), '--size', 'does nothing')
+    refused(ulmfit('evaluate', 'en-small', files, '--device', 'cuda:99'), 'no device')
+    assert not (tmp_path/'b').exists()

@@ -434,3 +434,14 @@ def test_semicolons_and_missing_labels(tmp_path):
     refuses(lambda: read_labelled(tmp_path/'gaps.csv'), 'row 2, row 4, row 6', '…', 'these 15', 'as unlabelled')
     (tmp_path/'t.xlsx').write_bytes(b'PK')
     refuses(lambda: list(read_texts(tmp_path/'t.xlsx')), 'spreadsheet', 'CSV UTF-8')
+
+@pytest.mark.parametrize('body', ['\n\ntext,label\na,b\n', 'sep=;\ntext;label\na;b\n', 'sep=|\r\ntext|label\r\na|b\r\n', 'text,label,,\na,b,,\n'])
+def test_what_spreadsheets_put_around_a_table(tmp_path, body):
+    (tmp_path/'t.csv').write_bytes(body.encode())
+    assert read_labelled(tmp_path/'t.csv', min_classes=1) == (['a'], ['b'])
+
+@pytest.mark.parametrize('name,body,words', [('t.csv', 'text,,\na,keep,also\n', 'line 2 fills one'), ('t.csv', '\n\ntext\na,b\n', 'at line 4'), ('t.csv', 'text,label\ra,b\rc,d\r', 'carriage return'), ('t.txt', 'a\rb\rc\r', 'carriage return'),
+    ('t.jsonl', '{"text": ' + '1'*5000 + '}\n', 'limit')])
+def test_tables_that_would_lose_something(tmp_path, name, body, words):
+    (tmp_path/name).write_bytes(body.encode())
+    with pytest.raises(InputError, match=words): list(read_rows(tmp_path/name))

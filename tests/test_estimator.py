@@ -314,3 +314,85 @@ def test_an_ablation_with_few_labels(tmp_path):
     assert {(r['labels'], r['unlabelled'], r['n']) for r in rows} == {(10, 7, len(TASK.train)//10)}
     assert len(list((tmp_path/'work').glob('baseline-*'))) == 2 # each draw has its own
     assert len(Corpus(tmp_path/'work'/'ablation'/'corpus')) == 7 # stage 2 read nothing else
+
+# ---- what other tools do with an estimator ----------------------------------------------------------------------
+
+def test_a_pickle_brings_all_methods_to_a_new_process(fitted, tmp_path):
+    import joblib, subprocess
+    clf = ULMFiT.load(fitted, device='cpu')
+    clf.predict_proba(TEXTS[:2], precision='int8')
+    joblib.dump(clf, tmp_path/'clf.joblib')
+    assert '_rounded' in vars(clf) and not {'_rounded', '_found'} & {*vars(joblib.load(tmp_path/'clf.joblib'))} # copies that can be made again do not travel
+    p = subprocess.run([sys.executable, '-c', f'import joblib; c = joblib.load({str(tmp_path/"clf.joblib")!r}); print(hasattr(c, "calibrate"), c.predict_proba([{TEXTS[0]!r}]).tolist())'], capture_output=True, text=True)
+    assert p.stdout.startswith('True '), p.stderr
+    assert np.allclose(json.loads(p.stdout.split(" ", 1)[1]), clf.predict_proba(TEXTS[:1]), atol=1e-6)
+
+def test_fit_leaves_the_callers_random_numbers_alone_and_follows_numpys(tmp_path):
+    torch.manual_seed(1); want = torch.rand(3)
+    torch.manual_seed(1); a = ULMFiT(**FAST, random_state=0).fit(TEXTS, LABELS)
+    assert torch.equal(torch.rand(3), want)
+    seeds = []
+    for folder in 'ab':
+        np.random.seed(3)
+        ULMFiT(**FAST).fit(TEXTS, LABELS, run_dir=tmp_path/folder)
+        seeds.append(json.loads((tmp_path/folder/'fit.json').read_text())['seed'])
+    assert seeds[0] == seeds[1]
+
+def test_tables_of_other_libraries():
+    pa = pytest.importorskip('pyarrow')
+    assert check_texts(pa.table(dict(text=TEXTS))) == TEXTS
+    class Frame: # as polars has it: names as strings, no `iloc`
+        columns = ['text']
+        def __getitem__(self, k): return TEXTS
+    assert check_texts(Frame()) == TEXTS
+    with pytest.raises(InputError, match='columns'): check_texts(pa.table(dict(text=TEXTS, label=LABELS)))
+    with pytest.raises(InputError, match='dict'): check_texts(dict(text=TEXTS))
+
+def test_confusion_takes_what_fit_takes(fitted):
+    pd = pytest.importorskip('pandas')
+    from ulmfit_nb.interpretation import confusion
+    clf = ULMFiT.load(fitted, device='cpu')
+    assert np.array_equal(confusion(clf, pd.DataFrame(dict(text=TEXTS)), pd.DataFrame(dict(label=LABELS))), confusion(clf, TEXTS, LABELS))
+
+def test_labels_computed_from_the_texts_have_no_name(tmp_path):
+    pd = pytest.importorskip('pandas')
+    texts = pd.Series(TEXTS, name='text')
+    clf = ULMFiT(**FAST, random_state=0).fit(texts, texts.map(lambda t: LABELS[TEXTS.index(t)]))
+    assert clf.meta_['columns'] == dict(text='text', label='label')
+
+@pytest.mark.parametrize('labels,words', [([.5, 1.5]*12, 'between two classes'), (['a', 'a\0']*12, 'cannot keep'), ([-1, 2**63]*12, 'cannot keep')])
+def test_labels_that_would_not_come_back(labels, words):
+    with pytest.raises(InputError, match=words): ULMFiT(**FAST).fit(TEXTS, labels)
+def test_whole_floats_are_labels(): assert ULMFiT(**FAST, random_state=0).fit(TEXTS, [1., 2.]*12).score(TEXTS, [1., 2.]*12) >= 0
+
+def test_min_count_is_obeyed():
+    sizes = [ULMFiT(**FAST | dict(min_count=m, lm_epochs=0, epochs=1), random_state=0).fit(TEXTS, LABELS).tokenizer_.vocab_size for m in (None, 1, 13)]
+    assert sizes[0] == sizes[1] > sizes[2]
+
+def test_a_device_that_is_not_there_is_refused_before_anything(fitted, tmp_path):
+    with pytest.raises(InputError, match="no device 'cuda:99' here"): ULMFiT(**FAST | dict(device='cuda:99')).fit(TEXTS, LABELS, run_dir=tmp_path/'run')
+    with pytest.raises(InputError, match="no device 'cuda:99' here"): ULMFiT.load(fitted, device='cuda:99')
+    assert not (tmp_path/'run').exists()
+
+def test_folders_of_runs_that_cannot_be(tmp_path):
+    (tmp_path/'file').write_text('')
+    with pytest.raises(InputError, match='is a file'): ULMFiT(**FAST).fit(TEXTS, LABELS, run_dir=tmp_path/'file')
+    with pytest.raises(InputError, match='run_dir'): ULMFiT(**FAST).fit(TEXTS, LABELS, resume=True)
+    for text in ('{}', '[]', '{'):
+        (tmp_path/'fit.json').write_text(text)
+        with pytest.raises(InputError, match='damaged'): ULMFiT(**FAST).fit(TEXTS, LABELS, run_dir=tmp_path, resume=True)
+
+def test_a_save_that_was_interrupted_can_be_repeated(fitted, tmp_path):
+    clf = ULMFiT.load(fitted, device='cpu')
+    clf.save(tmp_path/'m'); (tmp_path/'m'/'config.json').unlink()
+    clf.save(tmp_path/'m')
+    assert ULMFiT.load(tmp_path/'m', device='cpu').classes_.tolist() == clf.classes_.tolist()
+    backbone = load_backbone('en-small')
+    save_backbone(tmp_path/'b', dict(forward=backbone[0]), backbone[1]); (tmp_path/'b'/'config.json').unlink()
+    with pytest.raises(InputError, match='no classifier'): clf.save(tmp_path/'b')
+
+def test_a_rehearsal_may_lack_a_class(monkeypatch):
+    from ulmfit_nb import reproduce as r
+    monkeypatch.setattr(r, 'split_rows', lambda name, split: [(f'{split} {i}', 'rare' if split == 'test' and i % 2 else 'often') for i in range(10)])
+    task = r.load_task('trec-6', 6)
+    assert {l for _,l in task.test} == {'often'} and len(r.load_task('trec-6').test) == 10

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from .classifier import soften
 from .corpus import InputError
 from .sharing import ULMFiT
-from .ulmfit import check_texts
+from .ulmfit import check_texts, label_list
 
 # %% ../nbs/10b_calibration.ipynb #dba52c9f
 class Bin(NamedTuple):
@@ -73,11 +73,8 @@ def calibrate(self:ULMFiT,
 ):
     "Choose `temperature_`, by which `predict_proba` is softened, on labelled texts that it was not trained on; predictions stay. A new `fit` forgets it. Raises `InputError`."
     check_is_fitted(self, 'models_')
-    if y is None: raise InputError('there are no labels: give one for each text')
-    if hasattr(y, 'columns') and len(y.columns) == 1: y = y.iloc[:, 0]
-    texts,labels,known = check_texts(X),list(y),self.classes_.tolist()
-    labels = [l.item() if isinstance(l, np.generic) else l for l in labels]
-    if len(texts) != len(labels): raise InputError(f'there are {len(texts)} texts and {len(labels)} labels: give one label a text')
+    texts,known = check_texts(X),self.classes_.tolist()
+    labels = label_list(y, len(texts))
     if len(texts) < 20: raise InputError(f'{len(texts)} texts are too few to choose a temperature: give 20 or more that were not trained on')
     for i,l in enumerate(labels):
         if l not in known: raise InputError(f'row {i} has the label {l!r}, which was not trained on ({", ".join(map(repr, known))}): correct it or leave its texts out')
@@ -86,3 +83,9 @@ def calibrate(self:ULMFiT,
     finally: self.temperature_ = was
     self.temperature_ = fit_temperature(probs, [known.index(l) for l in labels])
     return self
+
+# %% ../nbs/10b_calibration.ipynb #7984d64c
+def _arrive(cls): return cls.__new__(cls)
+
+@patch
+def __reduce__(self:ULMFiT): return _arrive, (type(self),), {k: v for k,v in self.__getstate__().items() if k not in ('_rounded', '_found')} # copies that are made again

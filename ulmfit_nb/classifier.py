@@ -18,7 +18,7 @@ from .bpt3c import ClasBatches, ConcatPool, TextClassifier, chunk_ends, pad_docs
 from .corpus import InputError
 from .int8 import int8_model
 from .language_model import DIRECTIONS, load_model, load_tensors, reverse_doc
-from .runtime import gather_rows, world
+from .runtime import check_device, gather_rows, world
 from .training import Phase, TrainConfig, Trainer
 
 # %% ../nbs/08_classifier.ipynb #51daf1b2
@@ -165,6 +165,7 @@ def read(self:Predictor,
     device:str|None=None, # cpu or cuda; `None` is the best there is
 ) -> dict: # its config.json
     "Take everything from a model directory. Nothing in it is executed. Raises `InputError`."
+    check_device(device)
     config,self.tokenizer_,tensors = load_model(path, 'classifier')
     try:
         c,s,n_hidden,directions = (config[k] for k in ('model', 'settings', 'n_hidden', 'directions'))

@@ -51,23 +51,33 @@ def _distinct(where, columns):
     "Refuse two columns of one name: one of them would be lost."
     if twice := [c for c in columns if columns.count(c) > 1]: raise InputError(f'{where} has two columns of the same name ({twice[0]!r}): rename one.')
 
+def _modern(where, first):
+    "Refuse a file whose first line holds all others, since its lines end by a carriage return alone."
+    if first.count('\r') > 1: raise InputError(f'{where} ends its lines by carriage returns alone: save it with line ends of today (LF, or CR and LF).')
+
 def _csv_rows(path, lines=None, **opts):
     "Rows of a table with a header; a fault names its line."
     csv.field_size_limit(2**31-1)
     tabs = lines is None and _kind(path) == '.tsv'
     lines = iter(_lines(path) if lines is None else lines)
-    first = next(lines, '')
+    before,first = 0,next(lines, '')
+    while first and not first.strip() or re.fullmatch(r'sep=.\r?\n?', first): # blank lines, and the line by which a spreadsheet names its separator
+        if first.strip(): opts = dict(delimiter=first[4]) | opts
+        before,first = before+1,next(lines, '')
     sep = '\t' if tabs else ';' if ';' in first and ',' not in first else ',' # some spreadsheets write semicolons
     rows = csv.reader(chain([first], lines), **dict(delimiter=sep, strict=True) | opts)
     try:
         head = next(rows, [])
         _distinct(path, [c for c in head if c]) # a spreadsheet may leave empty ones at the end
+        bare = [k for k,c in enumerate(head) if not c]
         for row in rows:
+            if len(bare) > 1 and any(row[k] for k in bare if k < len(row)): raise InputError(f'{path} has {len(bare)} columns without a name, and line {before+rows.line_num} fills one of them: name them in the first line.')
             if len(row) > len(head):
-                raise InputError(f'{path} has {len(row)} fields at line {rows.line_num} but {len(head)} columns: quote the fields that hold the separator' + (', which has to be a comma (a tab in .tsv).' if len(head) == 1 else '.'))
+                raise InputError(f'{path} has {len(row)} fields at line {before+rows.line_num} but {len(head)} columns: quote the fields that hold the separator' + (', which has to be a comma (a tab in .tsv).' if len(head) == 1 else '.'))
             if row: yield dict(zip(head, row + [None]*(len(head)-len(row))))
     except csv.Error as e:
-        raise InputError(f'{path} is not a valid table at line {rows.line_num} ({e}): check its quotes; where they are plain characters, pass quoting=3 in Python or save the table as JSONL.') from None
+        _modern(path, first)
+        raise InputError(f'{path} is not a valid table at line {before+rows.line_num} ({e}): check its quotes; where they are plain characters, pass quoting=3 in Python or save the table as JSONL.') from None
 
 # %% ../nbs/00_corpus.ipynb #5dd6f16b
 def _jsonl_rows(path, lines=None):
@@ -76,7 +86,7 @@ def _jsonl_rows(path, lines=None):
         if not line.strip(): continue
         try: row = json.loads(line)
         except (ValueError, RecursionError) as e:
-            raise InputError(f'{path} has broken JSON at line {n} ({getattr(e, "msg", "nested too deeply").removesuffix(" at")}): mend or remove that line.') from None
+            raise InputError(f'{path} has broken JSON at line {n} ({getattr(e, "msg", "nested too deeply" if isinstance(e, RecursionError) else str(e).split(":")[0]).removesuffix(" at")}): mend or remove that line.') from None
         if not isinstance(row, dict): raise InputError(f'{path} has no JSON object at line {n}: write one {{"text": …}} a line.')
         yield row
 
@@ -90,9 +100,9 @@ def _parquet_rows(path, columns=None):
             _need(path, f.schema_arrow.names, columns or [])
             _distinct(path, [c for c in f.schema_arrow.names if not columns or c in columns])
             for batch in f.iter_batches(4096, columns=columns): yield from batch.to_pylist()
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, NotImplementedError) as e:
         if isinstance(e, InputError): raise
-        raise InputError(f'{path} is cut short or is not a Parquet file: copy or download it again.') from None
+        raise InputError(f'{path} is cut short, is no Parquet file, or holds what pyarrow cannot read here ({str(e).splitlines()[0][:100]}): copy it again, or save its columns of texts and labels alone.') from None
 
 # %% ../nbs/00_corpus.ipynb #a6e24193
 def _need(where, have, want):
@@ -115,12 +125,18 @@ def _folder_rows(path, text, label):
             rel = f.relative_to(path)
             yield {text: ''.join(_lines(f)), label: rel.parts[0] if len(rel.parts) > 1 else None, 'file': str(rel)}
 
+def _one_a_line(path):
+    "Lines of a `.txt` file, each a document."
+    for n,line in enumerate(_lines(path)):
+        if not n: _modern(path, line)
+        yield line
+
 def _file_rows(path, text, label, columns, opts):
     "Rows of one file or folder."
     if not os.path.exists(path): raise InputError(f'There is no file or folder {str(path)[:200]!r}: check the path, or give texts as a list.')
     if os.path.isdir(path): return _folder_rows(path, text, label)
     kind = _kind(path)
-    if kind in _plain: return ({text: s} for o in _lines(path) if (s := o.strip()))
+    if kind in _plain: return ({text: s} for o in _one_a_line(path) if (s := o.strip()))
     if kind == '.parquet': return _parquet_rows(path, columns)
     return _jsonl_rows(path) if kind == '.jsonl' else _csv_rows(path, **opts)
 
@@ -152,7 +168,7 @@ def is_plain(path) -> bool:
 
 def read_lines(path) -> Iterator[str]:
     "Every line of such a file, empty ones too, without its end: for answers that are put beside it. Raises `InputError`."
-    return (o.rstrip('\r\n') for o in _lines(path))
+    return (o.rstrip('\r\n') for o in _one_a_line(path))
 
 def read_rows(
     source,          # path, list of `Path`s, DataFrame, or iterable of dicts or of strings; a string is a path

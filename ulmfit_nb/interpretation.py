@@ -25,7 +25,7 @@ from .classifier import predict_logits
 from .corpus import InputError
 from .language_model import reverse_doc
 from .tokenization import _break, _collapse, _lines, _piece, _reserved, _wrep, Tokenizer, plain
-from .ulmfit import ULMFiT, check_texts
+from .ulmfit import ULMFiT, check_texts, label_list
 
 # %% ../nbs/10_interpretation.ipynb #d4515ab2
 _stretch = re.compile(rf'{_break.pattern}|((?:(?!{_break.pattern})\S)+)')
@@ -308,9 +308,8 @@ def comprehensiveness(
 # %% ../nbs/10_interpretation.ipynb #b235347e
 def _truth(clf, texts, labels, probs=None):
     "Probabilities of the texts, and the index of each label."
-    texts,labels = check_texts(texts),list(labels)
-    if len(texts) != len(labels): raise InputError(f'there are {len(texts)} texts and {len(labels)} labels: give one label a text')
-    return (clf.predict_proba(texts) if probs is None else np.asarray(probs)).astype(float),np.array([_index(clf, l.item() if isinstance(l, np.generic) else l) for l in labels], int)
+    texts = check_texts(texts)
+    return (clf.predict_proba(texts) if probs is None else np.asarray(probs)).astype(float),np.array([_index(clf, l) for l in label_list(labels, len(texts))], int)
 
 # %% ../nbs/10_interpretation.ipynb #b2e5ed52
 def confusion(

@@ -179,7 +179,7 @@ def lm_scores(
     texts = list(texts)
     corpus = Corpus.from_docs(tok.encode_iter(texts), tok.vocab_size)
     m = lm_metrics(model, LMBatches(corpus, bs, variable=False, shuffle=False, backward=backward))
-    nats,words,n_bytes = m['valid_loss']*(corpus.n_tokens-1),sum(len(t.split()) for t in texts),sum(len(t.encode()) for t in texts)
+    nats,words,n_bytes = m['valid_loss']*(corpus.n_tokens-1),sum(len(t.split()) for t in texts),sum(len(t.encode('utf-8', 'surrogatepass')) for t in texts)
     unknown = float(np.mean(np.concatenate([corpus[i] for i in range(len(corpus))]) == tok.unk_id))
     return dict(n=len(texts), tokens=corpus.n_tokens, words=words, bytes=n_bytes, unknown=unknown, **m,
         word_perplexity=math.exp(min(nats/max(words, 1), 700)), bits_per_byte=nats/math.log(2)/max(n_bytes, 1))

@@ -76,6 +76,8 @@ def load_task(
     if name not in FILES: raise InputError(f'there is no task {name!r}: choose one of {", ".join(FILES)}')
     def some(rows): return rows if limit is None else [rows[i] for i in np.random.default_rng(0).permutation(len(rows))[:limit]]
     rows = {s: some(split_rows(name, s)) for s in FILES[name]}
+    known = {l for _,l in rows['train']}
+    if limit is not None: rows['test'] = [r for r in rows['test'] if r[1] in known] # so few rows may lack a class
     train,a = without(rows['train'], rows['test'])
     more,b = without(rows.get('more', []), rows['test'])
     return Task(name, train, rows['test'], [t for t,_ in more], f'{a} training and {b} unlabelled texts that stand in the test set were left out')
@@ -133,7 +135,8 @@ def claim(self:Lab, **what):
     if not f.exists():
         with atomic(f) as tmp: tmp.write_text(text)
         return
-    was,now = dict(as_scripts=False) | json.loads(f.read_text()),json.loads(text) # folders of before know no `as_scripts`
+    try: was,now = dict(as_scripts=False) | json.loads(f.read_text()),json.loads(text) # folders of before know no `as_scripts`
+    except (ValueError, TypeError): raise InputError(f'{f} is damaged: choose another folder') from None
     if wrong := [k for k in now if k in was and was[k] != now[k]]: raise InputError(f'{self.out} holds an experiment with other settings ({wrong[0]} was {was[wrong[0]]}): repeat them as they were, or choose another folder')
 
 @patch
