@@ -101,7 +101,7 @@ def link_code(app, page, template, context, tree):   # names of the package that
 def fields(app, what, name, obj, options, lines):   # a docstring's Markdown code becomes reStructuredText, and docments become fields
     def code(o): return f'\\ :py:obj:`{o} <{names[o]}>`\\ ' if o in names else f'\\ ``{o}``\\ '
     def rst(s): return ''.join(code(o) if i % 2 else re.sub(r'([*_|\\])', r'\\\1', o) for i,o in enumerate(re.split(r'`([^`]+)`', s)))
-    lines[:] = [rst(l) for l in lines if what != 'module']
+    lines[:] = [rst(l) for l in '\n'.join(lines).split('\nParameters\n')[0].split('\n') if what != 'module']   # docments say the same
     if what in ('class', 'function', 'method'):
         src = '' if what == 'class' else inspect.getsource(obj)
         line = re.search(r'\A(?:@.*\n)*def [^#\n]*\)(?: *->[^#\n]*)?: *# (.+)$', inspect.cleandoc(src), re.M)   # a signature on one line: its comment says what is returned

@@ -102,7 +102,7 @@ def model(tmp_path_factory):
 
 def test_the_command_changes_confidence_and_nothing_else(model, tmp_path):
     new = table(tmp_path/'new.csv', 20, seed=3)
-    files = {f.name: f.read_bytes() for f in model.iterdir()}
+    files,weights = {f.name: f.read_bytes() for f in model.iterdir()},(model/'model.safetensors').stat().st_ino
     def rows(): return [l.rsplit(',', 1) for l in ulmfit('predict', model, new).stdout.decode().splitlines()[1:]]
     before = rows()
     p = ulmfit('calibrate', model, table(tmp_path/'kept.csv', 40, seed=9))
@@ -111,6 +111,7 @@ def test_the_command_changes_confidence_and_nothing_else(model, tmp_path):
     assert [r[0] for r in before] == [r[0] for r in after] and [r[1] for r in before] != [r[1] for r in after]
     now = {f.name: f.read_bytes() for f in model.iterdir()}
     assert now.keys() == files.keys() and [k for k in now if now[k] != files[k]] == ['config.json']
+    assert (model/'model.safetensors').stat().st_ino == weights # not even written anew: a crash cannot lose them
     was,config = (json.loads(x['config.json']) for x in (files, now))
     assert {k for k in config if config[k] != was[k]} == {'temperature'}
 

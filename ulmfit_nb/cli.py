@@ -442,7 +442,7 @@ def cmd_evaluate(a):
 @command(opt('model', help='directory that `ulmfit train` wrote'), opt('file', help='labelled table or folder, not the one of the training, nor one that you test on'), opt('--text', help='column of the texts'), opt('--label', help='column of the labels'), DEVICE)
 def cmd_calibrate(a):
     "Make the confidence of a model mean what it says, by labelled texts that it was not trained on; predictions stay."
-    from ulmfit_nb.calibration import ULMFiT, soften
+    from ulmfit_nb.calibration import ULMFiT, keep_temperature, soften
     clf = ULMFiT.load(a.model, a.device)
     trained = clf.meta_.get('data')
     if trained and Path(trained).exists() and (Path(a.file).resolve() == Path(trained).resolve() or Path(a.file).exists() and stamp_of(a.file) == clf.meta_.get('data_stamp')): raise InputError(f'{a.model} was trained on {a.file}, where it is surer than on other texts: give labelled texts that it has not seen')
@@ -450,7 +450,7 @@ def cmd_calibrate(a):
     was = clf.temperature_
     after = clf.calibrate(texts, y).predict_proba(texts)
     t,before = clf.temperature_,soften(after, was/clf.temperature_)
-    clf.save(a.model)
+    keep_temperature(a.model, t)
     right = sum(p == l for p,l in zip(clf.classes_[after.argmax(1)].tolist(), y))/len(y)
     print(f'Temperature {t:.2f}: the mean confidence on these {len(y):,} texts goes from {before.max(1).mean():.1%} to {after.max(1).mean():.1%}; {right:.1%} of the predictions are right')
     if right > .97 and t < 1: print(f'{right:.1%} of the predictions are right: are these texts among those of the training? Then the model is too sure now')

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from fastcore.basics import patch, store_attr
+from fastcore.docments import docments
 from safetensors import SafetensorError, safe_open
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
@@ -156,6 +157,16 @@ class ULMFiT(ClassifierMixin, BaseEstimator, Predictor):
         progress:bool=True, # say what happens
     ):
         store_attr()
+
+# %% ../nbs/09_ulmfit.ipynb #39c8c62e
+def _explain_parameters(cls):
+    "Append a section *Parameters* to a class's docstring, of the comments in its constructor's signature."
+    try: found = docments(cls.__init__, full=True, returns=False)
+    except (OSError, TypeError): return # the source is not at hand
+    lines = [f'{k} : {p.anno.__name__}, default={p.default!r}\n    {p.docment[:1].upper()}{p.docment[1:]}.' for k,p in found.items() if k != 'self' and p.docment]
+    cls.__doc__ += '\n\nParameters\n----------\n' + '\n'.join(lines)
+
+_explain_parameters(ULMFiT)
 
 # %% ../nbs/09_ulmfit.ipynb #ec4faa09
 @patch(cls_method=True)
