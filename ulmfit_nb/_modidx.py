@@ -783,6 +783,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'ulmfit_nb.ulmfit._explain_parameters': ('ulmfit.html#_explain_parameters', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit._is_classifier': ('ulmfit.html#_is_classifier', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit._number': ('ulmfit.html#_number', 'ulmfit_nb/ulmfit.py'),
+                                  'ulmfit_nb.ulmfit._one_column': ('ulmfit.html#_one_column', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit._plain_params': ('ulmfit.html#_plain_params', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit._read_history': ('ulmfit.html#_read_history', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.check_labels': ('ulmfit.html#check_labels', 'ulmfit_nb/ulmfit.py'),
@@ -792,7 +793,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'ulmfit_nb.ulmfit.label_list': ('ulmfit.html#label_list', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.lm_passes': ('ulmfit.html#lm_passes', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.model_card': ('ulmfit.html#model_card', 'ulmfit_nb/ulmfit.py'),
-                                  'ulmfit_nb.ulmfit.one_column': ('ulmfit.html#one_column', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.pseudo_labels': ('ulmfit.html#pseudo_labels', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.second_passes': ('ulmfit.html#second_passes', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.second_round_texts': ('ulmfit.html#second_round_texts', 'ulmfit_nb/ulmfit.py')}}}
