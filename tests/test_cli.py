@@ -101,7 +101,7 @@ def test_probabilities_of_all_labels_and_blank_texts(model):
     p = ulmfit('predict', model, '--proba', stdin=b'a lovely plot\n \n')
     rows = list(csv.DictReader(io.StringIO(p.stdout.decode())))
     assert all(abs(float(r['p(good)'])+float(r['p(bad)'])-1) < 2e-4 and r['confidence'] == max(r['p(good)'], r['p(bad)']) for r in rows)
-    assert '1 of the 2 texts are blank' in p.stderr.decode()
+    assert '1 of the 2 texts is blank' in p.stderr.decode()
 
 def test_evaluate_stands_beside_the_baseline(model, tmp_path):
     p = ulmfit('evaluate', model, table(tmp_path/'test.csv', 40, seed=7), '--json')

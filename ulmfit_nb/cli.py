@@ -8,9 +8,9 @@ __all__ = ['COMMANDS', 'SEED', 'DIRECTION', 'DEVICE', 'TRAINING', 'TRAIN', 'FILE
            'file_stamp', 'stamp_of', 'start_run', 'goes_on', 'hold', 'options', 'drop', 'leaving_nothing',
            'print_labels', 'print_texts', 'cmd_train', 'read_stdin', 'row_text', 'CSVLines', 'text_rows', 'cmd_predict',
            'scores', 'label_scores', 'print_labels_found', 'print_scores', 'baseline_scores', 'labelled_for',
-           'cmd_evaluate', 'cmd_calibrate', 'free_file', 'cmd_explain', 'limited', 'prepare', 'profile_pretraining',
-           'network_size', 'cmd_pretrain', 'cmd_generate', 'cmd_reproduce', 'cmd_import_fastai', 'cmd_export_fastai',
-           'cmd_data', 'demo_models', 'cmd_demo']
+           'backbone_scores', 'cmd_evaluate', 'cmd_calibrate', 'free_file', 'cmd_explain', 'limited', 'prepare',
+           'profile_pretraining', 'network_size', 'cmd_pretrain', 'cmd_generate', 'cmd_reproduce', 'cmd_import_fastai',
+           'cmd_export_fastai', 'cmd_data', 'demo_models', 'cmd_demo']
 
 # %% ../nbs/14_cli.ipynb #fde4a199
 import argparse, csv, hashlib, io, json, os, random, re, shutil, sys, time
@@ -75,6 +75,10 @@ def _fill(p:argparse.ArgumentParser, name:str) -> argparse.ArgumentParser:
     for names,kw in options: p.add_argument(*names, **kw)
     return p
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    "Defaults that say something."
+    def _get_help_string(self, action): return action.help if action.default is None or action.default is False or action.default == [] else super()._get_help_string(action)
+
 class _Parser(argparse.ArgumentParser):
     "An option that takes several words takes the file behind it, too: the message says so."
     def error(self, message):
@@ -86,13 +90,13 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog='ulmfit', description='Transfer learning for text: pretrain, fine-tune, classify.')
     p.add_argument('--version', action='version', version=f'ulmfit_nb {__version__}')
     sub = p.add_subparsers(dest='command', required=True, metavar='COMMAND')
-    for name,(f,_) in COMMANDS.items(): _fill(sub.add_parser(name, help=f.__doc__, description=f.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter), name)
+    for name,(f,_) in COMMANDS.items(): _fill(sub.add_parser(name, help=f.__doc__, description=f.__doc__, formatter_class=_Help), name)
     return p
 
 def parse(args:list) -> argparse.Namespace: # `.run` is the command's function
     "Words of a command line; options may stand between a command's files, too."
     if not args or args[0] not in COMMANDS: return parser().parse_args(args)
-    p = _Parser(prog=f'ulmfit {args[0]}', description=COMMANDS[args[0]][0].__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p = _Parser(prog=f'ulmfit {args[0]}', description=COMMANDS[args[0]][0].__doc__, formatter_class=_Help)
     return _fill(p, args[0]).parse_intermixed_args(args[1:])
 
 # %% ../nbs/14_cli.ipynb #9654e235
@@ -224,7 +228,7 @@ def print_texts(texts:list, labels:list):
     "What is odd about labelled texts: blank ones, and texts that stand in several rows, perhaps with several labels."
     by = {}
     for t,l in zip(texts, labels): by.setdefault(t.strip(), []).append(l)
-    if blank := len(by.pop('', ())): print(f'{blank:,} of the {len(texts):,} texts are blank: there is nothing to learn from them but their label')
+    if blank := len(by.pop('', ())): print(f'{blank:,} of the {len(texts):,} texts {"is" if blank == 1 else "are"} blank: there is nothing to learn from them but their label')
     again,torn = sum(len(ls)-1 for ls in by.values()),[(t, ls) for t,ls in by.items() if len({*ls}) > 1]
     if again: print(f'{again:,} {"row repeats" if again == 1 else "rows repeat"} the text of another row: where some of them are kept back to test on, the figures flatter')
     if torn: print(f'{len(torn):,} {"text has" if len(torn) == 1 else "texts have"} several labels, such as {torn[0][0][:60]!r} ({", ".join(map(repr, sorted({*torn[0][1]}, key=str)))}): which one is right?')
@@ -232,12 +236,12 @@ def print_texts(texts:list, labels:list):
 # %% ../nbs/14_cli.ipynb #74d3d69b
 TRAIN = (opt('data', help='CSV, TSV, JSONL, Parquet (also .xz, .gz), or a folder with a sub-folder a class'),
     opt('--text', default='text', help='column of the texts'), opt('--label', default='label', help='column of the labels'),
-    opt('--unlabelled', nargs='+', help='files with more texts'), opt('--backbone', default='en-small', help='name or directory of a pretrained backbone, owner/name on the hub, or none'),
+    opt('--unlabelled', nargs='+', help='files with more texts, in a column of the same name'), opt('--backbone', default='en-small', help='name or directory of a pretrained backbone, owner/name on the hub, or none'),
     opt('--out', required=True, help='directory of the model'), opt('--size', help='with --backbone none: micro, tiny, small, base or three numbers; tiny if left out'), opt('--kind', choices=['word', 'bpe', 'unigram'], help='with --backbone none: of the tokenizer; word if left out'),
     opt('--direction', choices=['forward', 'backward', 'both'], help='of the reading; both where a small backbone has both, else forward, if left out'),
     opt('--vocab-size', type=at_least(20), help='words at most, with those of the backbone; 60,000 if left out'),
-    opt('--lm-epochs', type=at_least(0, float), help='passes of the language model; by the size of the texts if left out'), opt('--lm-lr', type=at_least(0, float, True), default=4e-3, help='its largest rate'),
-    opt('--epochs', type=at_least(1), help='passes of the classifier; by the number of labels if left out'), opt('--lr', type=at_least(0, float, True), help='its largest rate; by the size of the backbone if left out'),
+    opt('--lm-epochs', type=at_least(0, float), help='passes of the language model, 0 for none; by the size of texts and backbone if left out'), opt('--lm-lr', type=at_least(0, float, True), default=4e-3, help='its largest rate'),
+    opt('--epochs', type=at_least(1), help='passes of the classifier; by the number of labels if left out'), opt('--lr', type=at_least(0, float, True), help='its largest rate; by the size of the backbone and the number of labels if left out'),
     opt('--bs', type=at_least(2), default=32, help='texts in a batch'), opt('--recipe', help='unfreezing: freez, freez-fall, scripts, full, last, chain-thaw, from-scratch; by the size of the backbone if left out'),
     opt('--self-train', type=at_least(0), help='unlabelled texts that the classifier labels itself for a second round, 0 for none; by the size of the backbone if left out'), opt('--class-weight', choices=['balanced'], help='a rare label counts as much in the loss as a frequent one; each text counts the same if left out'), *TRAINING)
 
@@ -337,7 +341,7 @@ def cmd_predict(a):
         if not n: writer.write([*head, *more])
         blank += sum(not t.strip() for t in texts)
         for r,p in zip(part, clf.probs(texts, precision=a.precision)): writer.write([*(r.get(c) for c in head), clf.classes_[p.argmax()], f'{p.max():.4f}', *(f'{q:.4f}' for q in p if a.proba)])
-    if blank: print(f'ulmfit: {blank:,} of the {n+len(part):,} texts are blank: their predictions say nothing', file=sys.stderr)
+    if blank: print(f'ulmfit: {blank:,} of the {n+len(part):,} texts {"is" if blank == 1 else "are"} blank: their predictions say nothing', file=sys.stderr)
 
 # %% ../nbs/14_cli.ipynb #cb0cebf7
 def scores(
@@ -402,21 +406,27 @@ def labelled_for(clf, a) -> tuple: # texts, labels as the model has them, label 
     if unseen: raise InputError(f'{a.file} has the label {unseen[0]!r}, which the model was not trained on ({", ".join(known)}): correct it or leave those rows out')
     return texts,[known[str(l)] for l in labels],known,cols
 
+def backbone_scores(a) -> dict: # see `lm_scores`
+    "What the backbone `a.model` is worth on the texts of `a.file`. Raises `InputError`, for options that belong to classifiers, too."
+    import torch
+    from ulmfit_nb.language_model import load_backbone, lm_scores
+    from ulmfit_nb.runtime import check_device
+    if idle := [k for k in ('label', 'train', 'worst') if getattr(a, k)]: raise InputError(f'--{idle[0]} does nothing here, since {a.model} is a backbone, whose perplexity is measured: leave it out, or name a model that `ulmfit train` wrote')
+    check_device(a.device)
+    lm,tok = load_backbone(a.model, a.direction or 'forward')
+    return lm_scores(lm.to(a.device or ('cuda' if torch.cuda.is_available() else 'cpu')), tok, read_texts(a.file, a.text or 'text'), backward=a.direction == 'backward')
+
 # %% ../nbs/14_cli.ipynb #22ed6c3e
-@command(opt('model', help='directory that `ulmfit train` wrote, or name or directory of a backbone'), opt('file', help='labelled table or folder; for a backbone any texts'), opt('--text', help='column of the texts'), opt('--label', help='column of the labels'),
-    opt('--train', help='training file for the baseline'), opt('--worst', type=at_least(0), default=0, help='show so many of its errors, those first whose label it believed least'), opt('--json', action='store_true', help='print JSON'),
-    opt('--direction', default='forward', choices=['forward', 'backward'], help='of a backbone'), DEVICE)
+@command(opt('model', help='directory that `ulmfit train` wrote, or name or directory of a backbone'), opt('file', help='labelled table or folder; for a backbone any texts'), opt('--text', help='column of the texts; that of the training, of a backbone text, if left out'), opt('--label', help='column of the labels; that of the training if left out'),
+    opt('--train', help='training file for the baseline; that of the training, where it has not changed, if left out'), opt('--worst', type=at_least(0), default=0, help='show so many of its errors, those first whose label it believed least'), opt('--json', action='store_true', help='print JSON'),
+    opt('--direction', choices=['forward', 'backward'], help='of a backbone; forward if left out'), DEVICE)
 def cmd_evaluate(a):
     "Accuracy, F1 of each label and confusion on labelled texts, beside the TF-IDF baseline fitted on the training file; of a backbone, its perplexity."
-    from ulmfit_nb.language_model import find_backbone, load_backbone, lm_scores, model_kind
-    from ulmfit_nb.runtime import check_device
-    import torch
+    from ulmfit_nb.language_model import find_backbone, model_kind
     if find_backbone(a.model).is_dir() and model_kind(find_backbone(a.model)) == 'language model':
-        if idle := [k for k in ('label', 'train', 'worst') if getattr(a, k)]: raise InputError(f'--{idle[0]} does nothing here, since {a.model} is a backbone, whose perplexity is measured: leave it out, or name a model that `ulmfit train` wrote')
-        check_device(a.device)
-        lm,tok = load_backbone(a.model, a.direction)
-        res = lm_scores(lm.to(a.device or ('cuda' if torch.cuda.is_available() else 'cpu')), tok, read_texts(a.file, a.text or 'text'), backward=a.direction == 'backward')
+        res = backbone_scores(a)
         return print(json.dumps(res) if a.json else '\n'.join(f'{k:16} {v:,.4g}' if isinstance(v, float) else f'{k:16} {v:,}' for k,v in res.items()))
+    if a.direction: raise InputError(f'--direction does nothing here, since {a.model} is a classifier, which reads as it was trained: leave it out')
     from ulmfit_nb.calibration import ULMFiT, calibration_error
     from ulmfit_nb.interpretation import worst_losses
     clf = ULMFiT.load(a.model, a.device)
@@ -547,9 +557,9 @@ def network_size(a, ways:tuple): # directions → `Size`
 
 # %% ../nbs/14_cli.ipynb #6e40d1f8
 PRETRAIN = (opt('files', nargs='+', help='.txt, JSONL, CSV, Parquet (also .xz, .gz) or folders'), opt('--out', required=True, help='directory of the backbone'), opt('--text', default='text', help='column of the texts'),
-    opt('--size', help='micro, tiny, small, base (400/1152/3) or three numbers such as 192,384,2; base, or that of --init, if left out'), opt('--kind', choices=['word', 'bpe', 'unigram'], help='of the tokenizer; word, or that of --init, if left out'), DIRECTION, opt('--vocab-size', type=at_least(20), default=60000, help='at most'),
-    opt('--min-count', type=at_least(1), default=3, help='of a word in the vocabulary'), opt('--vocab-texts', type=at_least(1), default=20000, help='documents that the vocabulary is learned from'),
-    opt('--epochs', type=at_least(0, float, True), default=1., help='passes'), opt('--lr', type=at_least(0, float, True), default=4e-3, help='largest rate'), opt('--bs', type=at_least(1), default=64, help='streams'), opt('--bptt', type=at_least(1), default=70, help='tokens a step'),
+    opt('--size', help='micro, tiny, small, base (400/1152/3) or three numbers such as 192,384,2; base, or that of --init, if left out'), opt('--kind', choices=['word', 'bpe', 'unigram'], help='of the tokenizer; word, or that of --init, if left out'), DIRECTION, opt('--vocab-size', type=at_least(20), default=60000, help='words or pieces at most'),
+    opt('--min-count', type=at_least(1), default=3, help='of a word in the vocabulary'), opt('--vocab-texts', type=at_least(1), default=20000, help='documents, the first ones, that the vocabulary is learned from'),
+    opt('--epochs', type=at_least(0, float, True), default=1., help='passes'), opt('--lr', type=at_least(0, float, True), default=4e-3, help='largest rate'), opt('--bs', type=at_least(1), default=64, help='rows'), opt('--bptt', type=at_least(1), default=70, help='tokens a step'),
     opt('--drop-mult', type=at_least(0, float), default=.5, help='times the dropouts'), opt('--max-tokens', type=at_least(1), help='read no more than this'), opt('--minutes', type=at_least(0, float), help='stop cleanly after so long'),
     opt('--skip', action='store_true', help='skip connections past the LSTM layers (chapter 11)'),
     opt('--cutoffs', type=at_least(1), nargs='+', default=[], help='cut the softmax at these ids: an adaptive one (chapter 03)'), opt('--init', help='go on from this backbone: its vocabulary and size'),
@@ -599,7 +609,7 @@ def cmd_generate(a):
 # %% ../nbs/14_cli.ipynb #56596f83
 @command(opt('name', help='imdb, imdb-transductive, imdb-lowshot, imdb-lowshot-transductive, imdb-ablation, trec6, trec6-ablation, ag-news, ag-news-lowshot, ag-news-ablation, dbpedia, yelp-2, yelp-5, wikitext2 or vietnamese'), opt('--backbone', help='name, such as en-small, or directory of a pretrained backbone'),
     opt('--minutes', type=at_least(0, float), help='stop cleanly after so long; the same command goes on'), opt('--out', help='folder of finished stages; runs/NAME if left out'), opt('--results', default='results', help='folder of the rows; give one of your own in a clone, whose results/ holds the record'),
-    opt('--size', default='tiny', help='of networks where there is no backbone'), opt('--bs', type=at_least(1), help='streams of the language model'), opt('--clas-bs', type=at_least(2), help='texts in a batch of stage 3; half of --bs, or 32, if left out'), opt('--lm-epochs', type=at_least(0, float), help='passes of stage 2; by the number of tokens if left out'),
+    opt('--size', default='tiny', help='of networks where there is no backbone'), opt('--bs', type=at_least(1), help='rows of the language model'), opt('--clas-bs', type=at_least(2), help='texts in a batch of stage 3; half of --bs, or 32, if left out'), opt('--lm-epochs', type=at_least(0, float), help='passes of stage 2; by the number of tokens if left out'),
     opt('--epochs', type=at_least(1), default=4, help='passes of stage 3, at least'), opt('--lm-lr', type=at_least(0, float, True), default=4e-3, help='largest rate of stage 2'), opt('--lr', type=at_least(0, float, True), help='largest rate of stage 3; what is left out goes by the size of the backbone'),
     opt('--labels', type=at_least(1), nargs='+', help='of experiments with few labels (-lowshot), where 20, 100, 500, 1000 and 5000 stand for what is left out, and one number of an ablation, all if left out'), opt('--draws', type=at_least(1), help='of these labels, 3 or, in an ablation, that of seed 0 if left out'),
     opt('--unlabelled', type=at_least(1), help='of -lowshot and ablations: stage 2 reads so many texts without labels and nothing else; all texts if left out'), opt('--test', type=at_least(1), help='of -lowshot: test texts; all if left out'),

@@ -46,6 +46,12 @@ def _lines(path):
         raise InputError(f'{path} is cut short or damaged and cannot be unpacked: copy or download it again.') from None
     except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror or e}): check the path and its permissions.') from None
 
+def _one_a_line(path):
+    "Lines of a `.txt` file, each a document."
+    for n,line in enumerate(_lines(path)):
+        if not n: _modern(path, line)
+        yield line
+
 # %% ../nbs/00_corpus.ipynb #cf02d1a9
 def _distinct(where, columns):
     "Refuse two columns of one name: one of them would be lost."
@@ -124,12 +130,6 @@ def _folder_rows(path, text, label):
             if name.startswith('.') or not (ends[-1:] == ['.txt'] or ends[-2:-1] == ['.txt'] and ends[-1] in _packed): continue
             rel = f.relative_to(path)
             yield {text: ''.join(_lines(f)), label: rel.parts[0] if len(rel.parts) > 1 else None, 'file': str(rel)}
-
-def _one_a_line(path):
-    "Lines of a `.txt` file, each a document."
-    for n,line in enumerate(_lines(path)):
-        if not n: _modern(path, line)
-        yield line
 
 def _file_rows(path, text, label, columns, opts):
     "Rows of one file or folder."

@@ -227,7 +227,7 @@ def count_parts(
     texts:Iterable, # str; read once, not kept
     kind:str='word', # word, bpe or unigram: the last two keep spaces
     rules:bool=True, # False: no markers
-    n_workers:int=None, # processes; None: as many as there are processors
+    n_workers:int=None, # processes; None: as many as there are processors, 16 at most
 ) -> list: # of (part, count), most frequent first
     "How often the model would see each part; where there are millions, the rarest may be forgotten on the way."
     stretches,parts,least = Counter(),Counter(),1
@@ -347,7 +347,7 @@ def train(cls:Tokenizer,
     vocab_size:int=60000, # at most, with the special tokens (the 2018 scripts: 30,000 or 60,000)
     min_count:int=3, # rarer words (bpe: rarer pairs) get no id; unigram does not ask (the 2018 scripts: 2, the lesson notebook: 3)
     rules:bool=True, # False: no markers, white space stays
-    n_workers:int=None, # processes that count; None: as many as there are processors
+    n_workers:int=None, # processes that count; None: as many as there are processors, 16 at most
     also:Tokenizer=None, # its words get ids too, behind the texts' own, as far as `vocab_size` goes: a backbone's (kind word)
 ) -> Tokenizer:
     "Learn a vocabulary; the same texts give the same one. `InputError` if there is no text."
@@ -405,7 +405,7 @@ def _encode_batch(tok, texts):
 @patch
 def encode_iter(self:Tokenizer,
     texts:Iterable, # str; read a little ahead, not kept
-    n_workers:int=None, # processes; None: as many as there are processors, 1: none but this one
+    n_workers:int=None, # processes; None: as many as there are processors, 16 at most, 1: none but this one
 ) -> Iterator: # of (n,) int32 arrays, in the order of `texts`
     "Token ids of many texts, in parallel."
     if n_workers == 1 and not isinstance(texts, str): yield from map(self.encode, texts)

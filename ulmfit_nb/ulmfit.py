@@ -96,7 +96,7 @@ def check_labels(
     return np.array(classes), np.array([at[v] for v in y])
 
 # %% ../nbs/09_ulmfit.ipynb #7aa00c76
-PAPER = dict(lm_bs=64, lm_drop_mult=.7, lm_div=None, max_lm_epochs=15, lr=.01, drop_mult=.5, recipe='freez', div=2.6, max_epochs=30, self_train=0) # Howard & Ruder's scripts of 2018, but for triangles and weight decay (chapter 08), with multipliers of dropout and passes of fastai's lesson notebook
+PAPER = dict(lm_bs=64, lm_drop_mult=.7, lm_div=None, max_lm_epochs=15, lr=.01, drop_mult=.5, recipe='freez', div=2.6, max_epochs=30, self_train=0) # Howard & Ruder's scripts of 2018, but for triangles and weight decay (chapter 08); dropouts and passes of fastai's lesson notebook
 SMALL = dict(lm_bs=16, lm_drop_mult=.1, lm_div=1., max_lm_epochs=3, lr=.01, drop_mult=.5, recipe='full', div=1., max_epochs=10, self_train=2000) # chosen on held-out training texts: see results/LOG.md
 
 MANY = 5000 # labels from which on a small backbone learns them by heart at the rate that suits few
@@ -106,7 +106,7 @@ def default_settings(
     pretrained:bool=True, # or trained on the given texts alone?
     n_labels:int=0, # labelled texts
 ) -> dict: # what `None` means in `ULMFiT`
-    "The paper's settings for networks of its size; others for small ones, which have little to forget, with a lower rate where labels are many."
+    "The paper's settings for networks of its size; others for small ones, which have little to forget, with a lower rate where labels are many. The paper's with one rate in stage 2 where nothing is pretrained."
     if not pretrained: return PAPER | dict(lm_div=1.)
     return PAPER if Size.of(size).n_hid >= 1000 else SMALL | (dict(lr=.003) if n_labels >= MANY else {})
 
@@ -135,12 +135,12 @@ class ULMFiT(ClassifierMixin, BaseEstimator, Predictor):
         kind:str='word', # of a tokenizer that is trained here: word, bpe or unigram
         vocab_size:int=60000, # words at most, with those of a backbone of whole words
         min_count:int=None, # of a word in its vocabulary; `None` is 3, or 1 with up to 1,000 texts
-        lm_epochs:float=None, # passes of the language model over texts and unlabelled; `None` decides by their size
+        lm_epochs:float=None, # passes of the language model over texts and unlabelled; `None` decides by their size and the backbone's, 0 leaves stage 2 out
         lm_lr:float=4e-3, # its largest rate
         epochs:int=None, # passes of the classifier; `None` is 4, or more where labels are few
         lr:float=None, # its largest rate; `None`, here and below: see `default_settings`
         bs:int=32, # documents in a batch of the classifier
-        lm_bs:int=None, # streams of the language model
+        lm_bs:int=None, # rows of the language model
         drop_mult:float=None, # times the classifier's dropouts
         lm_drop_mult:float=None, # times the language model's dropouts
         recipe:str=None, # unfreezing: see `recipe_phases`
@@ -149,8 +149,8 @@ class ULMFiT(ClassifierMixin, BaseEstimator, Predictor):
         class_weight:str=None, # balanced: a class with few labels counts as much in the loss as one with many (chapter 10b); `None`: each text counts the same
         pool:str='concat', # how a text's states become one vector: concat, or attention (chapter 11)
         skip:bool=False, # skip connections past the LSTM layers (chapter 11)
-        max_len:int=1400, # tokens of a text that are pooled
-        bptt:int=70, # tokens of a chunk
+        max_len:int=1400, # tokens of a text that are pooled: its last ones
+        bptt:int=70, # tokens of a chunk of the classifier
         precision:str='auto', # of training; see `TrainConfig`
         device:str=None, # cpu, cuda; `None` is the best there is
         random_state:int=None, # a number makes two runs equal
@@ -161,8 +161,9 @@ class ULMFiT(ClassifierMixin, BaseEstimator, Predictor):
 # %% ../nbs/09_ulmfit.ipynb #39c8c62e
 def _explain_parameters(cls):
     "Append a section *Parameters* to a class's docstring, of the comments in its constructor's signature."
-    try: found = docments(cls.__init__, full=True, returns=False)
+    try: found = docments(cls.__init__, full=True, returns=False) if cls.__doc__ else {}
     except (OSError, TypeError): return # the source is not at hand
+    if not found: return # python -OO
     lines = [f'{k} : {p.anno.__name__}, default={p.default!r}\n    {p.docment[:1].upper()}{p.docment[1:]}.' for k,p in found.items() if k != 'self' and p.docment]
     cls.__doc__ += '\n\nParameters\n----------\n' + '\n'.join(lines)
 
@@ -306,8 +307,7 @@ def fit(self:ULMFiT,
     if resume and run_dir is None: raise InputError('there is nothing to resume from: name the folder of the checkpoints as run_dir')
     texts = check_texts(X)
     if texts and not any(t.strip() for t in texts): raise InputError('every text is empty: there is nothing to learn from')
-    classes,ys = check_labels(y, len(texts))
-    directions = self.check()._directions()
+    (classes,ys),directions = check_labels(y, len(texts)),self.check()._directions()
     extra = list(check_texts(unlabelled, 'unlabelled')) if unlabelled is not None else []
     rng,before = torch.get_rng_state(),{k: self.__dict__[k] for k in ('history_', 'settings_', 'n_labels_') if k in self.__dict__}
     self.n_labels_,self.history_ = len(texts),{}
