@@ -478,7 +478,7 @@ def test_a_task_whose_texts_lie_in_the_data_folder(monkeypatch, tmp_path):
     for split, n in dict(train=60, test=20).items():
         with lzma.open(tmp_path/'data'/'ag-news'/f'{split}.jsonl.xz', 'wt', encoding='utf-8') as f: f.writelines(json.dumps({'text': review(rng, l), 'label': l}) + '\n' for l in ('good', 'bad')*(n//2))
     monkeypatch.setenv('ULMFIT_DATA', str(tmp_path/'data'))
-    base = '--size micro --lm-epochs 1 --epochs 1 --bs 4 --device cpu --quiet'.split()
+    base = '--size micro --lm-epochs 1 --epochs 1 --bs 4 --clas-bs 10 --device cpu --quiet'.split() # two batches a pass: sixteen rows follow
     for name, more in (('ag-news', ['--direction', 'forward']), ('ag-news-ablation', ['--labels', 20, '--draws', 1]), ('ag-news-lowshot', ['--labels', 20, '--draws', 1, '--variants', 'ulmfit'])):
         p = ulmfit('reproduce', name, *base, *more, '--out', tmp_path/name, '--results', tmp_path/'results')
         assert p.returncode == 0, p.stderr.decode()
