@@ -79,6 +79,16 @@ def rare(lab, task, tok, corpus, common, draws, labels):
             Lab.row(lab, f'{name}, draw {seed}', variant=f'rare class, {"weights" if weight else "no weights"}', direction='forward', labels=labels, rare_labels=few, seed=seed, epochs=f3['epochs'], lm_epochs=f2['epochs'],
                 minutes=f2['minutes']+f3['minutes'], baseline_accuracy=base['accuracy'], baseline_macro_f1=base['macro_f1'], baseline_found=base['found'], **common | got)
 
+def held_out_reviews(lab, experiment, limit):
+    "IMDb with a tenth of train in the place of its test set, what stage 2 reads of it, and the fields that all rows share."
+    lab.claim(experiment=experiment, limit=limit)
+    task = load_task('imdb', limit)
+    held,used,_ = ablation_rows(lab, task)
+    task = replace(task, train=used, test=held) # from here on the test set is what was held out of train
+    read = lab.reads(task)
+    common = dict(experiment=experiment, dataset=task.name, split='a tenth of train', n=len(held), protocol='inductive', unlabelled=len(read.more), lr_lm=lab.lr_lm, note=task.note)
+    return task,read,*lab.texts(read),common
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('folder', type=Path); p.add_argument('--results', default='results'); p.add_argument('--what', nargs='+', choices=['sure', 'rare'], default=['sure', 'rare'])
@@ -86,13 +96,7 @@ def main():
     p.add_argument('--direction', choices=['forward', 'backward', 'both'], default='both', help='of `sure`'); p.add_argument('--minutes', type=float); p.add_argument('--device'); p.add_argument('--limit', type=int); p.add_argument('--backbone', default='en-small')
     a = p.parse_args()
     lab = Sure(a.folder, a.results, a.minutes, a.backbone, device=a.device, labels=(a.labels,), unlabelled=a.unlabelled, direction=a.direction)
-    lab.claim(experiment='confidence', limit=a.limit)
-    task = load_task('imdb', a.limit)
-    held,used,_ = ablation_rows(lab, task)
-    task = replace(task, train=used, test=held) # from here on the test set is what was held out of train
-    read = lab.reads(task)
-    tok,corpus = lab.texts(read)
-    common = dict(experiment='confidence', dataset=task.name, split='a tenth of train', n=len(held), protocol='inductive', unlabelled=len(read.more), lr_lm=lab.lr_lm, note=task.note)
+    task,read,tok,corpus,common = held_out_reviews(lab, 'confidence', a.limit)
     try:
         for what in a.what: sure(lab, task, read, tok, corpus, common, a.draws, a.labels) if what == 'sure' else rare(lab, task, tok, corpus, common, a.draws, a.labels)
     except TimeUp: lab.say('Time is up: the same call goes on')

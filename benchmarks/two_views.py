@@ -5,12 +5,12 @@
 The package's own settings on IMDb, with `en-small`, judged on a tenth of the training set that nothing here reads; the test set is not opened. Stage 2 reads 5,000 reviews without labels, once for all draws.
 Roads: pretraining alone (no text without labels), three stages, and the second round. Rows go to results/two-views as soon as they are known; the same call goes on. --limit rehearses with so many reviews a split."""
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from ulmfit_nb.reproduce import Lab, TimeUp, ablation_rows, draw, load_task, one_draw
+from confidence import held_out_reviews
+from ulmfit_nb.reproduce import Lab, TimeUp, draw, one_draw
 from ulmfit_nb.results import baseline
 
 class Two(Lab):
@@ -28,14 +28,9 @@ def main():
     p.add_argument('--unlabelled', type=int, default=5000); p.add_argument('--minutes', type=float); p.add_argument('--device'); p.add_argument('--limit', type=int); p.add_argument('--backbone', default='en-small')
     a = p.parse_args()
     lab = Two(a.folder, a.results, a.minutes, a.backbone, device=a.device, unlabelled=a.unlabelled, direction='both')
-    lab.claim(experiment='two-views', limit=a.limit)
-    task = load_task('imdb', a.limit)
-    held,used,_ = ablation_rows(lab, task)
-    task = replace(task, train=used, test=held) # from here on the test set is what was held out of train
-    read = lab.reads(task)
-    tok,corpus = lab.texts(read)
+    task,read,tok,corpus,common = held_out_reviews(lab, 'two-views', a.limit)
+    held = task.test
     lab.truth = np.array([task.classes.index(l) for _,l in held])
-    common = dict(experiment='two-views', dataset=task.name, split='a tenth of train', n=len(held), protocol='inductive', unlabelled=len(read.more), lr_lm=lab.lr_lm, note=task.note)
     try:
         for n in a.labels:
             for seed in a.draws:

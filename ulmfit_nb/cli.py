@@ -8,7 +8,7 @@ __all__ = ['COMMANDS', 'SEED', 'DIRECTION', 'DEVICE', 'TRAINING', 'TRAIN', 'FILE
            'file_stamp', 'stamp_of', 'start_run', 'goes_on', 'hold', 'options', 'drop', 'leaving_nothing',
            'print_labels', 'print_texts', 'cmd_train', 'read_stdin', 'row_text', 'CSVLines', 'text_rows', 'cmd_predict',
            'scores', 'label_scores', 'print_labels_found', 'print_scores', 'baseline_scores', 'labelled_for',
-           'backbone_scores', 'cmd_evaluate', 'cmd_calibrate', 'free_file', 'cmd_explain', 'limited', 'prepare',
+           'print_backbone', 'cmd_evaluate', 'cmd_calibrate', 'free_file', 'cmd_explain', 'limited', 'prepare',
            'profile_pretraining', 'network_size', 'cmd_pretrain', 'cmd_generate', 'cmd_reproduce', 'cmd_import_fastai',
            'cmd_export_fastai', 'cmd_data', 'demo_models', 'cmd_demo']
 
@@ -35,6 +35,10 @@ def command(
         COMMANDS[f.__name__.removeprefix('cmd_').replace('_', '-')] = f, options
         return f
     return register
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    "Defaults that say something."
+    def _get_help_string(self, action): return action.help if action.default is None or action.default is False or action.default == [] else super()._get_help_string(action)
 
 # %% ../nbs/14_cli.ipynb #9fd8b2fd
 def at_least(
@@ -74,10 +78,6 @@ def _fill(p:argparse.ArgumentParser, name:str) -> argparse.ArgumentParser:
     p.set_defaults(run=f, command=name)
     for names,kw in options: p.add_argument(*names, **kw)
     return p
-
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    "Defaults that say something."
-    def _get_help_string(self, action): return action.help if action.default is None or action.default is False or action.default == [] else super()._get_help_string(action)
 
 class _Parser(argparse.ArgumentParser):
     "An option that takes several words takes the file behind it, too: the message says so."
@@ -406,15 +406,16 @@ def labelled_for(clf, a) -> tuple: # texts, labels as the model has them, label 
     if unseen: raise InputError(f'{a.file} has the label {unseen[0]!r}, which the model was not trained on ({", ".join(known)}): correct it or leave those rows out')
     return texts,[known[str(l)] for l in labels],known,cols
 
-def backbone_scores(a) -> dict: # see `lm_scores`
-    "What the backbone `a.model` is worth on the texts of `a.file`. Raises `InputError`, for options that belong to classifiers, too."
+def print_backbone(a):
+    "What the backbone `a.model` is worth on the texts of `a.file`: see `lm_scores`. Raises `InputError`, for options that belong to classifiers, too."
     import torch
     from ulmfit_nb.language_model import load_backbone, lm_scores
     from ulmfit_nb.runtime import check_device
     if idle := [k for k in ('label', 'train', 'worst') if getattr(a, k)]: raise InputError(f'--{idle[0]} does nothing here, since {a.model} is a backbone, whose perplexity is measured: leave it out, or name a model that `ulmfit train` wrote')
     check_device(a.device)
     lm,tok = load_backbone(a.model, a.direction or 'forward')
-    return lm_scores(lm.to(a.device or ('cuda' if torch.cuda.is_available() else 'cpu')), tok, read_texts(a.file, a.text or 'text'), backward=a.direction == 'backward')
+    res = lm_scores(lm.to(a.device or ('cuda' if torch.cuda.is_available() else 'cpu')), tok, read_texts(a.file, a.text or 'text'), backward=a.direction == 'backward')
+    print(json.dumps(res) if a.json else '\n'.join(f'{k:16} {v:,.4g}' if isinstance(v, float) else f'{k:16} {v:,}' for k,v in res.items()))
 
 # %% ../nbs/14_cli.ipynb #22ed6c3e
 @command(opt('model', help='directory that `ulmfit train` wrote, or name or directory of a backbone'), opt('file', help='labelled table or folder; for a backbone any texts'), opt('--text', help='column of the texts; that of the training, of a backbone text, if left out'), opt('--label', help='column of the labels; that of the training if left out'),
@@ -423,9 +424,7 @@ def backbone_scores(a) -> dict: # see `lm_scores`
 def cmd_evaluate(a):
     "Accuracy, F1 of each label and confusion on labelled texts, beside the TF-IDF baseline fitted on the training file; of a backbone, its perplexity."
     from ulmfit_nb.language_model import find_backbone, model_kind
-    if find_backbone(a.model).is_dir() and model_kind(find_backbone(a.model)) == 'language model':
-        res = backbone_scores(a)
-        return print(json.dumps(res) if a.json else '\n'.join(f'{k:16} {v:,.4g}' if isinstance(v, float) else f'{k:16} {v:,}' for k,v in res.items()))
+    if find_backbone(a.model).is_dir() and model_kind(find_backbone(a.model)) == 'language model': return print_backbone(a)
     if a.direction: raise InputError(f'--direction does nothing here, since {a.model} is a classifier, which reads as it was trained: leave it out')
     from ulmfit_nb.calibration import ULMFiT, calibration_error
     from ulmfit_nb.interpretation import worst_losses

@@ -46,12 +46,6 @@ def _lines(path):
         raise InputError(f'{path} is cut short or damaged and cannot be unpacked: copy or download it again.') from None
     except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror or e}): check the path and its permissions.') from None
 
-def _one_a_line(path):
-    "Lines of a `.txt` file, each a document."
-    for n,line in enumerate(_lines(path)):
-        if not n: _modern(path, line)
-        yield line
-
 # %% ../nbs/00_corpus.ipynb #cf02d1a9
 def _distinct(where, columns):
     "Refuse two columns of one name: one of them would be lost."
@@ -64,8 +58,7 @@ def _modern(where, first):
 def _csv_rows(path, lines=None, **opts):
     "Rows of a table with a header; a fault names its line."
     csv.field_size_limit(2**31-1)
-    tabs = lines is None and _kind(path) == '.tsv'
-    lines = iter(_lines(path) if lines is None else lines)
+    tabs,lines = lines is None and _kind(path) == '.tsv',iter(_lines(path) if lines is None else lines)
     before,first = 0,next(lines, '')
     while first and not first.strip() or re.fullmatch(r'sep=.\r?\n?', first): # blank lines, and the line by which a spreadsheet names its separator
         if first.strip(): opts = dict(delimiter=first[4]) | opts
@@ -78,8 +71,7 @@ def _csv_rows(path, lines=None, **opts):
         bare = [k for k,c in enumerate(head) if not c]
         for row in rows:
             if len(bare) > 1 and any(row[k] for k in bare if k < len(row)): raise InputError(f'{path} has {len(bare)} columns without a name, and line {before+rows.line_num} fills one of them: name them in the first line.')
-            if len(row) > len(head):
-                raise InputError(f'{path} has {len(row)} fields at line {before+rows.line_num} but {len(head)} columns: quote the fields that hold the separator' + (', which has to be a comma (a tab in .tsv).' if len(head) == 1 else '.'))
+            if len(row) > len(head): raise InputError(f'{path} has {len(row)} fields at line {before+rows.line_num} but {len(head)} columns: quote the fields that hold the separator' + (', which has to be a comma (a tab in .tsv).' if len(head) == 1 else '.'))
             if row: yield dict(zip(head, row + [None]*(len(head)-len(row))))
     except csv.Error as e:
         _modern(path, first)
@@ -165,6 +157,12 @@ def _rows(source, text, label, columns=None, **opts):
 def is_plain(path) -> bool:
     "Is it a file of lines, such as `.txt` or `.txt.gz`?"
     return os.path.isfile(path) and _kind(path) in _plain
+
+def _one_a_line(path):
+    "Lines of a `.txt` file, each a document."
+    for n,line in enumerate(_lines(path)):
+        if not n: _modern(path, line)
+        yield line
 
 def read_lines(path) -> Iterator[str]:
     "Every line of such a file, empty ones too, without its end: for answers that are put beside it. Raises `InputError`."

@@ -76,6 +76,7 @@ def label_list(
     if len(y) != n: raise InputError(f'there are {n} texts and {len(y)} labels: give one label a text')
     return y
 
+# %% ../nbs/09_ulmfit.ipynb #7c26ac3c
 def check_labels(
     y, # one label a text
     n:int, # number of texts
@@ -309,8 +310,7 @@ def fit(self:ULMFiT,
     if texts and not any(t.strip() for t in texts): raise InputError('every text is empty: there is nothing to learn from')
     (classes,ys),directions = check_labels(y, len(texts)),self.check()._directions()
     extra = list(check_texts(unlabelled, 'unlabelled')) if unlabelled is not None else []
-    rng,before = torch.get_rng_state(),{k: self.__dict__[k] for k in ('history_', 'settings_', 'n_labels_') if k in self.__dict__}
-    self.n_labels_,self.history_ = len(texts),{}
+    rng,before,self.n_labels_,self.history_ = torch.get_rng_state(),{k: self.__dict__[k] for k in ('history_', 'settings_', 'n_labels_') if k in self.__dict__},len(texts),{}
     try:
         with tempfile.TemporaryDirectory() if run_dir is None else nullcontext(run_dir) as folder:
             folder,models,lms = Path(folder),{},{}
