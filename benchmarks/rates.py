@@ -1,9 +1,11 @@
-"""Is one recipe of stage 3 better than another, or does it only suit the one rate at which both are run? TREC-6 with `en-small`, forward: recipes of the paper's table 7, each at several largest rates.
+"""Is one recipe of stage 3 better than another, or does it only suit the one rate at which both are run? And what is pretraining worth when each side has the rate that suits it? With `en-small`, forward, at several largest rates.
 
     ULMFIT_DATA=... python benchmarks/rates.py runs/rates --json results/stage3/rates.json [--minutes 60]
+    ULMFIT_DATA=... python benchmarks/rates.py runs/rates-more --json results/stage3/rates-more.json --recipes all --rates .1 ...
+    ULMFIT_DATA=... python benchmarks/rates.py runs/rates-imdb --json results/stage3/rates-imdb.json --task imdb --labels 1000 --unlabelled 5000 --seeds 0 1 --recipes all
 
-As `ulmfit reproduce trec6-ablation` otherwise: the paper's stage 2 (the same for all rows of a seed), its dropouts, four passes, scored on the same tenth of the training set; no test question is scored.
-Runs that are finished stay in the folder: the same call goes on. --limit rehearses with so many questions a split."""
+As `ulmfit reproduce trec6-ablation` (or `imdb-ablation`) otherwise: the paper's stage 2 (the same for all rows of a seed), its dropouts, as many passes as the ablation has, scored on the same tenth of the training set; no test text is scored.
+Runs that are finished stay in the folder: the same call goes on. --limit rehearses with so many texts a split."""
 import argparse, json, time
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -12,37 +14,42 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ulmfit_nb.reproduce import Lab, TimeUp, ablation_rows, load_task, scores
+from ulmfit_nb.reproduce import Lab, TimeUp, ablation_rows, draw, load_task, scores
 from ulmfit_nb.results import commit, hardware
 from ulmfit_nb.runtime import atomic
 
-RECIPES = 'full', 'full + discr', 'freez', 'freez + discr', 'freez + stlr', 'freez + discr + stlr'
+UNFREEZING = 'full', 'full + discr', 'freez', 'freez + discr', 'freez + stlr', 'freez + discr + stlr'
+RECIPES = {r: (r, dict(recipe='full + discr + stlr')) for r in UNFREEZING} | { # name → stage 3, stage 2
+    'full, no pretraining': ('full', dict(recipe='full + discr + stlr', pretrained=False)), 'full, no stage 2': ('full', dict(recipe='none')), 'from scratch': ('from scratch', dict(recipe='none'))}
 
-def run(lab, rates, seeds, limit=None):
+def run(lab, task, rates, seeds, recipes):
     "A row for each recipe, rate and seed."
-    task = load_task('trec-6', limit)
-    held,used,_ = ablation_rows(lab, task)
+    held,used,few = ablation_rows(lab, task)
     tok,corpus = lab.texts(lab.reads(replace(task, train=used)), key='rates')
-    docs,ys = [np.asarray(i) for i in tok.encode_iter([t for t,_ in used])],np.array([task.classes.index(l) for _,l in used])
-    for seed in range(seeds):
+    for seed in seeds:
+        rows = [used[i] for i in draw(used, few, seed)] if lab.labels else used
+        docs,ys = [np.asarray(i) for i in tok.encode_iter([t for t,_ in rows])],np.array([task.classes.index(l) for _,l in rows])
         for rate in rates:
-            for recipe in RECIPES:
-                lab.lr,name = rate,f'{recipe.replace(" ", "")}-{rate:g}'
-                lm,stage2 = lab.lm(tok, corpus, 'forward', seed, recipe='full + discr + stlr', key='rates')
-                model,facts = lab.classifier(name, lm, docs, ys, len(task.classes), 'forward', seed, recipe=recipe, key='rates')
+            for recipe in recipes:
+                lab.lr,name,(stage3,stage2) = rate,f'{recipe.replace(" ", "")}-{rate:g}',RECIPES[recipe]
+                lm,f2 = lab.lm(tok, corpus, 'forward', seed, key='rates', **stage2)
+                model,f3 = lab.classifier(name, lm, docs, ys, len(task.classes), 'forward', seed, recipe=stage3, key='rates')
                 p = lab.probs(name, model, tok, [t for t,_ in held], 'forward', seed, 'rates')
-                yield dict(recipe=recipe, lr=rate, seed=seed, n=len(held), labels=len(used), lm_epochs=stage2['epochs'], epochs=facts['epochs'], accuracy=scores(p, held, task.classes)['accuracy'])
+                yield dict(recipe=recipe, lr=rate, seed=seed, n=len(held), labels=len(rows), lm_epochs=f2['epochs'], epochs=f3['epochs'], minutes=round(f2['minutes']+f3['minutes'], 2), accuracy=scores(p, held, task.classes)['accuracy'])
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('out', type=Path); p.add_argument('--json', type=Path, required=True); p.add_argument('--minutes', type=float)
-    p.add_argument('--rates', type=float, nargs='+', default=[.001, .003, .01, .03]); p.add_argument('--seeds', type=int, default=3); p.add_argument('--limit', type=int)
+    p.add_argument('--task', choices=['trec-6', 'imdb'], default='trec-6'); p.add_argument('--labels', type=int, help='a draw a seed; all without it'); p.add_argument('--unlabelled', type=int, help='texts that stage 2 reads; all without it')
+    p.add_argument('--rates', type=float, nargs='+', default=[.001, .003, .01, .03]); p.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    p.add_argument('--recipes', nargs='+', choices=['all', *RECIPES], default=UNFREEZING); p.add_argument('--limit', type=int)
     a = p.parse_args()
-    lab,rows,begun = Lab(a.out, a.out/'rows', a.minutes, 'en-small', progress=False),[],time.monotonic()
-    facts = dict(what="stage 3 on TREC-6, recipes of the paper's table 7 at several largest rates: accuracy on a tenth of the training questions, held out", backbone='en-small', direction='forward',
+    lab = Lab(a.out, a.out/'rows', a.minutes, 'en-small', labels=a.labels and (a.labels,), unlabelled=a.unlabelled, progress=False)
+    rows,begun,recipes = [],time.monotonic(),RECIPES if 'all' in a.recipes else a.recipes
+    facts = dict(what=f"stage 3 on {a.task}, recipes of the paper's tables at several largest rates: accuracy on a tenth of the training texts, held out", task=a.task, unlabelled=a.unlabelled, backbone='en-small', direction='forward',
         hardware=hardware(), torch=torch.__version__, commit=commit(), recorded=datetime.now(timezone.utc).isoformat(timespec='seconds'))
     try:
-        for r in run(lab, a.rates, a.seeds, a.limit):
+        for r in run(lab, load_task(a.task, a.limit), a.rates, a.seeds, recipes):
             rows.append(r)
             print(f"{r['recipe']:22} {r['lr']:g} seed {r['seed']}: {r['accuracy']:.1%}  ({(time.monotonic()-begun)/60:.0f} min)", flush=True)
             with atomic(a.json) as tmp: tmp.write_text(json.dumps(facts | dict(rows=rows), indent=1) + '\n')
