@@ -580,11 +580,12 @@ def test_a_profile_leaves_nothing(tmp_path):
     args = ['pretrain', files, '--out', tmp_path/'b', '--size', 'micro', '--bptt', 10, '--vocab-size', 100]
     assert ulmfit(*args, '--bs', 2, '--profile').returncode == 0 and not (tmp_path/'b').exists()
     refused(ulmfit(*args, '--bs', 200, '--profile'), 'needs 12')
+    assert ulmfit('pretrain', files, '--out', tmp_path/'b', '--init', 'en-small', '--bptt', 10, '--bs', 2, '--profile').returncode == 0
     assert not (tmp_path/'b').exists()
 
 def test_what_a_backbone_would_ignore_is_refused(tmp_path):
     files = table(tmp_path/'t.csv')
     for more in (['--worst', 2], ['--label', 'label'], ['--train', files]): refused(ulmfit('evaluate', 'en-small', files, *more), more[0], 'does nothing')
-    refused(ulmfit('pretrain', files, '--init', 'en-small', '--size', 'micro', '--out', tmp_path/'b'), '--size', 'does nothing')
+    for more in (['--size', 'micro'], ['--kind', 'bpe'], ['--vocab-size', 100], ['--min-count', 1], ['--vocab-texts', 5], ['--skip'], ['--cutoffs', 10]): refused(ulmfit('pretrain', files, '--init', 'en-small', *more, '--out', tmp_path/'b'), more[0], 'does nothing')
     refused(ulmfit('evaluate', 'en-small', files, '--device', 'cuda:99'), 'no device')
     assert not (tmp_path/'b').exists()
