@@ -589,3 +589,49 @@ def test_what_a_backbone_would_ignore_is_refused(tmp_path):
     for more in (['--size', 'micro'], ['--kind', 'bpe'], ['--vocab-size', 100], ['--min-count', 1], ['--vocab-texts', 5], ['--skip'], ['--cutoffs', 10]): refused(ulmfit('pretrain', files, '--init', 'en-small', *more, '--out', tmp_path/'b'), more[0], 'does nothing')
     refused(ulmfit('evaluate', 'en-small', files, '--device', 'cuda:99'), 'no device')
     assert not (tmp_path/'b').exists()
+
+# ---- folders, cards, several processes --------------------------------------------------------------------------
+
+def class_folder(d, good='good'):
+    rng = np.random.default_rng(0)
+    for l, name in (('good', good), ('bad', 'bad')):
+        (d/name).mkdir(parents=True)
+        for i in range(20): (d/name/f'{i}.txt').write_text(review(rng, l), encoding='utf-8')
+    return d
+
+def test_a_folder_is_known_by_its_files_and_its_classes(tmp_path):
+    from ulmfit_nb.cli import file_stamp, stamp_of
+    a = class_folder(tmp_path/'a')
+    was = stamp_of(a)
+    a.rename(tmp_path/'b')
+    assert stamp_of(tmp_path/'b') == was                    # whatever the folder is called
+    (tmp_path/'b'/'good').rename(tmp_path/'b'/'positive')
+    assert stamp_of(tmp_path/'b') != was                    # other labels
+    links = tmp_path/'links'; links.mkdir()
+    for c in ('positive', 'bad'): (links/c).symlink_to(tmp_path/'b'/c, target_is_directory=True)
+    assert len(file_stamp(links)) == 40 and stamp_of(links) == stamp_of(tmp_path/'b')
+    (links/'bad'/'loop').symlink_to(links, target_is_directory=True)
+    assert len(file_stamp(links)) == 40
+
+def test_the_settings_of_a_run_are_never_seen_half_written(tmp_path, monkeypatch):
+    from ulmfit_nb.cli import start_run
+    start_run(tmp_path, dict(a=1))
+    write = Path.write_text
+    def half(self, text, *args, **kw):
+        write(self, text[:3], *args, **kw)
+        raise KeyboardInterrupt                             # killed while it wrote
+    with monkeypatch.context() as m:
+        m.setattr(Path, 'write_text', half)
+        with pytest.raises(KeyboardInterrupt): start_run(tmp_path, dict(a=1), resume=True)
+    start_run(tmp_path, dict(a=1), resume=True)
+
+def test_a_card_counts_each_second_once_and_blank_documents_are_not_held_out(tmp_path):
+    rng = np.random.default_rng(0)
+    with open(tmp_path/'t.jsonl', 'w', encoding='utf-8') as f: f.writelines(json.dumps(dict(text='' if i % 3 else review(rng, 'good'))) + '\n' for i in range(60))
+    for seed in range(4):
+        p = ulmfit('pretrain', tmp_path/'t.jsonl', '--out', tmp_path/f'b{seed}', *'--size micro --min-count 1 --bs 2 --bptt 10 --epochs 3 --quiet --device cpu'.split(), '--seed', seed)
+        assert p.returncode == 0, p.stderr.decode()
+    rows = list(csv.DictReader(open(tmp_path/'b0'/'history.csv')))
+    assert len(rows) == 3 and abs(json.loads((tmp_path/'b0'/'config.json').read_text())['meta']['seconds']-float(rows[-1]['seconds'])) <= .2
+    (tmp_path/'one.jsonl').write_text('{"text": "one text of some words"}\n{"text": ""}\n', encoding='utf-8')
+    refused(ulmfit('pretrain', tmp_path/'one.jsonl', '--out', tmp_path/'o'), 'one document only that holds text')

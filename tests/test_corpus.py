@@ -445,3 +445,9 @@ def test_what_spreadsheets_put_around_a_table(tmp_path, body):
 def test_tables_that_would_lose_something(tmp_path, name, body, words):
     (tmp_path/name).write_bytes(body.encode())
     with pytest.raises(InputError, match=words): list(read_rows(tmp_path/name))
+
+def test_doubled_carriage_returns_are_no_old_line_ends(tmp_path):
+    (tmp_path/'t.txt').write_bytes(b'first text\r\r\nsecond text\r\r\nthird text\r\r\n')
+    assert [t.strip() for t in read_texts(tmp_path/'t.txt')] == ['first text', 'second text', 'third text']
+    (tmp_path/'o.txt').write_bytes(b'a\rb\rc\r')
+    with pytest.raises(InputError, match='carriage returns alone'): list(read_texts(tmp_path/'o.txt'))

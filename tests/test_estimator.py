@@ -396,3 +396,70 @@ def test_a_rehearsal_may_lack_a_class(monkeypatch):
     monkeypatch.setattr(r, 'split_rows', lambda name, split: [(f'{split} {i}', 'rare' if split == 'test' and i % 2 else 'often') for i in range(10)])
     task = r.load_task('trec-6', 6)
     assert {l for _,l in task.test} == {'often'} and len(r.load_task('trec-6').test) == 10
+
+# ---- what a second look found -----------------------------------------------------------------------------------
+
+def test_a_table_of_arrow_names_its_columns():
+    pa = pytest.importorskip('pyarrow')
+    t = pa.table(dict(review=TEXTS, mood=LABELS))
+    for X,y in ((t.select(['review']), t.select(['mood'])), (t['review'], t['mood'])):
+        clf = ULMFiT(**FAST, random_state=0).fit(X, y)
+        assert clf.predict(t['review']).tolist() == clf.predict(TEXTS).tolist()
+        assert clf.meta_ == (dict(columns=dict(text='review', label='mood')) if hasattr(X, 'columns') and hasattr(X, 'column_names') else {})
+
+def test_what_is_saved_is_the_model_and_not_what_was_set_since(tmp_path):
+    clf = ULMFiT(**FAST, random_state=0).fit(TEXTS, LABELS)
+    p = clf.predict_proba(TEXTS)
+    clf.set_params(max_len=3, bptt=2, pool='attention').save(tmp_path)
+    assert np.array_equal(ULMFiT.load(tmp_path, device='cpu').predict_proba(TEXTS), p)
+
+def test_a_backbone_is_not_written_over_something_else(tmp_path, fitted, one_way):
+    import shutil
+    shutil.copytree(fitted, tmp_path/'m')
+    (tmp_path/'mine').mkdir(); (tmp_path/'mine'/'README.md').write_text('mine')
+    for d in ('m', 'mine'):
+        with pytest.raises(InputError, match="no backbone's"): ULMFiT(one_way).save_pretrained(tmp_path/d)
+    assert (tmp_path/'mine'/'README.md').read_text() == 'mine' and ULMFiT.load(tmp_path/'m').classes_.tolist() == ['bad', 'good']
+    for _ in range(2): ULMFiT(one_way).save_pretrained(tmp_path/'b')
+    load_backbone(tmp_path/'b')
+
+def test_a_device_of_torch():
+    ULMFiT(**FAST | dict(device=torch.device('cpu'))).fit(TEXTS, LABELS).predict(TEXTS[:2])
+
+def test_fits_in_threads_are_those_of_one_after_another():
+    from joblib import parallel_config
+    from sklearn.model_selection import cross_val_predict
+    def run(n):
+        with parallel_config('threading'): return cross_val_predict(ULMFiT(**FAST, random_state=0), TEXTS, LABELS, cv=3, n_jobs=n, method='predict_proba')
+    assert np.array_equal(run(1), run(3))
+
+def test_rows_go_where_they_are_asked_for(tmp_path):
+    from ulmfit_nb.results import read_results
+    lowshot(lab(tmp_path, labels=(20,), draws=1, variants=('ulmfit',), direction='forward'), TASK)
+    again = lab(tmp_path, labels=(20,), draws=1, variants=('ulmfit',), direction='forward')
+    again.results = tmp_path/'elsewhere'
+    lowshot(again, TASK)
+    assert (rows := read_results(tmp_path/'elsewhere')) and rows == read_results(tmp_path/'results')
+
+def test_another_backbone_in_the_same_place_is_another_experiment(tmp_path, one_way):
+    lab(tmp_path, backbone=one_way).claim(experiment='x')
+    lab(tmp_path, backbone=one_way).claim(experiment='x')
+    lm,tok = load_backbone(one_way)
+    with torch.no_grad(): lm.backbone.encoder.weight.add_(1)
+    save_backbone(one_way, dict(forward=lm), tok)
+    with pytest.raises(InputError, match='weights was'): lab(tmp_path, backbone=one_way).claim(experiment='x')
+
+def test_experiments_refuse_what_they_cannot_do(tmp_path):
+    from dataclasses import replace
+    with pytest.raises(InputError, match='leave out --unlabelled'): lowshot(lab(tmp_path, labels=(20,), unlabelled=5), replace(TASK, more=[]))
+    with pytest.raises(InputError, match='needs a backbone'): lowshot(lab(tmp_path, labels=(20,), variants=('pretraining only',)), TASK)
+    with pytest.raises(InputError, match='fewer than 5000'): lowshot(lab(tmp_path, labels=(20, 5000)), TASK)
+    nothing = lab(tmp_path); nothing.lm_epochs = 0
+    with pytest.raises(InputError, match='above 0'): wikitext2(nothing)
+
+def test_so_few_rows_that_none_is_held_out(tmp_path):
+    from dataclasses import replace
+    from ulmfit_nb.reproduce import headline
+    from ulmfit_nb.results import read_results
+    headline(lab(tmp_path), replace(TASK, train=TASK.train[:8]), ('forward',))
+    assert len(read_results(tmp_path/'results')) == 1

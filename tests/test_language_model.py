@@ -392,3 +392,8 @@ def test_finetune_leaves_no_group_untouched(tok):
     for a, b in zip(m.layer_groups(), was.layer_groups()):
         pairs = [(p, q) for x, y in zip(a, b) for p, q in zip([x] if isinstance(x, torch.nn.Parameter) else x.parameters(), [y] if isinstance(y, torch.nn.Parameter) else y.parameters())]
         assert any(not torch.equal(p, q) for p, q in pairs)
+
+def test_scores_want_several_texts():
+    from ulmfit_nb.language_model import lm_scores
+    model, tok = load_backbone('en-small')
+    with pytest.raises(InputError, match='put it in a list'): lm_scores(model, tok, 'The film was good.')

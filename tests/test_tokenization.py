@@ -242,3 +242,20 @@ def test_real_reviews():
 
 @pytest.mark.parametrize('raw,want', [('don&amp;#39;t', "don't"), ('&amp;lt;br /&amp;gt;Next', 'Next'), ('&amp;quot;no&amp;quot;', '"no"'), ('it #39;s', "it 's"), ('quot;hi quot;', '"hi "'), ('&#38;lt;3', '<3')])
 def test_entities_escaped_twice(raw, want): assert T.normalise(raw).strip() == want
+
+@pytest.mark.skipif(not Path('/proc').is_dir() or 'fork' not in multiprocessing.get_all_start_methods(), reason='needs /proc and forks')
+@pytest.mark.parametrize('sig', ['SIGTERM', 'SIGKILL'])
+def test_workers_end_with_a_parent_that_is_killed(sig):
+    code = "import itertools, ulmfit_nb.tokenization as T\ntok = T.Tokenizer.train(['a b c']*9, kind='word', vocab_size=60, min_count=1, n_workers=1)\nfor i,_ in enumerate(tok.encode_iter(('word '*2000 for _ in itertools.count()), n_workers=2)):\n    if i == 500: print('ready', flush=True)"
+    p = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE)
+    assert p.stdout.readline() == b'ready\n'
+    kids = Path(f'/proc/{p.pid}/task/{p.pid}/children').read_text().split()
+    assert len(kids) >= 2
+    p.send_signal(getattr(__import__('signal'), sig)); p.wait()
+    def alive(k):
+        try: return Path(f'/proc/{k}/stat').read_text().rsplit(')')[1].split()[0] != 'Z'
+        except OSError: return False
+    for _ in range(100):
+        if not any(map(alive, kids)): break
+        time.sleep(.1)
+    assert not any(map(alive, kids))

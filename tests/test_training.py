@@ -566,6 +566,29 @@ def test_the_largest_products_do_not_overflow(n):
     product = Int8Weights(torch.tensor([[1.]*n, [-1.]*n]))
     for h in (1., -1.): torch.testing.assert_close(product(torch.full((1, n), h)), torch.tensor([[h*n, -h*n]]), rtol=.01, atol=0)
 
+@pytest.mark.parametrize('opt,accumulate', [('sgd', 1), ('adam', 1), ('adam', 3)])
+def test_a_step_that_was_broken_off_without_a_folder_is_taken_again(opt, accumulate):
+    part, whole = (lm_trainer(None, opt, accumulate) for _ in range(2))
+    for t in (part, whole): t.model.backbone.drops = NO_DROPOUT
+    whole.fit(steps=6)
+    part.fit(steps=4)
+    step, part.opt.step = part.opt.step, lambda: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt): part.fit()
+    part.opt.step = step
+    part.fit(steps=6)
+    assert equal(part.model, whole.model) if accumulate == 1 else part.step == 6 and part.batch == whole.batch
+
+@pytest.mark.parametrize('stage', ['language model', 'classifier'])
+def test_resume_refuses_other_held_out_data(stage, tmp_path):
+    c, docs = corpus(60), lambda s: ([c[i] for i in range(s, s+8)], np.arange(8) % 3)
+    def run(k):
+        if stage == 'language model': return pretrain(c, corpus(8, seed=k), SIZE, epochs=1, cfg=CPU, bs=8, bptt=12, minutes=0., path=tmp_path, resume=True, progress=False)
+        model = TextClassifier(lm(seed=1).backbone, 3)
+        return finetune_classifier(model, [c[i] for i in range(60)], np.arange(60) % 3, docs(k), epochs=2, bs=8, cfg=CPU, minutes=0., path=tmp_path, resume=True, progress=False)
+    first = run(1).step
+    assert run(1).step > first
+    with pytest.raises(InputError, match='other data'): run(2)
+
 def test_int8_leaves_the_model_as_it_was():
     model, docs = decided(), random_docs((9, 30))
     model.train()
@@ -574,8 +597,8 @@ def test_int8_leaves_the_model_as_it_was():
         warnings.simplefilter('error')                      # no deprecation reaches the user
         made = int8_model(model)
         predict_logits(model, docs, precision='int8')
-    assert model.training and before.keys() == model.state_dict().keys() and all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
-    assert int8_model(made) is made and made.head is model.head and made.backbone.encoder is model.backbone.encoder
+    assert all(m.training for m in model.modules()) and before.keys() == model.state_dict().keys() and all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert int8_model(made) is made and made.head[0].weight is model.head[0].weight and made.backbone.encoder.weight is model.backbone.encoder.weight
     torch.testing.assert_close(predict_logits(made, docs, precision='int8'), predict_logits(model, docs, precision='int8'))
     assert torch.backends.quantized.engine == engine
 

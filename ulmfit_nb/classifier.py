@@ -114,10 +114,11 @@ def finetune_classifier(
 ) -> Trainer: # `.model` is the classifier
     "Stage 3 (Howard & Ruder 2018, section 3.3): gradual unfreezing with discriminative and slanted triangular rates."
     phases = recipe_phases(recipe, len(model.layer_groups()), epochs, lr, **kw) if isinstance(recipe, str) else recipe
-    ev = None if valid is None else lambda m: clas_metrics(m, *valid, backward=backward)
+    def evaluate(m): return clas_metrics(m, *valid, backward=backward)
+    if valid is not None: evaluate.key = ClasBatches(*valid, bs, 0, backward, model.backbone.pad_id).key # other held-out documents are another run
     cfg = (cfg or TrainConfig(clip=25.)).seeded(seed)
     source = ClasBatches(docs, labels, bs, cfg.seed, backward, model.backbone.pad_id, weights)
-    t = Trainer(model, source, phases, cfg, ev, path, progress, unit='texts')
+    t = Trainer(model, source, phases, cfg, evaluate if valid is not None else None, path, progress, unit='texts')
     if resume: t.resume()
     t.fit(minutes)
     return t

@@ -142,18 +142,27 @@ def free_dir(
     return path
 
 # %% ../nbs/14_cli.ipynb #87dbbbeb
+def _files_within(folder, seen=None):
+    "All files, those of linked folders too, as the readers take them."
+    seen = {*()} if seen is None else seen
+    for root,dirs,names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(root)) in seen: dirs[:] = []; continue
+        seen.add(real)
+        yield from (f for n in names if (f := Path(root)/n).is_file())
+
 def file_stamp(path) -> list:
     "Name, size and content (SHA-256, of files up to 256 MB; of larger ones the time) of a file, or of all files in a folder: what tells whether the data are the same."
     if not Path(path).exists(): raise InputError(f'there is no file or folder {str(path)!r}: check the path')
     def content(f):
         if f.stat().st_size > 2**28: return int(f.stat().st_mtime)
         with open(f, 'rb') as o: return hashlib.file_digest(o, 'sha256').hexdigest()
-    files = [Path(path)] if Path(path).is_file() else sorted(f for f in Path(path).rglob('*') if f.is_file())
+    files = [Path(path)] if Path(path).is_file() else sorted(_files_within(path))
     return [[str(f), f.stat().st_size, content(f)] for f in files]
 
 def stamp_of(path) -> str:
-    "The content of a file or folder in a word, whatever it is called."
-    return hashlib.sha256(repr([s[1:] for s in file_stamp(path)]).encode()).hexdigest()[:16]
+    "The content of a file or folder in a word, whatever it is called; in a folder names count, since sub-folders are labels."
+    inside = Path(path).is_dir()
+    return hashlib.sha256(repr([[os.path.relpath(f, path)]*inside + s for f,*s in file_stamp(path)]).encode()).hexdigest()[:16]
 
 # %% ../nbs/14_cli.ipynb #87dbbbec
 def start_run(
@@ -171,8 +180,9 @@ def start_run(
         try: was,now = json.loads((run/'settings.json').read_text(encoding='utf-8')),json.loads(text)
         except ValueError: raise InputError(f'{run/"settings.json"} is damaged: begin again with --overwrite, or in another --out') from None
         if wrong := sorted(k for k in {*was, *now} if was.get(k) != now.get(k)): raise InputError(f'{out} holds a run with other settings or files ({", ".join(wrong)}): repeat them as they were, or choose another --out')
+    from ulmfit_nb.runtime import atomic
     run.mkdir(parents=True, exist_ok=True)
-    (run/'settings.json').write_text(text, encoding='utf-8')
+    with atomic(run/'settings.json') as tmp: tmp.write_text(text, encoding='utf-8') # several processes come here at once
     if overwrite: (run/'overwrite').touch() # holds for --resume too
     return run
 
@@ -527,8 +537,9 @@ def prepare(a, run:Path): # tokenizer, training and held-out corpus
     tok = Tokenizer.load(run/'tokenizer.json')
     if not (run/'corpus').exists(): Corpus.write(run/'corpus', limited(tok.encode_iter(texts()), a.max_tokens), tok.vocab_size, dict(tokenizer=tok.fingerprint))
     corpus = Corpus(run/'corpus')
-    if len(corpus) < 2: raise InputError('there is one document only: give two at least, so that one can be held out')
-    perm,held = np.random.default_rng(a.seed).permutation(len(corpus)),max(1, min(len(corpus)//50, 200))
+    some = np.flatnonzero(corpus.lengths > 1) # not blank
+    if len(some) < 2: raise InputError('there is one document only that holds text: give two at least, so that one can be held out')
+    perm,held = np.random.default_rng(a.seed).permutation(some),max(1, min(len(some)//50, 200))
     return tok, corpus.view(np.sort(perm[held:])), corpus.view(np.sort(perm[:held]))
 
 # %% ../nbs/14_cli.ipynb #809d903d
@@ -587,16 +598,16 @@ def cmd_pretrain(a):
     if a.profile:
         try: return profile_pretraining(a, train, size)
         finally: rank or old or drop(run) # nothing was trained
-    cfg,models,history,left = TrainConfig(precision=a.precision, device=a.device, seed=a.seed),{},[],a.minutes
+    cfg,models,history,seconds,left = TrainConfig(precision=a.precision, device=a.device, seed=a.seed),{},[],0.,a.minutes
     for d in ways:
         if not a.quiet: print(f'Stage 1, {d}: {train.n_tokens:,} tokens, vocabulary {tok.vocab_size:,}, {size}', flush=True)
         begun = time.monotonic()
         with leaving_nothing(run, old): t = pretrain(train, valid, size, a.drop_mult, a.epochs, a.lr, a.seed, cfg, a.skip, tuple(a.cutoffs), load_backbone(a.init, d)[0] if a.init else None, bs=a.bs, bptt=a.bptt, backward=d=='backward', path=run/d, resume=True, minutes=left, progress=not a.quiet)
         left = None if left is None else max(0., left-(time.monotonic()-begun)/60)
         if not t.done: return rank or print(f'Time is up at step {t.step}: the same command with --resume goes on')
-        models[d],history = t.model,history + [dict(direction=d, **r) for r in t.history]
+        models[d],history,seconds = t.model,history + [dict(direction=d, **r) for r in t.history],seconds + t.seconds
     if rank: return
-    save_backbone(a.out, models, tok, history, a.bits, files=[Path(f).name for f in a.files], tokens=train.n_tokens, epochs=a.epochs, **(dict(init=Path(a.init).name) if a.init else {}), seconds=round(sum(r['seconds'] for r in history), 1), seed=a.seed)
+    save_backbone(a.out, models, tok, history, a.bits, files=[Path(f).name for f in a.files], tokens=train.n_tokens, epochs=a.epochs, **(dict(init=Path(a.init).name) if a.init else {}), seconds=round(seconds, 1), seed=a.seed)
     shutil.rmtree(run)
     if not a.quiet: print(f'The backbone stands in {a.out}: try `ulmfit generate {a.out} "The film"`')
 

@@ -53,7 +53,7 @@ def _distinct(where, columns):
 
 def _modern(where, first):
     "Refuse a file whose first line holds all others, since its lines end by a carriage return alone."
-    if first.count('\r') > 1: raise InputError(f'{where} ends its lines by carriage returns alone: save it with line ends of today (LF, or CR and LF).')
+    if '\n' not in first and first.count('\r') > 1: raise InputError(f'{where} ends its lines by carriage returns alone: save it with line ends of today (LF, or CR and LF).')
 
 def _csv_rows(path, lines=None, **opts):
     "Rows of a table with a header; a fault names its line."

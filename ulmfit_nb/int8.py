@@ -7,7 +7,7 @@ __all__ = ['fbgemm', 'largest_int8', 'Int8Weights', 'Int8LSTM', 'int8_model']
 
 # %% ../nbs/03c_int8.ipynb #8005c209
 import warnings
-from copy import copy
+from copy import deepcopy
 
 import torch
 import torch.nn.functional as F
@@ -102,7 +102,6 @@ def int8_model(
     if isinstance(model.backbone.rnns[0], Int8LSTM): return model
     if next(model.parameters()).device.type != 'cpu': raise InputError("int8 is for prediction on a CPU: give device='cpu', or another precision")
     if not fbgemm() and not hasattr(torch, '_weight_int8pack_mm'): raise InputError('this torch has no products of int8 weights: choose float32 or bf16')
-    res,bb = copy(model),copy(model.backbone)
-    bb._modules = model.backbone._modules | dict(rnns=nn.ModuleList(map(Int8LSTM, model.backbone.rnns)))
-    res._modules = model._modules | dict(backbone=bb)
+    res = deepcopy(model, {id(t): t for t in (*model.parameters(), *model.buffers())}) # modules of its own, the same tensors
+    res.backbone.rnns = nn.ModuleList(map(Int8LSTM, res.backbone.rnns))
     return res.eval()

@@ -176,6 +176,7 @@ def lm_scores(
     backward:bool=False, # read from last to first?
 ) -> dict: # n texts, tokens, words, bytes, share unknown, valid_loss (nats a token), perplexity, word_perplexity, bits_per_byte
     "What a language model is worth on held-out texts, in units that every vocabulary shares."
+    if isinstance(texts, str): raise InputError('several texts are needed and this is one str: put it in a list')
     texts = list(texts)
     corpus = Corpus.from_docs(tok.encode_iter(texts), tok.vocab_size)
     m = lm_metrics(model, LMBatches(corpus, bs, variable=False, shuffle=False, backward=backward))
@@ -191,6 +192,7 @@ def _same_vocab(model, *corpora):
         if c is not None and c.vocab_size != model.backbone.vocab_size:
             raise InputError(f'the corpus has ids of a vocabulary of {c.vocab_size} and the model one of {model.backbone.vocab_size}: encode it with the model\'s own tokenizer')
 
+# %% ../nbs/06_language_model.ipynb #4747ff15
 def train_lm(
     model:LanguageModel, # fresh, or a pretrained one
     corpus:Corpus, # what it reads
@@ -209,7 +211,9 @@ def train_lm(
     _same_vocab(model, corpus, valid)
     held = None if valid is None else LMBatches(valid, bs, bptt, variable=False, shuffle=False, backward=backward)
     source = LMBatches(corpus, bs, bptt, cfg.seed, backward=backward)
-    t = Trainer(model, source, phases, cfg, held and (lambda m: lm_metrics(m, held)), path, progress)
+    def evaluate(m): return lm_metrics(m, held)
+    evaluate.key = held and held.key # another held-out text is another run
+    t = Trainer(model, source, phases, cfg, held and evaluate, path, progress)
     if held and t.world > 1: held.shard(t.rank, t.world)
     if resume: t.resume()
     t.fit(minutes)

@@ -130,7 +130,10 @@ def left(self:Lab) -> float|None:
 def claim(self:Lab, **what):
     "Finished stages are found by name, so a folder belongs to one experiment with one set of settings. Raises `InputError`."
     names = 'size', 'bs', 'lm_epochs', 'epochs', 'lr_lm', 'lr', 'labels', 'draws', 'unlabelled', 'test', 'direction', 'variants', 'lm_drop_mult', 'recipe', 'clas_bs', 'precision', 'as_scripts'
-    what |= {k: getattr(self, k) for k in names} | dict(backbone=self.backbone and str(find_backbone(self.backbone).resolve()))
+    what |= {k: getattr(self, k) for k in names} | dict(backbone=None, weights=None)
+    if self.backbone:
+        b = find_backbone(self.backbone).resolve()
+        what |= dict(backbone=str(b), weights=hashlib.sha256((b/'model.safetensors').read_bytes()).hexdigest()[:16])
     f,text = self.out/'settings.json',json.dumps(what, indent=1, sort_keys=True, default=str)
     if not f.exists():
         with atomic(f) as tmp: tmp.write_text(text)
@@ -139,6 +142,7 @@ def claim(self:Lab, **what):
     except (ValueError, TypeError): raise InputError(f'{f} is damaged: choose another folder') from None
     if wrong := [k for k in now if k in was and was[k] != now[k]]: raise InputError(f'{self.out} holds an experiment with other settings ({wrong[0]} was {was[wrong[0]]}): repeat them as they were, or choose another folder')
 
+# %% ../nbs/13b_reproduce.ipynb #787ad296
 @patch
 def cfg(self:Lab, seed, **kw): return TrainConfig(precision=self.precision, device=self.device, seed=seed, save_minutes=2., **kw)
 
@@ -180,7 +184,7 @@ def stage(self:Lab,
     folder,model = self.out/key,build()
     if (folder/'facts.json').exists():
         model.load_state_dict(load_file(folder/'model.safetensors'))
-        return model, json.loads((folder/'facts.json').read_text())
+        return model.to(self.device or ('cuda' if torch.cuda.is_available() else 'cpu')), json.loads((folder/'facts.json').read_text())
     left = self.left()
     self.say(f'== {key}')
     t = train(model, folder/'run', left)
@@ -196,6 +200,7 @@ def stage(self:Lab,
 def reads(self:Lab, task:Task) -> Task:
     "What stage 2 may read: everything, or so many of the texts without labels, drawn by seed 0."
     if self.unlabelled is None: return task
+    if not task.more: raise InputError(f'{task.name} has no texts without labels: leave out --unlabelled')
     return replace(task, train=[], more=[task.more[i] for i in np.random.default_rng(0).permutation(len(task.more))[:self.unlabelled]])
 
 # %% ../nbs/13b_reproduce.ipynb #ffcba749
@@ -292,12 +297,18 @@ def probs(self:Lab, name, model, tok, texts, direction='forward', seed=0, key='i
 def row(self:Lab, key:str, **fields):
     "Record a row once; its name is what makes it one."
     mark = self.out/'rows'/f'{hashlib.sha256(key.encode()).hexdigest()[:16]}.json'
-    if mark.exists(): return
+    if mark.exists():
+        was = Path(json.loads(mark.read_text())['file'])
+        here = Path(self.results)/fields['experiment']/was.name
+        if was.exists() and not here.exists(): # asked for in another folder
+            with atomic(here) as tmp: shutil.copyfile(was, tmp)
+        if here.exists(): return
     device = self.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     f = record_result(self.results, device, backbone=str(Path(self.backbone).name) if self.backbone else None, **fields)
     with atomic(mark) as tmp: tmp.write_text(json.dumps(dict(key=key, file=str(f))))
     self.say(f'{key}: {fields["accuracy"]:.2%}' if fields.get('accuracy') is not None else f'{key}: {fields.get("perplexity"):.1f}')
 
+# %% ../nbs/13b_reproduce.ipynb #60868704
 @patch
 def base(self:Lab, name:str, train:list, test:list) -> float:
     "Accuracy of the baseline on the same rows, computed once."
@@ -336,7 +347,7 @@ def headline(
         def docs(idx): return [np.asarray(corpus[i]) for i in idx]
         for d in directions:
             lm,f2 = lab.lm(tok, corpus, d, seed, key=key)
-            model,f3 = lab.classifier('clas', lm, docs(used), ys[used], len(classes), d, seed, epochs=lab.epochs, valid=(docs(held), ys[held]), key=key)
+            model,f3 = lab.classifier('clas', lm, docs(used), ys[used], len(classes), d, seed, epochs=lab.epochs, valid=(docs(held), ys[held]) if n else None, key=key)
             p = lab.probs('clas', model, tok, [t for t,_ in task.test], d, seed, key)
             ps.append(p); cost += f2['minutes'] + f3['minutes']
             common = dict(experiment=experiment, dataset=task.name, split='test', n=len(task.test), protocol=protocol, labels=len(used), seed=seed, baseline_accuracy=base,
@@ -411,6 +422,7 @@ def lowshot(
     asked = variants or lab.variants or LOWSHOT
     if unknown := set(asked) - set(LOWSHOT): raise InputError(f'there is no variant {min(unknown)!r}: choose among {", ".join(LOWSHOT)}')
     if 'self-training' in asked and 'ulmfit' not in asked: raise InputError("self-training follows the three stages: ask for 'ulmfit' as well")
+    if asked is not LOWSHOT and 'pretraining only' in asked and not lab.backbone: raise InputError("'pretraining only' needs a backbone: give one, or ask for other variants")
     variants = [v for v in LOWSHOT if v in asked and (lab.backbone or v != 'pretraining only')]
     read,labels = lab.reads(task),lab.labels or N_LABELS
     test = [task.test[i] for i in np.random.default_rng(0).permutation(len(task.test))[:lab.test]]
@@ -418,7 +430,8 @@ def lowshot(
     read = replace(read, more=seen + read.more[:None if lab.unlabelled is None else max(0, lab.unlabelled-len(seen))])
     common = dict(experiment=f'{task.name}-lowshot', dataset=task.name, split='test', n=len(test), protocol=protocol, unlabelled=len(read.more), lr_lm=lab.lr_lm,
         note=f'{task.note}; stage 2 read {len(read.train)} training texts and {len(read.more)} others')
-    if not (fit := [n for n in labels if n <= len(task.train)]): raise InputError(f'{task.name} has {len(task.train)} labels, fewer than {min(labels)}: ask for fewer')
+    fit = [n for n in labels if n <= len(task.train)]
+    if not fit or lab.labels and len(fit) < len(labels): raise InputError(f'{task.name} has {len(task.train)} labels, fewer than {min({*labels} - {*fit})}: ask for fewer')
     if min(labels) < len(task.classes): raise InputError(f'{min(labels)} labels are fewer than the {len(task.classes)} classes: ask for more')
     tok,corpus = lab.texts(read, key=protocol)
     for n in fit:
@@ -502,6 +515,7 @@ def wikitext2(
     if lab.backbone or lab.direction not in (None, 'forward'): raise InputError('wikitext2 trains a network of its own, forward: leave out the backbone and the direction')
     drops = drops*(1. if lab.lm_drop_mult is None else lab.lm_drop_mult)
     vocab,train,valid,test = wikitext2_ids(data_dir() and data_dir()/'wikitext-2', limit)
+    if lab.lm_epochs == 0: raise InputError('wikitext2 trains a language model: give --lm-epochs above 0')
     bs,epochs = lab.bs or PAPER['lm_bs'],lab.lm_epochs or 1.
     for v in variants:
         ds = drops if v == 'AWD-LSTM' else replace(drops, weight=0.)

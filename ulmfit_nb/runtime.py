@@ -38,6 +38,7 @@ def get_accelerator(
     from accelerate import Accelerator, InitProcessGroupKwargs
     from accelerate.state import AcceleratorState, PartialState
     check_device(device)
+    device = device and str(device) # a `torch.device`, too
     cpu = device == 'cpu'
     if device and device.startswith('cuda:'): torch.cuda.set_device(device)
     if PartialState._shared_state and PartialState().num_processes == 1 and (PartialState().device.type == 'cpu') != cpu:

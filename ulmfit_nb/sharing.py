@@ -290,9 +290,10 @@ def save_pretrained(self:ULMFiT,
     "Write the classifier, or, before `fit`, the backbone that it starts from. Raises `InputError`."
     if hasattr(self, 'models_'): return self.save(path, **meta)
     if self.backbone is None: raise InputError('there is nothing to save: call fit first, or give a backbone')
-    load_model(self._from(), 'language model')
     src,path = find_backbone(self._from()),Path(path).resolve()
+    load_model(src, 'language model')
     if path.exists() and (not path.is_dir() or path == src.resolve()): raise InputError(f'{path} is a file, or the backbone itself: name another directory')
+    if (there := [f for f in (*MODEL_FILES, *EXTRAS) if (path/f).exists()]) and not ((path/'config.json').exists() and model_kind(path) == 'language model'): raise InputError(f"{path} holds a {there[0]} that is no backbone's: choose another directory")
     hidden = f'.{path.name}.{uuid.uuid4().hex[:8]}'
     tmp = path/hidden if path.exists() else path.with_name(hidden) # on the same file system
     try:

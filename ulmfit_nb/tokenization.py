@@ -15,9 +15,10 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import chain, groupby, islice
-from multiprocessing import current_process
+from multiprocessing import connection, current_process, parent_process
 from operator import eq
 from pathlib import Path
+from threading import Thread
 import numpy as np
 from fastcore.basics import patch
 from .corpus import InputError
@@ -143,8 +144,13 @@ def undo(
 _batch_chars, _batch_texts = 2**18, 4096
 _state = None # what a worker works with
 
+def _orphaned():
+    connection.wait([parent_process().sentinel])
+    os._exit(1)
+
 def _start(state):
     global _state
+    Thread(target=_orphaned, daemon=True).start() # a worker whose parent was killed ends, too
     signal.signal(signal.SIGINT, signal.SIG_IGN) # an interrupt is the parent's affair
     _state = state
 

@@ -323,7 +323,7 @@ def key(self:Trainer) -> str:
     b = getattr(self.model, 'backbone', self.model)
     config,drops = getattr(b, 'config', None),getattr(b, 'drops', None)
     model = config if isinstance(config, dict) else None,asdict(drops) if is_dataclass(drops) else None,{k: getattr(self.model, k, None) for k in ('alpha', 'beta', 'cutoffs', 'bptt', 'max_len', 'full_bptt', 'masks')}
-    what = dict(cfg=cfg, phases=[asdict(p) for p in self.phases], source=self.source.key, model=model)
+    what = dict(cfg=cfg, phases=[asdict(p) for p in self.phases], source=self.source.key, model=model, held=getattr(self.evaluate, 'key', None))
     return json.dumps(what, sort_keys=True, default=lambda o: o.item() if hasattr(o, 'item') else list(o))
 
 @patch
@@ -411,6 +411,9 @@ def fit(self:Trainer,
 def _fit(self:Trainer, minutes, steps, asked):
     begun = self.saved = time.monotonic()
     self.progress.begin()
+    if self.opt is not None: # a step that was broken off leaves nothing: its batches come again
+        self.model.zero_grad()
+        self.scales,self.batch = [],self.batch - self.batch%self.cfg.accumulate
     if self.opt is None and self.step == 0: torch.manual_seed(self.cfg.seed + 1000003*self.rank)
     def stop(): return asked() or (minutes is not None and time.monotonic()-begun > minutes*60) or (steps is not None and self.step >= steps)
     if steps is not None and self.step >= steps: return

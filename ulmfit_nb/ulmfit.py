@@ -10,11 +10,12 @@ __all__ = ['PAPER', 'SMALL', 'MANY', 'WHOLE', 'NUMBERS', 'SETTINGS', 'check_text
 # %% ../nbs/09_ulmfit.ipynb #f45019cc
 import csv, hashlib, json, math, os, tempfile
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import astuple
 from numbers import Integral, Real
 from pathlib import Path
+from threading import RLock
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
 
 from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, LanguageModel, Size
-from .bpt3c import TextClassifier, pool_class
+from .bpt3c import POOLS, TextClassifier, pool_class
 from .classifier import Predictor, finetune_classifier, predict_logits, recipe_phases
 from .corpus import Corpus, InputError
 from .fine_tuning import finetune_lm, transfer_vocab
@@ -44,7 +45,7 @@ def _one_column(
     "What a table of one column holds, be it of pandas, polars or Arrow. Raises `InputError`."
     if isinstance(o, str): raise InputError(f'{what}: this is one string, so give a list of them, such as ["{o[:20]}"]')
     if isinstance(o, (bytes, Mapping)): raise InputError(f'{what}: this is a {type(o).__name__}, so give a list')
-    if not hasattr(o, 'columns'): return o
+    if not hasattr(o, 'columns'): return o.to_pylist() if hasattr(o, 'to_pylist') else o # a column of Arrow
     names = [*getattr(o, 'column_names', o.columns)] # Arrow has both
     if len(names) != 1: raise InputError(f'{what} has the columns {", ".join(map(str, names))}: give one column, such as data["text"]')
     c = o.iloc[:, 0] if hasattr(o, 'iloc') else o[names[0]]
@@ -235,12 +236,21 @@ def _say(self:ULMFiT, text):
 def _column_names(X, y) -> dict: # for the model directory, so that `ulmfit predict` finds them; nothing where neither has a name
     "How the columns of texts and labels were called."
     def name(o):
-        if hasattr(o, 'columns'): o = o.iloc[:, 0]
-        v = getattr(o, 'name', None)
+        v = [*getattr(o, 'column_names', o.columns)][0] if hasattr(o, 'columns') else getattr(o, 'name', None)
         return v if isinstance(v, str) else None
     text,label = name(X),name(y)
     if text == label: label = None # labels that were computed from the texts: a Series keeps its name
     return dict(columns=dict(text=text or 'text', label=label or 'label')) if text or label else {}
+
+_one_fit = RLock()
+
+@contextmanager
+def _own_random_numbers():
+    "One `fit` at a time in a process, which has one generator of random numbers; those of the caller go on as if nothing had happened."
+    with _one_fit:
+        rng = torch.get_rng_state()
+        try: yield
+        finally: torch.set_rng_state(rng)
 
 # %% ../nbs/09_ulmfit.ipynb #3fe1a6d3
 WHOLE = dict(bs=2, vocab_size=1, bptt=1, max_len=1, min_count=1, lm_bs=1, epochs=1, self_train=0) # settings, and their smallest values; from min_count on `None` is the default
@@ -310,9 +320,9 @@ def fit(self:ULMFiT,
     if texts and not any(t.strip() for t in texts): raise InputError('every text is empty: there is nothing to learn from')
     (classes,ys),directions = check_labels(y, len(texts)),self.check()._directions()
     extra = list(check_texts(unlabelled, 'unlabelled')) if unlabelled is not None else []
-    rng,before,self.n_labels_,self.history_ = torch.get_rng_state(),{k: self.__dict__[k] for k in ('history_', 'settings_', 'n_labels_') if k in self.__dict__},len(texts),{}
+    columns,before,self.n_labels_,self.history_ = _column_names(X, y),{k: self.__dict__[k] for k in ('history_', 'settings_', 'n_labels_') if k in self.__dict__},len(texts),{}
     try:
-        with tempfile.TemporaryDirectory() if run_dir is None else nullcontext(run_dir) as folder:
+        with _own_random_numbers(), tempfile.TemporaryDirectory() if run_dir is None else nullcontext(run_dir) as folder:
             folder,models,lms = Path(folder),{},{}
             seed = self._seed(folder, texts, (classes.tolist(), ys.tolist()), extra, resume)
             for d in directions:
@@ -322,8 +332,7 @@ def fit(self:ULMFiT,
         for k in ('history_', 'settings_', 'n_labels_'): self.__dict__.pop(k, None)
         self.__dict__.update(before)
         raise
-    finally: torch.set_rng_state(rng) # random numbers of the caller's go on as if nothing had happened
-    self.tokenizer_,self.models_,self.classes_,self.meta_,self.temperature_ = tok,models,classes,_column_names(X, y),1.
+    self.tokenizer_,self.models_,self.classes_,self.meta_,self.temperature_ = tok,models,classes,columns,1.
     return self
 
 # %% ../nbs/09_ulmfit.ipynb #1c58b7aa
@@ -481,7 +490,8 @@ def save(self:ULMFiT,
     m = next(iter(self.models_.values()))
     tensors = {DIRECTIONS[d]+k: v for d,m in self.models_.items() for k,v in m.state_dict().items()}
     config = dict(kind='classifier', directions=list(self.models_), model=m.backbone.config, n_hidden=m.head[2].out_features, labels=self.classes_.tolist(), temperature=self.temperature_, meta=getattr(self, 'meta_', {}) | meta,
-        rules=self.tokenizer_.config, params=_plain_params(self), settings={k: getattr(self, k) for k in SETTINGS} | dict(drop_mult=getattr(self, 'settings_', PAPER)['drop_mult']))
+        rules=self.tokenizer_.config, params=_plain_params(self), settings={k: getattr(self, k) for k in SETTINGS} | dict(drop_mult=getattr(self, 'settings_', PAPER)['drop_mult'],
+        bptt=m.bptt, max_len=m.max_len, pool=next(k for k,c in POOLS.items() if type(m.pooling) is c))) # of the model, whatever `set_params` has said since
     rows = [dict(stage=k, **r) for k,h in self.history_.items() for r in h]
     save_model(path, tensors, self.tokenizer_, config, rows, model_card(config, rows))
 
