@@ -20,7 +20,8 @@ from ulmfit_nb.runtime import atomic
 
 UNFREEZING = 'full', 'full + discr', 'freez', 'freez + discr', 'freez + stlr', 'freez + discr + stlr'
 RECIPES = {r: (r, dict(recipe='full + discr + stlr')) for r in UNFREEZING} | { # name → stage 3, stage 2
-    'full, no pretraining': ('full', dict(recipe='full + discr + stlr', pretrained=False)), 'full, no stage 2': ('full', dict(recipe='none')), 'from scratch': ('from scratch', dict(recipe='none'))}
+    'full, no pretraining': ('full', dict(recipe='full + discr + stlr', pretrained=False)), 'full, no stage 2': ('full', dict(recipe='none')), 'from scratch': ('from scratch', dict(recipe='none')),
+    'settings of the package': (None, dict(recipe=None))}
 
 def run(lab, task, rates, seeds, recipes):
     "A row for each recipe, rate and seed."
