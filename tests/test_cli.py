@@ -556,6 +556,8 @@ def test_options_that_a_backbone_makes_idle_are_refused(tmp_path):
 def test_a_table_that_an_option_has_swallowed(tmp_path):
     p = ulmfit('train', '--out', tmp_path/'out', '--unlabelled', tmp_path/'more.txt', tmp_path/'x.csv')
     assert p.returncode == 2 and '--unlabelled: takes all words' in p.stderr.decode().replace('\n', ' '), p.stderr
+    p = ulmfit('train', 'f.csv')
+    assert p.returncode == 2 and '--out' in p.stderr.decode() and '--unlabelled' not in p.stderr.decode().split('error:')[1], p.stderr
 
 # ---- other machines, other people's bytes -----------------------------------------------------------------------
 
@@ -635,3 +637,21 @@ def test_a_card_counts_each_second_once_and_blank_documents_are_not_held_out(tmp
     assert len(rows) == 3 and abs(json.loads((tmp_path/'b0'/'config.json').read_text())['meta']['seconds']-float(rows[-1]['seconds'])) <= .2
     (tmp_path/'one.jsonl').write_text('{"text": "one text of some words"}\n{"text": ""}\n', encoding='utf-8')
     refused(ulmfit('pretrain', tmp_path/'one.jsonl', '--out', tmp_path/'o'), 'one document only that holds text')
+
+def test_macro_f1_is_the_mean_over_the_labels_of_the_file():
+    from ulmfit_nb.cli import scores
+    y, classes = ['a', 'a', 'b'], ['a', 'b', 'c']
+    assert scores(y, ['a', 'a', 'b'], classes)[1] == 1 and np.isclose(scores(y, ['a', 'c', 'b'], classes)[1], (2/3+1)/2)
+
+def test_marks_are_quoted_where_words_are_listed(model, tmp_path):
+    (tmp_path/'t.txt').write_text('The plot, great , the cast dull ! !\n', encoding='utf-8')
+    out = ulmfit('explain', model, tmp_path/'t.txt').stdout.decode()
+    assert out.count('\n') == 1 and "',' " in out and 'great ' in out
+    from ulmfit_nb.interpretation import _shown
+    assert (_shown('\n'), _shown(','), _shown('\ngood'), _shown("don't")) == ("'\\n'", "','", 'good', "don't")
+
+def test_a_second_round_that_cannot_be_is_named(texts, capsys):
+    from ulmfit_nb import ULMFiT
+    X, y = texts[:2]
+    ULMFiT(**FAST | dict(progress=True), self_train=5).fit(X, y, unlabelled=['a fine plot', 'a dull plot'])
+    assert 'No second round' in capsys.readouterr().out

@@ -81,9 +81,12 @@ def _fill(p:argparse.ArgumentParser, name:str) -> argparse.ArgumentParser:
 
 class _Parser(argparse.ArgumentParser):
     "An option that takes several words takes the file behind it, too: the message says so."
+    def parse_known_args(self, args=None, namespace=None):
+        self.words = [*(sys.argv[1:] if args is None else args)]
+        return super().parse_known_args(args, namespace)
     def error(self, message):
-        many = [s for a in self._actions if a.nargs == '+' for s in a.option_strings]
-        super().error(message + (f' ({", ".join(many)}: takes all words up to the next option, so give it last)' if many and 'required' in message else ''))
+        many = [s for a in self._actions if a.nargs == '+' for s in a.option_strings if s in self.words]
+        super().error(message + (f' ({", ".join(many)}: takes all words up to the next option: give it last, or an option after it)' if many and 'required' in message else ''))
 
 def parser() -> argparse.ArgumentParser:
     "All commands and their options."
@@ -253,7 +256,7 @@ TRAIN = (opt('data', help='CSV, TSV, JSONL, Parquet (also .xz, .gz), or a folder
     opt('--lm-epochs', type=at_least(0, float), help='passes of the language model, 0 for none; by the size of texts and backbone if left out'), opt('--lm-lr', type=at_least(0, float, True), default=4e-3, help='its largest rate'),
     opt('--epochs', type=at_least(1), help='passes of the classifier; by the number of labels if left out'), opt('--lr', type=at_least(0, float, True), help='its largest rate; by the size of the backbone and the number of labels if left out'),
     opt('--bs', type=at_least(2), default=32, help='texts in a batch'), opt('--recipe', help='unfreezing: freez, freez-fall, scripts, full, last, chain-thaw, from-scratch; by the size of the backbone if left out'),
-    opt('--self-train', type=at_least(0), help='unlabelled texts that the classifier labels itself for a second round, 0 for none; by the size of the backbone if left out'), opt('--class-weight', choices=['balanced'], help='a rare label counts as much in the loss as a frequent one; each text counts the same if left out'), *TRAINING)
+    opt('--self-train', type=at_least(0), help='unlabelled texts that the classifier labels itself for a second round, 0 for none; 2,000 for a small backbone, 0 for a large one if left out; there is no second round with fewer than two for each label'), opt('--class-weight', choices=['balanced'], help='a rare label counts as much in the loss as a frequent one; each text counts the same if left out'), *TRAINING)
 
 # %% ../nbs/14_cli.ipynb #d02ee639
 @command(*TRAIN)
@@ -357,11 +360,11 @@ def cmd_predict(a):
 def scores(
     y, # true labels
     p, # predicted labels
-    classes, # all labels; F1 is the mean over those that occur
+    classes, # all labels; F1 is the mean over those that the true ones hold
 ): # accuracy, macro F1, confusion matrix (rows: true, columns: predicted)
     "What `ulmfit evaluate` reports."
     from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
-    return accuracy_score(y, p), f1_score(y, p, average='macro', zero_division=0), confusion_matrix(y, p, labels=classes)
+    return accuracy_score(y, p), f1_score(y, p, labels=[c for c in classes if c in {*y}], average='macro', zero_division=0), confusion_matrix(y, p, labels=classes)
 
 def label_scores(y, p, classes) -> list: # of dict, in the order of `classes`: n, precision, recall, f1; `None` where there is no text to divide by
     "Precision, recall and F1 of each label."
@@ -389,7 +392,7 @@ def print_scores(res:dict, conf, classes:list):
     print(f'{"ULMFiT":12}{res["accuracy"]:>10.3f}{res["macro_f1"]:>10.3f}{res["mean_confidence"]:>12.3f}')
     if 'baseline_accuracy' in res: print(f'{"TF-IDF + LR":12}{res["baseline_accuracy"]:>10.3f}{res["baseline_macro_f1"]:>10.3f}')
     else: print(f'no baseline: {res["no_baseline"]}')
-    if (ahead := res.get('baseline_accuracy', 0)-res['accuracy']) > 0: print(f'Counting words is ahead by {100*ahead:.1f} points, on {res["n"]:,} texts (standard error {50/res["n"]**.5:.1f} at most): use it, or give more unlabelled texts')
+    if (ahead := res.get('baseline_accuracy', 0)-res['accuracy']) > 0: print(f'Counting words is ahead by {100*ahead:.1f} points, on {res["n"]:,} texts (standard error {50/res["n"]**.5:.1f} at most): use it (`ulmfit_nb.baseline` in Python), or give more unlabelled texts')
     if res.get('seen'): print('These are the texts that the model was trained on: the figures say nothing about others')
     print_labels_found(res['per_label'], conf, classes)
     acc,sure,t = res['accuracy'],res['mean_confidence'],res['temperature']

@@ -174,6 +174,8 @@ class Word(NamedTuple):
     end:int     # behind the last one
 
 # %% ../nbs/10_interpretation.ipynb #042691e3
+def _shown(s): return ' '.join(s.split()) if any(c.isalnum() for c in s) else repr(s) # ',' and '\n' as what they are
+
 @dataclass(frozen=True)
 class Attribution:
     "Which words decided. In a notebook it shows the text, coloured."
@@ -188,7 +190,7 @@ class Attribution:
     def __repr__(self): return self.line()
     def line(self, n:int=8) -> str: # label, its probability, and the `n` strongest words
         "A line for a terminal."
-        return f'{self.label} {self.confidence:.1%}: ' + (', '.join(f'{w.text} {w.score:+.2f}' for w in sorted(self.words, key=lambda w: -abs(w.score))[:n]) or 'no words')
+        return f'{self.label} {self.confidence:.1%}: ' + (', '.join(f'{_shown(w.text)} {w.score:+.2f}' for w in sorted(self.words, key=lambda w: -abs(w.score))[:n]) or 'no words')
     @property
     def gap(self) -> float: return sum(w.score for w in self.words) - (self.full-self.base)
     def note(self) -> str: return f'{self.left_out} words lie outside the window of the model and have no score.' if self.left_out else ''

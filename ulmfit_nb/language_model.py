@@ -406,7 +406,7 @@ def load_model(
     from safetensors import SafetensorError
     from safetensors.torch import load_file
     path = find_backbone(path)
-    if not path.is_dir(): raise InputError(f'{path} is not a directory: name the one that `save` wrote' + (f', or {" or ".join(list_backbones())}, which the package brings' if kind == 'language model' else ''))
+    if not path.is_dir(): raise InputError(f'{path} is not a directory: name one that `save`, `ulmfit train` or `ulmfit pretrain` wrote' + (f', or {" or ".join(list_backbones())}, which the package brings' if kind == 'language model' else ''))
     if not (path/'config.json').exists() and (path/'run').is_dir(): raise InputError(f'{path} holds no config.json but a run that has not ended: go on with it by --resume')
     for f in ('config.json', 'tokenizer.json', 'model.safetensors'):
         if not (path/f).is_file(): raise InputError(f'{path} holds no {f}: it is not a model directory, or a copy that broke off; save or copy it again')

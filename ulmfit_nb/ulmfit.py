@@ -391,7 +391,7 @@ def _stage3(self:ULMFiT, lm, docs, ys, n_classes, direction, seed, path, resume,
     epochs = epochs or (self.epochs if self.epochs is not None else clas_passes(math.ceil(len(docs)/self.bs), s['max_epochs']))
     torch.manual_seed(seed)
     model = TextClassifier(lm.backbone, n_classes, CLAS_DROPOUTS*s['drop_mult'], self.bptt, self.max_len, pool=self.pool)
-    self._say(f'Stage 3, {direction}: classifier on {len(docs):,} {labelled}, {n_classes} classes, {epochs} epochs, recipe {recipe}')
+    self._say(f'Stage 3, {direction}: classifier on {len(docs):,} {labelled}, {n_classes} classes, passes: {epochs}, recipe {recipe}')
     cfg = TrainConfig(clip=25., precision=self.precision, device=self.device, seed=seed)
     t = finetune_classifier(model, docs, ys, recipe=recipe, epochs=epochs, lr=s['lr'], div=s['div'], bs=self.bs, cfg=cfg,
         backward=direction=='backward', seed=seed, path=path, resume=resume, progress=self.progress, weights=None if self.class_weight is None else compute_sample_weight(self.class_weight, ys))
@@ -434,7 +434,9 @@ def second_passes(
 def _second_round(self:ULMFiT, lms, models, tok, docs, ys, texts, extra, seed, folder, resume):
     "Stage 3 again from the same language models, on the labels and on the surest answers of the first round; `models` where labels are many."
     n_classes,sample = next(iter(models.values())).head[-1].out_features,second_round_texts(extra, self.settings_['self_train'], len(docs), seed, texts)
-    if not sample: return models
+    if not sample:
+        self._say(f'No second round: it wants two texts without a label for each that has one ({2*len(docs):,}), and takes {min(self.settings_["self_train"], len(extra)):,} here')
+        return models
     sample = list(tok.encode_iter(sample))
     self._say(f'Self-training: the classifier labels {len(sample):,} of the unlabelled texts and keeps the surer half')
     def probs(d, m): return predict_logits(m, sample, backward=d=='backward', precision='bf16' if use_bf16(self.precision, next(m.parameters()).device) else 'float32').softmax(1)
