@@ -1,8 +1,11 @@
 """Is one recipe of stage 3 better than another, or does it only suit the one rate at which both are run? And what is pretraining worth when each side has the rate that suits it? With `en-small`, forward, at several largest rates.
 
-    ULMFIT_DATA=... python benchmarks/rates.py runs/rates --json results/stage3/rates.json [--minutes 60]
-    ULMFIT_DATA=... python benchmarks/rates.py runs/rates-more --json results/stage3/rates-more.json --recipes all --rates .1 ...
-    ULMFIT_DATA=... python benchmarks/rates.py runs/rates-imdb --json results/stage3/rates-imdb.json --task imdb --labels 1000 --unlabelled 5000 --seeds 0 1 --recipes all
+    export ULMFIT_DATA=...
+    python benchmarks/rates.py runs/rates --json results/stage3/rates.json [--minutes 60]
+    python benchmarks/rates.py runs/rates --json results/stage3/rates-edge.json --rates .1
+    python benchmarks/rates.py runs/rates --json results/stage3/rates-start.json --rates .001 .003 .01 .03 .1 --recipes 'full, no pretraining' 'full, no stage 2' 'from scratch'
+    python benchmarks/rates.py runs/rates --json results/stage3/rates-package.json --rates .003 .005 .01 --recipes 'settings of the package'
+    python benchmarks/rates.py runs/rates-imdb --json results/stage3/rates-imdb.json --task imdb --labels 1000 --unlabelled 5000 --seeds 0 --rates .003 .01 --recipes full 'full + discr' 'freez + discr + stlr' 'from scratch' 'full, no pretraining'
 
 As `ulmfit reproduce trec6-ablation` (or `imdb-ablation`) otherwise: the paper's stage 2 (the same for all rows of a seed), its dropouts, as many passes as the ablation has, scored on the same tenth of the training set; no test text is scored.
 Runs that are finished stay in the folder: the same call goes on. --limit rehearses with so many texts a split."""
@@ -18,8 +21,8 @@ from ulmfit_nb.reproduce import Lab, TimeUp, ablation_rows, draw, load_task, sco
 from ulmfit_nb.results import commit, hardware
 from ulmfit_nb.runtime import atomic
 
-UNFREEZING = 'full', 'full + discr', 'freez', 'freez + discr', 'freez + stlr', 'freez + discr + stlr'
-RECIPES = {r: (r, dict(recipe='full + discr + stlr')) for r in UNFREEZING} | { # name → stage 3, stage 2
+TABLE_7 = 'full', 'full + discr', 'freez', 'freez + discr', 'freez + stlr', 'freez + discr + stlr'
+RECIPES = {r: (r, dict(recipe='full + discr + stlr')) for r in TABLE_7} | { # name → stage 3, stage 2
     'full, no pretraining': ('full', dict(recipe='full + discr + stlr', pretrained=False)), 'full, no stage 2': ('full', dict(recipe='none')), 'from scratch': ('from scratch', dict(recipe='none')),
     'settings of the package': (None, dict(recipe=None))}
 
@@ -43,7 +46,7 @@ if __name__ == '__main__':
     p.add_argument('out', type=Path); p.add_argument('--json', type=Path, required=True); p.add_argument('--minutes', type=float)
     p.add_argument('--task', choices=['trec-6', 'imdb'], default='trec-6'); p.add_argument('--labels', type=int, help='a draw a seed; all without it'); p.add_argument('--unlabelled', type=int, help='texts that stage 2 reads; all without it')
     p.add_argument('--rates', type=float, nargs='+', default=[.001, .003, .01, .03]); p.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
-    p.add_argument('--recipes', nargs='+', choices=['all', *RECIPES], default=UNFREEZING); p.add_argument('--limit', type=int)
+    p.add_argument('--recipes', nargs='+', choices=['all', *RECIPES], default=TABLE_7); p.add_argument('--limit', type=int)
     a = p.parse_args()
     lab = Lab(a.out, a.out/'rows', a.minutes, 'en-small', labels=a.labels and (a.labels,), unlabelled=a.unlabelled, progress=False)
     rows,begun,recipes = [],time.monotonic(),RECIPES if 'all' in a.recipes else a.recipes

@@ -513,9 +513,9 @@ def wikitext2(
 ):
     "Test perplexity of the network alone (Merity et al. 2017, tables 2 and 4: 65.8, and without weight-drop 74.9). Raises `InputError`, `TimeUp`."
     if lab.backbone or lab.direction not in (None, 'forward'): raise InputError('wikitext2 trains a network of its own, forward: leave out the backbone and the direction')
+    if lab.lm_epochs == 0: raise InputError('wikitext2 trains a language model: give --lm-epochs above 0')
     drops = drops*(1. if lab.lm_drop_mult is None else lab.lm_drop_mult)
     vocab,train,valid,test = wikitext2_ids(data_dir() and data_dir()/'wikitext-2', limit)
-    if lab.lm_epochs == 0: raise InputError('wikitext2 trains a language model: give --lm-epochs above 0')
     bs,epochs = lab.bs or PAPER['lm_bs'],lab.lm_epochs or 1.
     for v in variants:
         ds = drops if v == 'AWD-LSTM' else replace(drops, weight=0.)
