@@ -140,7 +140,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'ulmfit_nb.cli._Help._get_help_string': ('cli.html#_help._get_help_string', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli._Parser': ('cli.html#_parser', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli._Parser.error': ('cli.html#_parser.error', 'ulmfit_nb/cli.py'),
-                               'ulmfit_nb.cli._Parser.parse_known_args': ('cli.html#_parser.parse_known_args', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli._files_within': ('cli.html#_files_within', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli._fill': ('cli.html#_fill', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli.at_least': ('cli.html#at_least', 'ulmfit_nb/cli.py'),

@@ -81,9 +81,7 @@ def _fill(p:argparse.ArgumentParser, name:str) -> argparse.ArgumentParser:
 
 class _Parser(argparse.ArgumentParser):
     "An option that takes several words takes the file behind it, too: the message says so."
-    def parse_known_args(self, args=None, namespace=None):
-        self.words = [*(sys.argv[1:] if args is None else args)]
-        return super().parse_known_args(args, namespace)
+    words = () # of the command line
     def error(self, message):
         many = [s for a in self._actions if a.nargs == '+' for s in a.option_strings if s in self.words]
         super().error(message + (f' ({", ".join(many)}: takes all words up to the next option: give it last, or an option after it)' if many and 'required' in message else ''))
@@ -100,7 +98,8 @@ def parse(args:list) -> argparse.Namespace: # `.run` is the command's function
     "Words of a command line; options may stand between a command's files, too."
     if not args or args[0] not in COMMANDS: return parser().parse_args(args)
     p = _Parser(prog=f'ulmfit {args[0]}', description=COMMANDS[args[0]][0].__doc__, formatter_class=_Help)
-    return _fill(p, args[0]).parse_intermixed_args(args[1:])
+    p.words = args[1:]
+    return _fill(p, args[0]).parse_intermixed_args(p.words)
 
 # %% ../nbs/14_cli.ipynb #9654e235
 def main(

@@ -323,7 +323,7 @@ def key(self:Trainer) -> str:
     b = getattr(self.model, 'backbone', self.model)
     config,drops = getattr(b, 'config', None),getattr(b, 'drops', None)
     model = config if isinstance(config, dict) else None,asdict(drops) if is_dataclass(drops) else None,{k: getattr(self.model, k, None) for k in ('alpha', 'beta', 'cutoffs', 'bptt', 'max_len', 'full_bptt', 'masks')}
-    what = dict(cfg=cfg, phases=[asdict(p) for p in self.phases], source=self.source.key, model=model, held=getattr(self.evaluate, 'key', None))
+    what = dict(cfg=cfg, phases=[asdict(p) for p in self.phases], source=self.source.key, model=model)
     return json.dumps(what, sort_keys=True, default=lambda o: o.item() if hasattr(o, 'item') else list(o))
 
 @patch
@@ -335,7 +335,7 @@ def save(self:Trainer):
     rng = [gather_rows(s[None].to(self.device)).cpu() for s in rng_states(self.device)] # a row a process
     state = self.state and [tuple(gather_rows(t) for t in s) for s in self.state]
     meter = joint_sum(torch.as_tensor(self.meter[0]).cpu(), self.meter[1])
-    self._write('last.pt', dict(key=self.key, pos=pos, meter=meter, rng=rng, state=state, model=self.model.state_dict(),
+    self._write('last.pt', dict(key=self.key, held=getattr(self.evaluate, 'key', None), pos=pos, meter=meter, rng=rng, state=state, model=self.model.state_dict(),
         opt=self.opt and self.opt.state_dict(), sched=self.opt and self.sched.state_dict()))
     if self.history and self.rank == 0: write_history(self.history, self.path/'history.csv')
     if self.world > 1: torch.distributed.barrier() # who reads it next finds it
@@ -350,7 +350,8 @@ def resume(self:Trainer, missing_ok:bool=True) -> bool:
     if missing_ok and not found: return False
     if 0 < found < self.world: raise InputError(f'{found} of {self.world} processes see {f}: give one folder that all of them share')
     ck = read_checkpoint(f)
-    if ck.get('key') != self.key: raise InputError(f'{f} belongs to a run with other settings or other data: use the same ones, or another folder')
+    held = ck.get('held'),getattr(self.evaluate, 'key', None) # of a function of the caller's own nothing is known
+    if ck.get('key') != self.key or None not in held and held[0] != held[1]: raise InputError(f'{f} belongs to a run with other settings or other data: use the same ones, or another folder')
     self.model.load_state_dict(ck['model'])
     for k,v in ck['pos'].items(): setattr(self, k, v)
     if not self.done: self._begin()
