@@ -18,7 +18,7 @@ from .bpt3c import ClasBatches, ConcatPool, TextClassifier, chunk_ends, pad_docs
 from .corpus import InputError
 from .int8 import int8_model
 from .language_model import DIRECTIONS, load_model, load_tensors, reverse_doc
-from .runtime import check_device, gather_rows, world
+from .runtime import check_device, gather_rows, or_best, world
 from .training import Phase, TrainConfig, Trainer
 
 # %% ../nbs/08_classifier.ipynb #51daf1b2
@@ -182,5 +182,5 @@ def read(self:Predictor,
     for d in directions:
         m = TextClassifier(AWDLSTM(*shape), *head) # on torch's meta device no random weights would be drawn, but its first use imports for over a second
         load_tensors(m, tensors, DIRECTIONS[d], path)
-        self.models_[d] = m.to(device or ('cuda' if torch.cuda.is_available() else 'cpu')).eval()
+        self.models_[d] = m.to(or_best(device)).eval()
     return config

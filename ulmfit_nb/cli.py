@@ -20,7 +20,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from . import __version__
-from .corpus import _csv_rows, _jsonl_rows, Corpus, InputError, get_data, is_plain, list_data, read_labelled, read_lines, read_rows, read_texts
+from .corpus import _csv_rows, _jsonl_rows, _text_files, Corpus, InputError, get_data, is_plain, list_data, read_labelled, read_lines, read_rows, read_texts
 
 # %% ../nbs/14_cli.ipynb #9fd8b2fe
 COMMANDS = {}
@@ -144,21 +144,13 @@ def free_dir(
     return path
 
 # %% ../nbs/14_cli.ipynb #87dbbbeb
-def _files_within(folder, seen=None):
-    "All files, those of linked folders too, as the readers take them."
-    seen = {*()} if seen is None else seen
-    for root,dirs,names in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(root)) in seen: dirs[:] = []; continue
-        seen.add(real)
-        yield from (f for n in names if (f := Path(root)/n).is_file())
-
 def file_stamp(path) -> list:
-    "Name, size and content (SHA-256, of files up to 256 MB; of larger ones the time) of a file, or of all files in a folder: what tells whether the data are the same."
+    "Name, size and content (SHA-256, of files up to 256 MB; of larger ones the time) of a file, or of all texts in a folder: what tells whether the data are the same."
     if not Path(path).exists(): raise InputError(f'there is no file or folder {str(path)!r}: check the path')
     def content(f):
         if f.stat().st_size > 2**28: return int(f.stat().st_mtime)
         with open(f, 'rb') as o: return hashlib.file_digest(o, 'sha256').hexdigest()
-    files = [Path(path)] if Path(path).is_file() else sorted(_files_within(path))
+    files = [Path(path)] if Path(path).is_file() else _text_files(path)
     return [[str(f), f.stat().st_size, content(f)] for f in files]
 
 def stamp_of(path) -> str:
@@ -420,13 +412,12 @@ def labelled_for(clf, a) -> tuple: # texts, labels as the model has them, label 
 
 def print_backbone(a):
     "What the backbone `a.model` is worth on the texts of `a.file`: see `lm_scores`. Raises `InputError`, for options that belong to classifiers, too."
-    import torch
     from ulmfit_nb.language_model import load_backbone, lm_scores
-    from ulmfit_nb.runtime import check_device
+    from ulmfit_nb.runtime import check_device, or_best
     if idle := [k for k in ('label', 'train', 'worst') if getattr(a, k)]: raise InputError(f'--{idle[0]} does nothing here, since {a.model} is a backbone, whose perplexity is measured: leave it out, or name a model that `ulmfit train` wrote')
     check_device(a.device)
     lm,tok = load_backbone(a.model, a.direction or 'forward')
-    res = lm_scores(lm.to(a.device or ('cuda' if torch.cuda.is_available() else 'cpu')), tok, read_texts(a.file, a.text or 'text'), backward=a.direction == 'backward')
+    res = lm_scores(lm.to(or_best(a.device)), tok, read_texts(a.file, a.text or 'text'), backward=a.direction == 'backward')
     print(json.dumps(res) if a.json else '\n'.join(f'{k:16} {v:,.4g}' if isinstance(v, float) else f'{k:16} {v:,}' for k,v in res.items()))
 
 # %% ../nbs/14_cli.ipynb #22ed6c3e

@@ -108,21 +108,25 @@ def _need(where, have, want):
     for c in want:
         if c not in have: raise InputError(f"{where} has no column {c!r}: its columns are {', '.join(map(repr, have))}.")
 
-def _folder_rows(path, text, label):
-    "One document a file, in sorted order; the first sub-folder is its class."
+def _text_files(path):
+    "The `.txt` files of a folder, packed ones too, in sorted order; hidden ones are none of them. A class may be a link."
     def refuse(e): raise InputError(f'{e.filename} cannot be read ({e.strerror}): ask for the right to, or leave that folder out.')
     seen = set()
-    for root, dirs, files in os.walk(path, onerror=refuse, followlinks=True): # a class may be a link
+    for root, dirs, files in os.walk(path, onerror=refuse, followlinks=True):
         if (real := os.path.realpath(root)) in seen: raise InputError(f'{root} is met twice, by a link: remove one of the two.')
         seen.add(real)
         dirs[:] = sorted(d for d in dirs if not d.startswith('.'))
-        for name in sorted(files):
-            f = Path(root)/name
+        for f in (Path(root)/name for name in sorted(files) if not name.startswith('.')):
             ends = [s.lower() for s in f.suffixes]
-            if name.startswith('.') or not (ends[-1:] == ['.txt'] or ends[-2:-1] == ['.txt'] and ends[-1] in _packed): continue
-            rel = f.relative_to(path)
-            yield {text: ''.join(_lines(f)), label: rel.parts[0] if len(rel.parts) > 1 else None, 'file': str(rel)}
+            if ends[-1:] == ['.txt'] or ends[-2:-1] == ['.txt'] and ends[-1] in _packed: yield f
 
+def _folder_rows(path, text, label):
+    "One document a file; the first sub-folder is its class."
+    for f in _text_files(path):
+        rel = f.relative_to(path)
+        yield {text: ''.join(_lines(f)), label: rel.parts[0] if len(rel.parts) > 1 else None, 'file': str(rel)}
+
+# %% ../nbs/00_corpus.ipynb #080087c1
 def _file_rows(path, text, label, columns, opts):
     "Rows of one file or folder."
     if not os.path.exists(path): raise InputError(f'There is no file or folder {str(path)[:200]!r}: check the path, or give texts as a list.')

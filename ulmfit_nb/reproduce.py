@@ -26,7 +26,7 @@ from .corpus import DATASETS, Corpus, InputError, data_dir, get_data, read_rows
 from .fine_tuning import finetune_lm, transfer_vocab
 from .language_model import find_backbone, load_backbone, lm_metrics, LMBatches, pretrain, save_backbone, train_lm
 from .results import baseline, record_result
-from .runtime import atomic
+from .runtime import atomic, or_best
 from .tokenization import Tokenizer
 from .training import Phase, TrainConfig
 from .ulmfit import PAPER, clas_passes, default_settings, lm_passes, pseudo_labels, second_passes, second_round_texts
@@ -184,7 +184,7 @@ def stage(self:Lab,
     folder,model = self.out/key,build()
     if (folder/'facts.json').exists():
         model.load_state_dict(load_file(folder/'model.safetensors'))
-        return model.to(self.device or ('cuda' if torch.cuda.is_available() else 'cpu')), json.loads((folder/'facts.json').read_text())
+        return model.to(or_best(self.device)), json.loads((folder/'facts.json').read_text())
     left = self.left()
     self.say(f'== {key}')
     t = train(model, folder/'run', left)
@@ -303,8 +303,7 @@ def row(self:Lab, key:str, **fields):
         if was.exists() and not here.exists(): # asked for in another folder
             with atomic(here) as tmp: shutil.copyfile(was, tmp)
         if here.exists(): return
-    device = self.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    f = record_result(self.results, device, backbone=str(Path(self.backbone).name) if self.backbone else None, **fields)
+    f = record_result(self.results, or_best(self.device), backbone=str(Path(self.backbone).name) if self.backbone else None, **fields)
     with atomic(mark) as tmp: tmp.write_text(json.dumps(dict(key=key, file=str(f))))
     self.say(f'{key}: {fields["accuracy"]:.2%}' if fields.get('accuracy') is not None else f'{key}: {fields.get("perplexity"):.1f}')
 
