@@ -1,5 +1,5 @@
 "Confidence and rare classes where a lesson should not go: damaged models, texts that do not do, weights in the loss."
-import json
+import json, re
 
 import numpy as np
 import pytest
@@ -118,7 +118,7 @@ def test_the_command_changes_confidence_and_nothing_else(model, tmp_path):
 def test_the_command_refuses(model, tmp_path):
     files = {f.name: f.read_bytes() for f in model.iterdir()}
     refused(ulmfit('calibrate', model, model.parent/'train.csv'), 'was trained on')
-    refused(ulmfit('calibrate', model, table(tmp_path/'few.csv', 6)), 'too few')
+    refused(ulmfit('calibrate', model, table(tmp_path/'few.csv', 6, seed=9)), 'too few')
     (tmp_path/'odd.csv').write_text('text,label\n' + 'so so,middling\n'*30)
     refused(ulmfit('calibrate', model, tmp_path/'odd.csv'), 'middling', 'not trained')
     refused(ulmfit('calibrate', tmp_path/'none', tmp_path/'odd.csv'), 'none')
@@ -131,6 +131,16 @@ def test_the_command_asks_back(model, tmp_path):
     assert p.returncode == 2 and b'was trained on' in p.stderr
     rows = (tmp_path/'copy.csv').read_text().splitlines(True)
     (tmp_path/'part.csv').write_text(''.join(rows[:60]))                                # a part of it is not the same file
+    p = ulmfit('calibrate', tmp_path/'m', tmp_path/'part.csv')                          # but its texts are known
+    assert p.returncode == 2 and b'was trained on' in p.stderr
+    new = table(tmp_path/'new.csv', 40, seed=9).read_text().splitlines(True)
+    (tmp_path/'both.csv').write_text(''.join(rows[:60] + new[1:]))
+    p = ulmfit('calibrate', tmp_path/'m', tmp_path/'both.csv')
+    n = re.search(rb'on these (\d+) texts(?s:.*)\n(\d+) of the texts stand in the training file', p.stdout)
+    assert p.returncode == 0 and int(n[1]) <= 40 and int(n[1]) + int(n[2]) == 59 + 40, p.stdout
+    c = json.loads((tmp_path/'m/config.json').read_text())
+    c['meta']['data'] = str(tmp_path/'away.csv')                                         # without the training file they are not
+    (tmp_path/'m/config.json').write_text(json.dumps(c))
     p = ulmfit('calibrate', tmp_path/'m', tmp_path/'part.csv')
     assert p.returncode == 0 and (b'among those of the training' in p.stdout) == (b'100.0% of the predictions' in p.stdout or b'98.3% of the predictions' in p.stdout)
     swapped = table(tmp_path/'swapped.csv', 40, seed=5)

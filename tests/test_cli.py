@@ -81,6 +81,20 @@ def test_predict_file_and_standard_input(model, tmp_path):
     q = list(csv.DictReader(io.StringIO(process('predict', model, stdin=lines.encode()).stdout.decode())))
     assert [r['prediction'] for r in q] == [r['prediction'] for r in rows]
 
+def test_predict_writes_a_file_whole_or_not_at_all(model, tmp_path):
+    new = table(tmp_path/'new.csv', 20, seed=5)
+    p = ulmfit('predict', model, new, '--out', tmp_path/'said.csv')
+    assert p.returncode == 0 and not p.stdout and (tmp_path/'said.csv').read_bytes() == ulmfit('predict', model, new).stdout
+    refused(ulmfit('predict', model, new, '--out', tmp_path/'said.csv'), 'said.csv exists', '--overwrite')
+    refused(ulmfit('predict', model, new, '--out', tmp_path/'nowhere'/'said.csv'), 'nowhere')
+    bad = tmp_path/'bad.jsonl'
+    bad.write_text('{"text": "a plot"}\n'*1500 + '{"words": "a plot"}\n', encoding='utf-8')           # found in the second thousand
+    was = (tmp_path/'said.csv').read_bytes()
+    refused(ulmfit('predict', model, bad, '--out', tmp_path/'said.csv', '--overwrite'), 'row 1501')
+    assert (tmp_path/'said.csv').read_bytes() == was and sorted(f.name for f in tmp_path.iterdir()) == ['bad.jsonl', 'new.csv', 'said.csv']
+    assert ulmfit('predict', model, new, '--out', new, '--overwrite').returncode == 0              # in place of what it read
+    assert new.read_bytes() == was
+
 @pytest.mark.parametrize('kind', ['csv', 'semicolons', 'jsonl', 'bom'])
 def test_a_table_on_standard_input(kind, model, tmp_path):
     rows = [dict(id='1', text='a lovely plot, indeed'), dict(id='2', text='a dull\nplot; really')]
@@ -379,8 +393,16 @@ def test_a_missing_file_leaves_nothing_behind(tmp_path):
     refused(ulmfit('pretrain', table(tmp_path/'x.csv'), '--init', tmp_path/'nosuch', '--out', tmp_path/'out'), 'nosuch')
     assert not (tmp_path/'out').exists()
 
+def test_a_run_that_is_stopped_early_leaves_no_folder(tmp_path):
+    code = 'import sys\nfrom ulmfit_nb import cli\nfrom ulmfit_nb.ulmfit import ULMFiT\ndef stop(*args, **kw): raise KeyboardInterrupt\nULMFiT._stages = stop\ncli.main()'
+    p = process('train', table(tmp_path/'t.csv', 40), '--out', tmp_path/'out', '--quiet', code=code)
+    assert p.returncode == 130 and b'begins again' in p.stderr and not (tmp_path/'out').exists(), p.stderr
+
 def test_a_closed_pipe_is_no_success_for_training(tmp_path):
     code = "import sys\nfrom ulmfit_nb import cli\ndef cmd(a): raise BrokenPipeError\ncli.COMMANDS['train'] = cmd, cli.COMMANDS['train'][1]\ncli.COMMANDS['predict'] = cmd, cli.COMMANDS['predict'][1]\ncli.main()"
+    p = process('train', 'x.csv', '--out', tmp_path/'out', code=code)
+    assert p.returncode == 1 and b'begins again' in p.stderr                                # nothing is there to go on from
+    (tmp_path/'out/run').mkdir(parents=True); (tmp_path/'out/run/x.pt').touch()
     p = process('train', 'x.csv', '--out', tmp_path/'out', code=code)
     assert p.returncode == 1 and b'--resume' in p.stderr
     assert process('predict', 'model', code=code).returncode == 0 # `ulmfit predict | head` is fine
@@ -507,10 +529,10 @@ def test_evaluate_knows_each_label_and_shows_the_worst_errors(model, tmp_path):
     with open(f, 'a', encoding='utf-8') as o: o.write('20,The plot was wonderful. The cast was superb.,bad\n')
     p = ulmfit('evaluate', model, f, '--worst', 5)
     said = p.stdout.decode()
-    assert re.search(r'row 21: bad taken for good \(\d+\.\d%\): The plot was wonderful\.', said) and 'F1 of TF-IDF' in said, said
+    assert re.search(r'row 21: bad \(\d+\.\d%\) taken for good \(\d+\.\d%\): The plot was wonderful\.', said) and 'F1 of TF-IDF' in said, said
     res = json.loads(ulmfit('evaluate', model, f, '--worst', 5, '--json').stdout)
     per = dict(zip(res['labels'], res['per_label']))
-    assert per['bad']['n'] == 11 and per['good']['n'] == 10 and all(r['label'] != r['prediction'] for r in res['worst'])
+    assert [r['label'] for r in res['per_label']] == res['labels'] and per['bad']['n'] == 11 and per['good']['n'] == 10 and all(r['label'] != r['prediction'] for r in res['worst'])
     assert np.isclose(np.mean([r['f1'] for r in per.values()]), res['macro_f1']) and np.isclose(np.mean([r['baseline_f1'] for r in per.values()]), res['baseline_macro_f1'])
     one = tmp_path/'one.csv'
     one.write_text('text,label\nThe plot was superb.,good\n', encoding='utf-8')
@@ -525,7 +547,7 @@ def test_many_labels_get_the_largest_confusions(capsys):
     said = capsys.readouterr().out
     assert 'label 0 taken for label 1' in said and 'rows: true' not in said and '       2  label 0 taken for label 1' in said
     ours = label_scores(['a', 'a', 'b', 'x'], ['a', 'b', 'b', 'b'], ['a', 'b', 'c'])                # x is no label of the model, c does not occur
-    assert ours == [dict(n=2, precision=1., recall=.5, f1=pytest.approx(2/3)), dict(n=1, precision=pytest.approx(1/3), recall=1., f1=.5), dict(n=0, precision=None, recall=None, f1=None)]
+    assert ours == [dict(label='a', n=2, precision=1., recall=.5, f1=pytest.approx(2/3)), dict(label='b', n=1, precision=pytest.approx(1/3), recall=1., f1=.5), dict(label='c', n=0, precision=None, recall=None, f1=None)]
 
 def test_explain_names_words_and_writes_a_page(model, tmp_path):
     f = table(tmp_path/'new.csv', 14, seed=5)
@@ -546,6 +568,9 @@ def test_texts_that_come_twice_are_pointed_at(capsys):
     print_texts(['a plot', 'b plot', ' a plot'], ['good', 'bad', 'bad']); said = capsys.readouterr().out
     assert '1 rows' not in said and 'several labels' in said and "'a plot'" in said, said
     print_texts(['a', 'b'], [1, 0]); assert capsys.readouterr().out == ''
+    print_texts(['17', '4.5', '映画'], [1, 0, 1]); said = capsys.readouterr().out
+    assert "2 of 3 different texts hold no letter, such as '17'" in said and 'right column' in said
+    print_texts(['17', 'a', '映画'], [1, 0, 1]); assert capsys.readouterr().out == ''
     print_texts(['', ' ', 'b'], [1, 0, 1]); assert '2 of the 3 texts are blank' in (said := capsys.readouterr().out) and 'repeat' not in said
 
 def test_options_that_a_backbone_makes_idle_are_refused(tmp_path):

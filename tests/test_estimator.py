@@ -169,6 +169,8 @@ def test_a_direction_that_the_backbone_lacks(one_way, tmp_path):
 def test_texts_of_two_columns_and_labels_that_no_file_keeps():
     with pytest.raises(InputError, match='one column'): check_texts(np.array([['a', 'b'], ['c', 'd']], dtype=object))
     assert check_texts(np.array([['a'], ['c']], dtype=object)) == ['a', 'c']
+    with pytest.raises(InputError, match=r'row 1 \(counted from 0\) holds nan and not a text, and 1 more row'): check_texts(['a', float('nan'), 'b', None])
+    with pytest.raises(InputError, match=r'holds None and not a text: drop'): check_texts([None, 'b'])
     with pytest.raises(InputError, match='half a character'): ULMFiT(**FAST).fit(TEXTS, ['good\ud83d' if l == 'good' else l for l in LABELS])
 
 def test_labelled_texts_get_no_second_label():

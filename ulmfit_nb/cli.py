@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['COMMANDS', 'SEED', 'DIRECTION', 'DEVICE', 'TRAINING', 'TRAIN', 'FILE', 'TEXT', 'PAGE', 'VOCABULARY', 'PRETRAIN',
-           'DEMO_TEXTS', 'DEMO', 'opt', 'command', 'at_least', 'device_name', 'parser', 'parse', 'main', 'fail',
-           'free_dir', 'file_stamp', 'stamp_of', 'start_run', 'goes_on', 'hold', 'options', 'drop', 'leaving_nothing',
-           'print_labels', 'print_texts', 'cmd_train', 'read_stdin', 'row_text', 'CSVLines', 'text_rows', 'cmd_predict',
-           'scores', 'label_scores', 'print_labels_found', 'print_scores', 'baseline_scores', 'labelled_for',
-           'print_backbone', 'cmd_evaluate', 'cmd_calibrate', 'free_file', 'cmd_explain', 'limited', 'prepare',
-           'profile_pretraining', 'network_size', 'cmd_pretrain', 'cmd_generate', 'cmd_reproduce', 'cmd_import_fastai',
-           'cmd_export_fastai', 'cmd_data', 'demo_models', 'cmd_demo']
+           'DEMO_TEXTS', 'DEMO', 'opt', 'command', 'at_least', 'device_name', 'parser', 'parse', 'main', 'what_is_left',
+           'fail', 'free_dir', 'free_file', 'file_stamp', 'stamp_of', 'start_run', 'goes_on', 'hold', 'options', 'drop',
+           'leaving_nothing', 'print_labels', 'print_texts', 'cmd_train', 'read_stdin', 'row_text', 'CSVLines',
+           'text_rows', 'cmd_predict', 'scores', 'label_scores', 'print_labels_found', 'print_scores',
+           'baseline_scores', 'labelled_for', 'seen_in_training', 'print_backbone', 'cmd_evaluate', 'cmd_calibrate',
+           'cmd_explain', 'limited', 'prepare', 'profile_pretraining', 'network_size', 'cmd_pretrain', 'cmd_generate',
+           'cmd_reproduce', 'cmd_import_fastai', 'cmd_export_fastai', 'cmd_data', 'demo_models', 'cmd_demo']
 
 # %% ../nbs/14_cli.ipynb #fde4a199
-import argparse, csv, hashlib, io, json, os, random, re, shutil, sys, time
+import argparse, csv, hashlib, io, json, math, os, random, re, shutil, sys, time
 from collections import Counter
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain, islice
@@ -120,9 +120,15 @@ def main(
         sys.exit(fail(e, 1))
     except BrokenPipeError: # the reader has seen enough, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if hasattr(a, 'out'): sys.exit(fail('whoever read the progress has gone, and the work stopped with it; where there are checkpoints, --resume goes on', 1))
+        if hasattr(a, 'out') and a.command != 'predict': sys.exit(fail('whoever read the progress has gone, and the work stopped with it' + what_is_left(a), 1))
     except OSError as e: sys.exit(fail(f'{e.filename or "a file"}: {e.strerror or e}: check the path, the space on the disk, and your right to read or write there', 2))
-    except KeyboardInterrupt: sys.exit(fail('stopped; where there are checkpoints, --resume goes on', 130))
+    except KeyboardInterrupt: sys.exit(fail('stopped' + what_is_left(a), 130))
+
+def what_is_left(a) -> str: # of a command's arguments
+    "What a command that was stopped has left to go on from."
+    if a.command == 'reproduce': return '; the same command goes on from what is done'
+    if not hasattr(a, 'resume'): return ''
+    return '; the same command with --resume goes on from the last checkpoint' if any((Path(a.out)/'run').rglob('*.pt')) else ' before there was a checkpoint: the same command begins again'
 
 def fail(message, status:int) -> int:
     "Say what went wrong on standard error."
@@ -141,6 +147,17 @@ def free_dir(
     if path.is_dir() and any(path.iterdir()) and not (resume or overwrite):
         more = 'go on with --resume, ' if (path/'run'/'settings.json').exists() else ''
         raise InputError(f'{path} is not empty: choose another --out, {more}or replace it with --overwrite')
+    return path
+
+def free_file(
+    path, # file to be written
+    overwrite:bool=False, # may be there already
+) -> Path:
+    "Refuse a file that exists, unless told otherwise, and one whose folder does not. Raises `InputError`."
+    path = Path(path)
+    if path.is_dir(): raise InputError(f'{path} is a directory: name a file')
+    if not path.parent.is_dir(): raise InputError(f'there is no directory {str(path.parent)!r}: make it, or name another file')
+    if path.exists() and not overwrite: raise InputError(f'{path} exists: name another file, or replace it with --overwrite')
     return path
 
 # %% ../nbs/14_cli.ipynb #87dbbbeb
@@ -211,7 +228,7 @@ def leaving_nothing(
 ):
     "A run that fails before its first checkpoint leaves no folder that would refuse the corrected command."
     try: yield
-    except Exception:
+    except (Exception, KeyboardInterrupt):
         if not but and not any(run.rglob('*.pt')): drop(run)
         raise
 
@@ -235,6 +252,7 @@ def print_texts(texts:list, labels:list):
     if blank := len(by.pop('', ())): print(f'{blank:,} of the {len(texts):,} texts {"is" if blank == 1 else "are"} blank: there is nothing to learn from them but their label')
     again,torn = sum(len(ls)-1 for ls in by.values()),[(t, ls) for t,ls in by.items() if len({*ls}) > 1]
     if again: print(f'{again:,} {"row repeats" if again == 1 else "rows repeat"} the text of another row: where some of them are kept back to test on, the figures flatter')
+    if 2*(bare := sum(not any(map(str.isalpha, t)) for t in by)) > len(by): print(f'{bare:,} of {len(by):,} different texts hold no letter, such as {next(t for t in by if not any(map(str.isalpha, t)))[:30]!r}: is this the right column?')
     if torn: print(f'{len(torn):,} {"text has" if len(torn) == 1 else "texts have"} several labels, such as {torn[0][0][:60]!r} ({", ".join(map(repr, sorted({*torn[0][1]}, key=str)))}): which one is right?')
 
 # %% ../nbs/14_cli.ipynb #74d3d69b
@@ -304,13 +322,15 @@ def row_text(r:dict, head:list, col:str, where, n:int) -> str: # the text of row
     return '' if r[col] is None else str(r[col])
 
 class CSVLines:
-    "Rows as CSV on standard output: lines end with \\n, fields with a line break of any kind are quoted, half characters become question marks."
-    def __init__(self):
-        self.buf = io.StringIO()
-        if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(encoding='utf-8', newline='\n') # wherever it runs, as the files that are read
+    "Rows as CSV: lines end with \\n, fields with a line break of any kind are quoted, half characters become question marks."
+    def __init__(self,
+        file=None, # opened with newline='\n'; `None` is standard output
+    ):
+        self.buf,self.file = io.StringIO(),file or sys.stdout
+        if not file and hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(encoding='utf-8', newline='\n') # wherever it runs, as the files that are read
     def write(self, row):
         csv.writer(self.buf).writerow([c.encode('utf-8', 'replace').decode() if isinstance(c, str) else c for c in row])
-        sys.stdout.write(self.buf.getvalue().removesuffix('\r\n')+'\n')
+        self.file.write(self.buf.getvalue().removesuffix('\r\n')+'\n')
         self.buf.seek(0); self.buf.truncate()
 
 
@@ -333,12 +353,15 @@ TEXT = opt('--text', help='column of the texts; the one that the model was train
 
 # %% ../nbs/14_cli.ipynb #e791f511
 @command(opt('model', help='directory that `ulmfit train` wrote'), FILE, TEXT, opt('--proba', action='store_true', help='a column with the probability of each label, too'),
-    opt('--precision', default='float32', choices=['float32', 'bf16', 'int8'], help='of prediction; int8 and, where the processor has it, bf16 are quicker and a little less exact'), DEVICE)
+    opt('--precision', default='float32', choices=['float32', 'bf16', 'int8'], help='of prediction; int8 and, where the processor has it, bf16 are quicker and a little less exact'),
+    opt('--out', help='file for the predictions, written when all are there; standard output if left out'), opt('--overwrite', action='store_true', help='replace that file'), DEVICE)
 def cmd_predict(a):
-    "Write the input's columns, and prediction and confidence, as CSV to standard output."
+    "Write the input's columns, and prediction and confidence, as CSV."
     from ulmfit_nb.classifier import Predictor
-    clf,writer,blank = Predictor(),CSVLines(),0
+    from ulmfit_nb.runtime import atomic
+    file,clf,blank = a.out and free_file(a.out, a.overwrite),Predictor(),0
     clf.read(a.model, a.device)
+    writer = CSVLines(file and a.held.enter_context(open(a.held.enter_context(atomic(file)), 'w', encoding='utf-8', newline='\n')))
     more = ['prediction', 'confidence'] + [f'p({l})' for l in clf.classes_.tolist()]*a.proba
     for part,texts,head,n in text_rows(clf, a):
         if taken := {*more} & {*head}: raise InputError(f'{a.file or "standard input"} has a column {min(taken)!r} already: rename or remove it')
@@ -357,11 +380,11 @@ def scores(
     from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
     return accuracy_score(y, p), f1_score(y, p, labels=[c for c in classes if c in {*y}], average='macro', zero_division=0), confusion_matrix(y, p, labels=classes)
 
-def label_scores(y, p, classes) -> list: # of dict, in the order of `classes`: n, precision, recall, f1; `None` where there is no text to divide by
+def label_scores(y, p, classes) -> list: # of dict, in the order of `classes`: label, n, precision, recall, f1; `None` where there is no text to divide by
     "Precision, recall and F1 of each label."
     from sklearn.metrics import precision_recall_fscore_support
     found = zip(*precision_recall_fscore_support(y, p, labels=[*classes], zero_division=float('nan')))
-    return [dict(n=int(n), **{k: None if v != v else float(v) for k,v in dict(precision=precision, recall=recall, f1=f1).items()}) for precision,recall,f1,n in found]
+    return [dict(label=label, n=int(n), **{k: None if v != v else float(v) for k,v in dict(precision=precision, recall=recall, f1=f1).items()}) for label,(precision,recall,f1,n) in zip(classes, found)]
 
 # %% ../nbs/14_cli.ipynb #b338c1c5
 def print_labels_found(per:list, conf, classes:list, width:int=110):
@@ -384,13 +407,13 @@ def print_scores(res:dict, conf, classes:list):
     if 'baseline_accuracy' in res: print(f'{"TF-IDF + LR":12}{res["baseline_accuracy"]:>10.3f}{res["baseline_macro_f1"]:>10.3f}')
     else: print(f'no baseline: {res["no_baseline"]}')
     if (ahead := res.get('baseline_accuracy', 0)-res['accuracy']) > 0: print(f'Counting words is ahead by {100*ahead:.1f} points, on {res["n"]:,} texts (standard error {50/res["n"]**.5:.1f} at most): use it (`ulmfit_nb.baseline` in Python), or give more unlabelled texts')
-    if res.get('seen'): print('These are the texts that the model was trained on: the figures say nothing about others')
+    if seen := res.get('seen'): print('These are the texts that the model was trained on: the figures say nothing about others' if seen == res['n'] else f'{seen:,} of these texts {"stands" if seen == 1 else "stand"} in the training file, too: the figures flatter')
     print_labels_found(res['per_label'], conf, classes)
     acc,sure,t = res['accuracy'],res['mean_confidence'],res['temperature']
     if sure-acc > max(.05, 2*(sure*(1-sure)/res['n'])**.5): print('\nIt is surer than it is right: ' + ('`ulmfit calibrate` mends that, with labelled texts that are neither those of the training nor these' if t == 1
         else f'its temperature, {t:.2f}, was chosen on texts that were easier than these, or of another kind; `ulmfit calibrate` with texts like these, but not these, chooses another'))
     if res['worst']: print('\nthe answers that were furthest from the label: a hard text, or a wrong label?')
-    for r in res['worst']: print(f'  row {r["row"]:,}: {r["label"]!s} taken for {r["prediction"]!s} ({r["confidence"]:.1%}): {" ".join(r["text"].split())[:100]}')
+    for r in res['worst']: print(f'  row {r["row"]:,}: {r["label"]!s} ({math.exp(-r["loss"]):.1%}) taken for {r["prediction"]!s} ({r["confidence"]:.1%}): {" ".join(r["text"].split())[:100]}')
 
 # %% ../nbs/14_cli.ipynb #22ed6c3d
 def baseline_scores(train, cols, texts, y, known) -> tuple: # accuracy, macro F1, F1 of each label
@@ -409,6 +432,14 @@ def labelled_for(clf, a) -> tuple: # texts, labels as the model has them, label 
     unseen = sorted({str(l) for l in labels} - set(known))
     if unseen: raise InputError(f'{a.file} has the label {unseen[0]!r}, which the model was not trained on ({", ".join(known)}): correct it or leave those rows out')
     return texts,[known[str(l)] for l in labels],known,cols
+
+def seen_in_training(clf, file, texts) -> list: # of bool, one a text
+    "Which texts of a file the model was trained on: all of the training file, and those that stand there, too, where it is at hand and has not changed."
+    train,stamp,cols = clf.meta_.get('data'),clf.meta_.get('data_stamp'),clf.meta_.get('columns', {})
+    if not stamp or not train: return [False]*len(texts)
+    if stamp_of(file) == stamp: return [True]*len(texts)
+    known = {t.strip() for t in read_labelled(train, cols['text'], cols['label'])[0]} if Path(train).exists() and stamp_of(train) == stamp else ()
+    return [t.strip() in known for t in texts]
 
 def print_backbone(a):
     "What the backbone `a.model` is worth on the texts of `a.file`: see `lm_scores`. Raises `InputError`, for options that belong to classifiers, too."
@@ -439,8 +470,7 @@ def cmd_evaluate(a):
     acc,f1,conf = scores(y, said, classes)
     res,train = dict(n=len(texts), accuracy=acc, macro_f1=f1, mean_confidence=float(probs.max(1).mean()), temperature=clf.temperature_, calibration_error=calibration_error(probs, [classes.index(l) for l in y])),a.train or clf.meta_.get('data')
     res |= dict(per_label=label_scores(y, said, classes), worst=[dict(row=r.pop('index')+1, **r) for r in worst_losses(clf, texts, y, len(y), probs) if r['label'] != r['prediction']][:a.worst])
-    stamp = clf.meta_.get('data_stamp')
-    res['seen'] = bool(stamp) and Path(a.file).exists() and stamp_of(a.file) == stamp
+    stamp,res['seen'] = clf.meta_.get('data_stamp'),sum(seen_in_training(clf, a.file, texts))
     if not a.train and train and Path(train).exists() and stamp and stamp_of(train) != stamp: res['no_baseline'] = f'{train} has changed since the training; name the file of then with --train'
     elif train and Path(train).exists():
         try: res['baseline_accuracy'],res['baseline_macro_f1'],theirs = baseline_scores(train, (a.text or cols['text'], a.label or cols['label']) if a.train else (cols['text'], cols['label']), texts, y, known)
@@ -456,15 +486,17 @@ def cmd_calibrate(a):
     "Make the confidence of a model mean what it says, by labelled texts that it was not trained on; predictions stay."
     from ulmfit_nb.calibration import ULMFiT, keep_temperature, soften
     clf = ULMFiT.load(a.model, a.device)
-    trained = clf.meta_.get('data')
-    if trained and Path(trained).exists() and (Path(a.file).resolve() == Path(trained).resolve() or Path(a.file).exists() and stamp_of(a.file) == clf.meta_.get('data_stamp')): raise InputError(f'{a.model} was trained on {a.file}, where it is surer than on other texts: give labelled texts that it has not seen')
     texts,y,*_ = labelled_for(clf, a)
+    seen = seen_in_training(clf, a.file, texts)
+    if all(seen) or Path(a.file).resolve() == Path(clf.meta_.get('data') or os.devnull): raise InputError(f'{a.model} was trained on {a.file}, where it is surer than on other texts: give labelled texts that it has not seen')
+    texts,y = ([v for v,s in zip(o, seen) if not s] for o in (texts, y))
     was = clf.temperature_
     after = clf.calibrate(texts, y).predict_proba(texts)
     t,before = clf.temperature_,soften(after, was/clf.temperature_)
     keep_temperature(a.model, t)
     right = sum(p == l for p,l in zip(clf.classes_[after.argmax(1)].tolist(), y))/len(y)
     print(f'Temperature {t:.2f}: the mean confidence on these {len(y):,} texts goes from {before.max(1).mean():.1%} to {after.max(1).mean():.1%}; {right:.1%} of the predictions are right')
+    if any(seen): print(f'{sum(seen):,} of the texts {"stands" if sum(seen) == 1 else "stand"} in the training file, too, and {"was" if sum(seen) == 1 else "were"} left out: there the model is surer than on others')
     if right > .97 and t < 1: print(f'{right:.1%} of the predictions are right: are these texts among those of the training? Then the model is too sure now')
     if t > 10: print('The predictions hardly go with the labels: is this the right column?')
 
@@ -473,17 +505,6 @@ PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Which words decided</title>
 <body style="max-width:50em;margin:1em auto;padding:0 1em;font-family:sans-serif;background:white"><h1>Which words decided</h1>
 """
-
-def free_file(
-    path, # file to be written
-    overwrite:bool=False, # may be there already
-) -> Path:
-    "Refuse a file that exists, unless told otherwise, and one whose folder does not. Raises `InputError`."
-    path = Path(path)
-    if path.is_dir(): raise InputError(f'{path} is a directory: name a file')
-    if not path.parent.is_dir(): raise InputError(f'there is no directory {str(path.parent)!r}: make it, or name another file')
-    if path.exists() and not overwrite: raise InputError(f'{path} exists: name another file, or replace it with --overwrite')
-    return path
 
 # %% ../nbs/14_cli.ipynb #7a9dd746
 @command(opt('model', help='directory that `ulmfit train` wrote'), FILE, TEXT, opt('--label', help='speak of this label; of the predicted one if left out'), opt('--rows', type=at_least(1), default=10, help='explain so many texts'),

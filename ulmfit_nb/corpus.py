@@ -129,7 +129,7 @@ def _folder_rows(path, text, label):
 # %% ../nbs/00_corpus.ipynb #080087c1
 def _file_rows(path, text, label, columns, opts):
     "Rows of one file or folder."
-    if not os.path.exists(path): raise InputError(f'There is no file or folder {str(path)[:200]!r}: check the path, or give texts as a list.')
+    if not os.path.exists(path): raise InputError(f'There is no file or folder {str(path)[:200]!r}: check the path' + (', or give texts as a list.' if ' ' in str(path) else '.'))
     if os.path.isdir(path): return _folder_rows(path, text, label)
     kind = _kind(path)
     if kind in _plain: return ({text: s} for o in _one_a_line(path) if (s := o.strip()))

@@ -370,7 +370,7 @@ def _epoch(self:Trainer, stop) -> bool: # is the epoch complete?
     "Train through the rest of this epoch, or until `stop()`."
     n = self.n_epoch = self._n_batches(self.phase_epoch)
     since,self.counted = time.monotonic(),self.meter[1]
-    self.progress.start(n, self.batch, f'epoch {self.epoch}')
+    self.progress.start(n, self.batch, f'epoch {self.epoch+1}')
     for batch in self.source.batches(self.epoch, self.batch) if self.batch < n else ():
         out = self.train_batch(batch, self.batch == n-1)
         self.batch += 1

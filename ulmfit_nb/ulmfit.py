@@ -20,9 +20,10 @@ from threading import RLock
 import numpy as np
 import torch
 from fastcore.basics import patch, store_attr
-from fastcore.docments import docments
+from fastcore.docments import docments, empty
 from safetensors import SafetensorError, safe_open
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
@@ -60,8 +61,7 @@ def check_texts(
     if getattr(X, 'ndim', 1) == 2 and X.shape[1] != 1 or getattr(X, 'ndim', 1) > 2: raise InputError(f'{what} has the shape {X.shape}: give one column')
     if X is None or not hasattr(X, '__iter__'): raise InputError(f'{what}: {X!r} is no list of texts: give one')
     X = list(np.asarray(X, dtype=object).ravel()) if isinstance(X, np.ndarray) else list(X)
-    for i,t in enumerate(X):
-        if not isinstance(t, str): raise InputError(f'{what}: row {i} holds {t!r} and not a text: drop the row or put an empty string')
+    if none := [i for i,t in enumerate(X) if not isinstance(t, str)]: raise InputError(f'{what}: row {none[0]} (counted from 0) holds {X[none[0]]!r} and not a text' + (f', and {len(none)-1:,} more {"row holds" if len(none) == 2 else "rows hold"} none' if none[1:] else '') + ': drop them or put empty strings, as `.fillna("")` does')
     return X
 
 # %% ../nbs/09_ulmfit.ipynb #d46bf1f1
@@ -161,14 +161,20 @@ class ULMFiT(ClassifierMixin, BaseEstimator, Predictor):
         store_attr()
 
 # %% ../nbs/09_ulmfit.ipynb #39c8c62e
-def _explain_parameters(cls):
-    "Append a section *Parameters* to a class's docstring, of the comments in its constructor's signature."
-    try: found = docments(cls.__init__, full=True, returns=False) if cls.__doc__ else {}
+def _explain_parameters(
+    f, # class or method
+):
+    "Append a section *Parameters* to a docstring, of the comments in the signature, so that `help` shows them, too."
+    try: found = docments(f.__init__ if isinstance(f, type) else f, full=True, returns=False) if f.__doc__ else {}
     except (OSError, TypeError): return # the source is not at hand
     if not found: return # python -OO
-    lines = [f'{k} : {p.anno.__name__}, default={p.default!r}\n    {p.docment[:1].upper()}{p.docment[1:]}.' for k,p in found.items() if k != 'self' and p.docment]
-    cls.__doc__ += '\n\nParameters\n----------\n' + '\n'.join(lines)
+    def kind(p): return ', '.join(([p.anno.__name__] if isinstance(p.anno, type) and p.anno not in (empty, type(None)) else []) + ([f'default={p.default!r}'] if p.default is not empty else []))
+    lines = [f'{k} : {kind(p)}'.rstrip(' :') + f'\n    {p.docment[:1].upper()}{p.docment[1:]}.' for k,p in found.items() if k != 'self' and p.docment]
+    f.__doc__ += '\n\nParameters\n----------\n' + '\n'.join(lines)
 
+if ULMFiT.__doc__: ULMFiT.__doc__ += """
+
+After `fit`: `classes_`, the labels, sorted; `history_`, losses and rates by stage; `settings_`, what was in force; `tokenizer_`; `models_`, a network a direction; `temperature_`, which `calibrate` chooses; `meta_`, what `save` keeps beside them."""
 _explain_parameters(ULMFiT)
 
 # %% ../nbs/09_ulmfit.ipynb #ec4faa09
@@ -466,6 +472,18 @@ def predict(self:ULMFiT,
     p = self.predict_proba(X, **kw)
     return self.classes_[p.argmax(1)]
 
+@patch
+def score(self:ULMFiT,
+    X, # texts
+    y, # a label each, of the type that `fit` was given
+    sample_weight=None, # of each text
+) -> float: # 0 to 1
+    "Accuracy. Raises `InputError` for numbers where the labels are text, and the other way round."
+    texts = check_texts(X)
+    y,known = label_list(y, len(texts)),self.classes_.tolist()
+    if odd := [l for l in y if isinstance(l, str) != isinstance(known[0], str)]: raise InputError(f'the label {odd[0]!r} is of another type than those of the training ({", ".join(map(repr, known[:5]))}): give labels of that type')
+    return float(accuracy_score(y, self.predict(texts), sample_weight=sample_weight))
+
 super(ULMFiT, ULMFiT).__init_subclass__() # once more: scikit-learn makes `set_fit_request` and its like of the methods that are there by now
 
 # %% ../nbs/09_ulmfit.ipynb #2173eac6
@@ -538,3 +556,5 @@ def load(cls:ULMFiT,
     except TypeError as e: raise InputError(f'{path}/config.json has a setting that this version does not know ({e}): upgrade the package') from e
     self.__dict__.update(vars(found), history_=_read_history(Path(path)/'history.csv'), settings_=dict(drop_mult=settings['drop_mult']))
     return self
+
+for f in (ULMFiT.fit, ULMFiT.predict_proba, ULMFiT.predict, ULMFiT.score, ULMFiT.save, ULMFiT.load.__func__): _explain_parameters(f)
