@@ -7,7 +7,7 @@ __all__ = ['COMPARED', 'AIMS', 'launch', 'Cluster', 'resident_mb', 'profile_step
            'compare_table', 'brief_table']
 
 # %% ../nbs/12_scaling.ipynb #89add1f9
-import json, tempfile
+import json, os, tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +82,7 @@ def profile_steps(
 ) -> dict: # 'parts': name → seconds a step; 'ops': name → seconds a step, the largest first; 'steps'
     "Where the time of a training step goes, by torch's profiler. On a GPU each part waits for it, so that the next one does not pay for it."
     from torch.profiler import ProfilerActivity, profile
+    os.environ.setdefault('KINETO_LOG_LEVEL', '99') # or the profiler says when it begins and ends
     gpu = t.device.type == 'cuda'
     if t.opt is None: t._begin()
     batches = iter(t.source.batches(0))
