@@ -21,7 +21,7 @@ ABOUT = """
 **Licence.** Wikipedia's text is under CC BY-SA; so are these weights. Attribution: the authors of the English Wikipedia.
 
 | held-out text | direction | texts | words | unknown tokens | nats a token | perplexity, token | perplexity, word | bits a byte |
-|---|---|---|---|---|---|---|---|---|
+|---|---|--:|--:|--:|--:|--:|--:|--:|
 {scores}
 
 A word is what stands between spaces. Unknown words are guessed as "unknown", which is easier than the word itself: the last two columns flatter a vocabulary of words.

@@ -101,7 +101,7 @@ def check_labels(
 PAPER = dict(lm_bs=64, lm_drop_mult=.7, lm_div=None, max_lm_epochs=15, lr=.01, drop_mult=.5, recipe='freez', div=2.6, max_epochs=30, self_train=0) # Howard & Ruder's scripts of 2018, but for triangles and weight decay (chapter 08); dropouts and passes of fastai's lesson notebook
 SMALL = dict(lm_bs=16, lm_drop_mult=.1, lm_div=1., max_lm_epochs=3, lr=.01, drop_mult=.5, recipe='full', div=1., max_epochs=10, self_train=2000) # chosen on held-out training texts: see results/LOG.md
 
-MANY = 5000 # labels from which on a small backbone learns them by heart at the rate that suits few
+MANY = 2000 # labels from which on a small backbone learns them by heart at the rate that suits few
 
 def default_settings(
     size:Size, # of the backbone

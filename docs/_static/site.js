@@ -32,7 +32,7 @@ function wrap() {
     if (pre.closest('.output') && /\S {2,}\S/.test(pre.textContent)) pre.classList.add('columns');
     pre.innerHTML = pre.innerHTML.replace(/[^\n]+/g, line => {
       const text = line.replace(/<[^>]*>/g, ''), ch = text.length - text.trimStart().length + 4;
-      return `<span class="line" style="--in: ${ch}ch">${line}</span>`;
+      return `<span class="line" style="--in: ${ch}ch">${line.replace(/(?<![\w-])--[a-z][\w-]*/g, '<span class="opt">$&</span>')}</span>`;
     });
   }
 }
