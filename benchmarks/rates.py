@@ -6,7 +6,8 @@
     python benchmarks/rates.py runs/rates --json results/stage3/rates-start.json --rates .001 .003 .01 .03 .1 --recipes 'full, no pretraining' 'full, no stage 2' 'from scratch'
     python benchmarks/rates.py runs/rates --json results/stage3/rates-package.json --rates .003 .005 .01 --recipes 'settings of the package'
     python benchmarks/rates.py runs/rates-imdb --json results/stage3/rates-imdb.json --task imdb --labels 1000 --unlabelled 5000 --seeds 0 --rates .003 .01 --recipes full 'full + discr' 'freez + discr + stlr' 'from scratch' 'full, no pretraining'
-    python benchmarks/rates.py runs/rates-border --json results/stage3/rates-border.json --task imdb --labels 1000 2000 3000 5000 --unlabelled 5000 --one-stage-2 --rates .003 .005 .01 --recipes 'settings of the package'
+    python benchmarks/rates.py runs/rates-border --json results/stage3/package-imdb-border.json --task imdb --labels 1000 2000 3000 5000 --unlabelled 5000 --one-stage-2 --rates .003 .005 .01 --recipes 'settings of the package'
+    (package-imdb-low.json: from the same stage 2, --labels 3000 5000 --rates .001 .002 --seeds 0 1; package-trec-6.json: as rates-package.json, --seeds 3 4 5 6 7)
 
 As `ulmfit reproduce trec6-ablation` (or `imdb-ablation`) otherwise: the paper's stage 2 (the same for all rows of a seed, or of all seeds with --one-stage-2), its dropouts, as many passes as the ablation has, scored on the same tenth of the training set; no test text is scored.
 Runs that are finished stay in the folder: the same call goes on. --limit rehearses with so many texts a split."""
