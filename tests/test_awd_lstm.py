@@ -221,6 +221,12 @@ def test_loss_fused_and_plain(n, ignored, dtype):
     for p, q in zip(torch.autograd.grad(a, args), torch.autograd.grad(b, args)): close(p, q, **near)
     if dtype == torch.float32: close(a*(n > ignored), F.cross_entropy((args[0]@args[1].t()+args[2])[0], t[0], reduction='sum')/max(1, n-ignored))
 
+def test_loss_without_the_fused_function(monkeypatch):
+    args,t = [torch.randn(s) for s in ((3, 5, 8), (20, 8), (20,))],torch.randint(20, (3, 5))
+    want = lm_loss(*args, t)
+    monkeypatch.delattr(nn, 'LinearCrossEntropyOptions', raising=False)   # as in torch 2.11
+    torch.testing.assert_close(lm_loss(*args, t), want)
+
 def test_loss_in_several_chunks():
     "More positions and words than one chunk of scores holds: the same loss and gradients as in one piece."
     torch.manual_seed(0)

@@ -229,7 +229,8 @@ def test_a_balanced_estimator_is_another_one_and_survives_save(tmp_path):
     assert not np.allclose(a.predict_proba(HELD), b.predict_proba(HELD))
     assert b.predict_proba(HELD)[:, 1].mean() > a.predict_proba(HELD)[:, 1].mean() # more of the rare class
     b.save(tmp_path)
-    assert clone(ULMFiT.load(tmp_path, device='cpu')).class_weight == 'balanced'
+    assert clone(again := ULMFiT.load(tmp_path, device='cpu')).class_weight == 'balanced'
+    assert again.settings_ == b.settings_ and {'lr', 'recipe', 'drop_mult'} <= {*b.settings_} # what was in force, not only what was asked for
 
 def test_evaluate_says_where_its_figures_come_from(model, tmp_path):
     import shutil

@@ -152,6 +152,7 @@ def chapter_faults(path):
     faults = errors(path)
     if not text or not re.match(r'# \S', text[0]) or not re.search(r'^> \S', text[0], re.M): faults.append('no H1 with a `>` subtitle at the top')
     faults += [f'no heading {o}' for o in ('Summary', 'Exercises', 'Further reading') if not any(h.lower().startswith(o.lower()) for h in heads)]
+    faults += [f'a heading in a cell with text: {t[:40]}' for t in text[1:] if re.search(r'^#{2,} ', t, re.M) and '\n' in t.strip() and '```' not in t]
     shown = [c for c in coded if not {'hide', 'default_exp'} & {*c.directives} and c.directives.get('include') != 'false']
     with_out = [c for c in shown if c.get('outputs')]
     if len(with_out) < .3*len(shown) or not shown: faults.append(f'{len(with_out)} of {len(shown)} shown code cells store outputs, under 30 %')
@@ -179,6 +180,7 @@ breaks = dict(
     summary=('no heading Summary', lambda cs: cs.pop(4)),
     exercises=('no heading Exercises', lambda cs: cs.pop(5)),
     reading=('no heading Further reading', lambda cs: cs.pop(6)),
+    joined=('a heading in a cell with text', lambda cs: cs[4].update(source='## Summary\n\nWhat was said.')),
     outputs=('1 of 4 shown code cells store outputs', lambda cs: cs.extend([code('x = 1')]*2)),
     error=('stores an error', lambda cs: cs[3]['outputs'].append(error)),
     flagged=('nbdev-test skips 1 of 3', lambda cs: cs.append(code('#| slow\nf()', out('1')))),

@@ -475,3 +475,14 @@ def test_a_copied_backbone_stands_alone(tmp_path):
     ULMFiT(tmp_path/'a').save_pretrained(tmp_path/'b')
     assert sorted(p.name for p in (tmp_path/'b').iterdir()) == ['config.json', 'model.safetensors', 'tokenizer.json'] # no card of another model
     load_backbone(tmp_path/'b')
+
+def test_a_shared_classifier_does_not_say_where_its_training_file_lies(tmp_path):
+    from ulmfit_nb.sharing import _copy_to_share
+    (tmp_path/'m').mkdir(); (tmp_path/'to').mkdir()
+    for f in ('tokenizer.json', 'model.safetensors', 'README.md', 'notes.txt'): (tmp_path/'m'/f).write_text('{}')
+    config = dict(kind='classifier', labels=['é'], meta=dict(data=str(tmp_path/'reviews.csv'), seed=0))
+    (tmp_path/'m'/'config.json').write_text(json.dumps(config), encoding='utf-8')
+    _copy_to_share(tmp_path/'m', tmp_path/'to')
+    assert sorted(f.name for f in (tmp_path/'to').iterdir()) == ['README.md', 'config.json', 'model.safetensors', 'tokenizer.json']
+    assert json.loads((tmp_path/'to'/'config.json').read_text(encoding='utf-8')) == config | dict(meta=dict(data='reviews.csv', seed=0))
+    assert json.loads((tmp_path/'m'/'config.json').read_text(encoding='utf-8')) == config

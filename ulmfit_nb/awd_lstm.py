@@ -85,6 +85,7 @@ def forward(self:WeightDropLSTM,
     state:tuple|None=None, # h and c, each (bs, n_out); `None` is zeros
     mask:Tensor|None=None, # (4*n_out, n_out): which hidden-to-hidden weights stay, scaled
 ): # outputs (bs, seq_len, n_out) and the new state
+    "Read a chunk; the weights that `mask` leaves out are out at all its steps."
     dtype,train = compute_dtype(x),torch.is_grad_enabled() # cuDNN's word for: keep what `backward` needs
     state = [x.new_zeros(x.shape[0], self.n_out)]*2 if state is None else state
     hx = [s.to(dtype).unsqueeze(0).contiguous() for s in state]
@@ -212,6 +213,7 @@ def forward(self:AWDLSTM,
     state:list|None=None, # from the call before: (h, c) a layer
     masks:Masks|None=None, # from `sample_masks`; drawn here if not given
 ): # each layer's outputs (bs, seq_len, n), before dropout; the last after output dropout; the new state
+    "Read a chunk, layer by layer, with one set of masks for all its steps."
     if masks is None: masks = self.sample_masks(len(ids))
     x = self.encoder(ids)
     if masks:
@@ -347,6 +349,7 @@ def forward(self:LanguageModel,
     targets:Tensor|None=None, # (bs, seq_len): the ids that come next; -100 is not counted
     masks:Masks|None=None, # from `AWDLSTM.sample_masks`
 ): # scores (bs, seq_len, vocab_size) and state; with targets an `LMOutput`
+    "Score the next token at every position; with targets the loss, in training AR and TAR too."
     layers,x,state = self.backbone(ids, state, masks)
     if targets is None: return self.decode(x), state
     nll = loss = adaptive_loss(x, self.backbone.encoder.weight, self.bias, targets, *self._parts, self.backbone.pad_id) if self.cutoffs else lm_loss(x, self.decoder_weight(), self.bias, targets)

@@ -91,7 +91,9 @@ class ClasBatches:
         self.digest = None # of documents and labels, when it is asked for
         self.shard(0, 1)
 
-    def n_batches(self, epoch:int) -> int: return len(split_even(np.arange(len(self.lens)), self.bs))
+    def n_batches(self, epoch:int) -> int:
+        "Batches of an epoch."
+        return len(split_even(np.arange(len(self.lens)), self.bs))
 
 # %% ../nbs/07b_bpt3c.ipynb #2d755e25
 @patch(as_prop=True)
@@ -141,6 +143,7 @@ class ConcatPool(nn.Module):
         x:Tensor, # (rows, n, emb_sz), float32: the states of a chunk
         keep:Tensor|None, # (rows, n, 1): which of them count; `None` is all
     ) -> tuple: # sums (rows, emb_sz) and maxima (rows, emb_sz)
+        "Take in the states of a chunk."
         s,m = (x.sum(1), x.amax(1)) if keep is None else ((x*keep).sum(1), x.masked_fill(~keep, -torch.inf).amax(1))
         return (s, m) if acc is None else (acc[0]+s, torch.maximum(acc[1], m))
 
@@ -149,6 +152,7 @@ class ConcatPool(nn.Module):
         last:Tensor, # (rows, emb_sz): their last states
         n:Tensor, # (rows,): how many of their states were pooled
     ) -> Tensor: # (rows, n_out)
+        "The pooled vector of documents that have been read."
         return torch.cat([last, acc[1], acc[0]/n.unsqueeze(-1)], 1)
 
 # %% ../nbs/07b_bpt3c.ipynb #90d091d9
@@ -301,6 +305,7 @@ def forward(self:TextClassifier,
     ends:list|None=None, # where chunks end: see `states`
     weights:Tensor|None=None, # (bs,) of each document in the loss
 ): # logits (bs, n_classes); with labels a `ClasOutput`
+    "Read documents chunk by chunk and score their classes; with labels the loss."
     sums = [] if self.training and (self.alpha or self.beta) else None
     pooled = self.pool(ids, lengths, ends, sums)
     with torch.autocast(pooled.device.type, enabled=False): logits = self.head(pooled)

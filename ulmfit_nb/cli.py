@@ -25,7 +25,9 @@ from .corpus import _csv_rows, _jsonl_rows, _text_files, Corpus, InputError, get
 # %% ../nbs/14_cli.ipynb #9fd8b2fe
 COMMANDS = {}
 
-def opt(*names, **kw): return names, kw
+def opt(*names, **kw):
+    "An option of a command: what `ArgumentParser.add_argument` takes."
+    return names, kw
 
 def command(
     *options, # of `opt`: what `ArgumentParser.add_argument` takes
@@ -124,6 +126,7 @@ def main(
     except OSError as e: sys.exit(fail(f'{e.filename or "a file"}: {e.strerror or e}: check the path, the space on the disk, and your right to read or write there', 2))
     except KeyboardInterrupt: sys.exit(fail('stopped' + what_is_left(a), 130))
 
+# %% ../nbs/14_cli.ipynb #d42adc48
 def what_is_left(a) -> str: # of a command's arguments
     "What a command that was stopped has left to go on from."
     if a.command == 'reproduce': return '; the same command goes on from what is done'
@@ -621,7 +624,7 @@ def cmd_pretrain(a):
         if not t.done: return rank or print(f'Time is up at step {t.step}: the same command with --resume goes on')
         models[d],history,seconds = t.model,history + [dict(direction=d, **r) for r in t.history],seconds + t.seconds
     if rank: return
-    save_backbone(a.out, models, tok, history, a.bits, files=[Path(f).name for f in a.files], tokens=train.n_tokens, epochs=a.epochs, **(dict(init=Path(a.init).name) if a.init else {}), seconds=round(seconds, 1), seed=a.seed)
+    save_backbone(a.out, models, tok, history, a.bits, files=[Path(f).name for f in a.files], tokens=train.n_tokens, epochs=a.epochs, **{k: getattr(a, k) for k in ('lr', 'bs', 'bptt', 'drop_mult', 'precision')}, **(dict(init=Path(a.init).name) if a.init else {}), seconds=round(seconds, 1), seed=a.seed)
     shutil.rmtree(run)
     if not a.quiet: print(f'The backbone stands in {a.out}: try `ulmfit generate {a.out} "The film"`')
 

@@ -264,10 +264,14 @@ class Corpus:
 
 # %% ../nbs/00_corpus.ipynb #1ba5018b
 @patch(as_prop=True)
-def n_tokens(self: Corpus): return int(self.offsets[-1])
+def n_tokens(self: Corpus):
+    "Ids of all documents."
+    return int(self.offsets[-1])
 
 @patch(as_prop=True)
-def lengths(self: Corpus): return np.diff(self.offsets)
+def lengths(self: Corpus):
+    "Ids of each document, (n_docs,)."
+    return np.diff(self.offsets)
 
 @patch
 def __len__(self: Corpus): return len(self.offsets)-1

@@ -220,7 +220,9 @@ class SubwordVectors(WordVectors):
     ):
         self.table,self.first,self.buckets = np.asarray(table, np.float32),len(vocab),len(table)-len(vocab)
         super().__init__(vocab, [self.table[[i, *self.rows(w)]].mean(0) for i,w in enumerate(vocab)])
-    def rows(self, word): return [self.first + zlib.crc32(p.encode())%self.buckets for p in pieces(word)]
+    def rows(self, word):
+        "The rows of the pieces of a word."
+        return [self.first + zlib.crc32(p.encode())%self.buckets for p in pieces(word)]
     def __contains__(self, word): return bool(word)
     def __getitem__(self, word):
         "The direction of any word, seen or not."

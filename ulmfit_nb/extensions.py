@@ -64,6 +64,7 @@ def finish(self:AttentionPool,
     last:Tensor, # (rows, emb_sz): their last states
     n:Tensor, # not needed: the weights have their own sum
 ) -> Tensor: # (rows, 3*emb_sz)
+    "The pooled vector of documents that have been read."
     return torch.cat([last, acc[1], acc[0]/acc[2]], 1)
 
 # %% ../nbs/11_extensions.ipynb #a377f840

@@ -81,6 +81,7 @@ class Int8LSTM(nn.Module):
         state:tuple|None=None, # h and c, each (bs, n_out); `None` is zeros
         mask:None=None, # there is none in prediction
     ): # outputs (bs, seq_len, n_out) and the new state
+        "Read a chunk, as `WeightDropLSTM` does."
         r,(B,T,_),n,bias = self.rnn,x.shape,self.rnn.n_out,self.rnn.bias_ih_l0+self.rnn.bias_hh_l0
         xs,out = x.transpose(0, 1).reshape(T*B, -1),x.new_empty(T, B, n)
         gates = F.linear(xs, r.weight_ih_l0, bias) if self.ih is None else self.ih.any_range(xs).add_(bias) # of all steps at once: this product is wide

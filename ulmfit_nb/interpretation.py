@@ -192,8 +192,12 @@ class Attribution:
         "A line for a terminal."
         return f'{self.label} {self.confidence:.1%}: ' + (', '.join(f'{_shown(w.text)} {w.score:+.2f}' for w in sorted(self.words, key=lambda w: -abs(w.score))[:n]) or 'no words')
     @property
-    def gap(self) -> float: return sum(w.score for w in self.words) - (self.full-self.base)
-    def note(self) -> str: return f'{self.left_out} words lie outside the window of the model and have no score.' if self.left_out else ''
+    def gap(self) -> float:
+        "The sum of the scores less the difference that it should be (log-odds)."
+        return sum(w.score for w in self.words) - (self.full-self.base)
+    def note(self) -> str:
+        "A sentence where words have no score."
+        return f'{self.left_out} words lie outside the window of the model and have no score.' if self.left_out else ''
     def top(self, n:int=10, against:bool=False) -> list: # of `Word`s, strongest first
         "The words that spoke most for the label, or most against it."
         return [w for w in sorted(self.words, key=lambda w: w.score, reverse=not against)[:n] if (w.score < 0 if against else w.score > 0)]

@@ -126,7 +126,9 @@ def lengths(self:LMBatches, epoch:int) -> list[int]:
     return res[res > 0].tolist()
 
 @patch
-def n_batches(self:LMBatches, epoch:int) -> int: return len(self.lengths(epoch))
+def n_batches(self:LMBatches, epoch:int) -> int:
+    "Batches of an epoch."
+    return len(self.lengths(epoch))
 
 # %% ../nbs/06_language_model.ipynb #addf15bd
 @contextmanager
@@ -234,7 +236,7 @@ def pretrain(
     init:LanguageModel|None=None, # go on from this model, which brings its own size, skip and cutoffs
     **kw, # bs, bptt, backward, path, resume, minutes, progress: see `train_lm`
 ) -> Trainer: # `.model` is the `LanguageModel`
-    "Stage 1 (Howard & Ruder 2018, section 3.1): a language model on general text, all layers at one rate."
+    "Stage 1 (Howard & Ruder 2018, section 3.1): a language model on general text; one rate for all layers, in one cycle, is ours (their scripts: lr/6, lr/3, lr and lr by group)."
     cfg = (cfg or TrainConfig()).seeded(seed)
     torch.manual_seed(cfg.seed)
     model = init or LanguageModel(AWDLSTM(corpus.vocab_size, size, skip=skip), cutoffs=cutoffs)

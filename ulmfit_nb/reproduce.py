@@ -41,13 +41,16 @@ class Task:
     more:list=field(default_factory=list) # texts without labels
     note:str=''   # what was left out, for the record
     @property
-    def classes(self) -> list: return sorted({l for _,l in self.train})
+    def classes(self) -> list:
+        "The labels that occur, sorted."
+        return sorted({l for _,l in self.train})
 
 FILES = {'imdb': dict(train='imdb/train', test='imdb/test', more='imdb/unsup'), 'trec-6': dict(train='trec6/train', test='trec6/test'),
     'vsfc': dict(train='vietnamese/vsfc_train', test='vietnamese/vsfc_test'), **{k: dict(train=f'{k}/train', test=f'{k}/test') for k in ('ag-news', 'dbpedia', 'yelp-2', 'yelp-5')}}
 COLUMNS = {'vsfc': ('text', 'sentiment')}
 HUB_SPLITS = {'imdb': dict(more='unsupervised')}
 
+# %% ../nbs/13b_reproduce.ipynb #1612c54b
 def split_rows(
     name:str, # of the data set
     split:str, # train, test, more
@@ -144,10 +147,13 @@ def claim(self:Lab, **what):
 
 # %% ../nbs/13b_reproduce.ipynb #787ad296
 @patch
-def cfg(self:Lab, seed, **kw): return TrainConfig(precision=self.precision, device=self.device, seed=seed, save_minutes=2., **kw)
+def cfg(self:Lab, seed, **kw):
+    "Settings of the training loop, the lab's own among them."
+    return TrainConfig(precision=self.precision, device=self.device, seed=seed, save_minutes=2., **kw)
 
 @patch
 def say(self:Lab, text):
+    "Print, where progress is wanted."
     if self.progress is not False: print(text, flush=True)
 
 # %% ../nbs/13b_reproduce.ipynb #9d48923c
@@ -553,6 +559,7 @@ def vietnamese(lab:Lab, articles, out=None, limit:int|None=None):
 
 # %% ../nbs/13b_reproduce.ipynb #103b7cc0
 def vietnamese_articles():
+    "The file with articles of Vietnamese Wikipedia. Raises `InputError`."
     if data_dir() is None: raise InputError('set ULMFIT_DATA to the folder that holds vietnamese/')
     return data_dir()/'vietnamese'/'wiki_slice.jsonl.xz'
 

@@ -187,11 +187,13 @@ class Progress:
         "A new call of `fit`: new displays."
         self.bar,self.views,self.lines,self.header,self.drawn,self.nb = None,{},[],None,0.,self.show and in_notebook()
     def start(self, total, done, desc):
+        "An epoch begins: `done` of its `total` steps are behind it."
         if not self.show: return
         from tqdm import tqdm
         where = dict(file=io.StringIO(), ncols=90) if self.nb else dict(dynamic_ncols=True, disable=None)
         self.bar = tqdm(total=total, initial=done, desc=desc, leave=False, mininterval=1., **where)
     def advance(self, loss, lr):
+        "A step was made."
         if self.bar is None: return
         self.bar.update()
         if time.monotonic()-self.drawn < 1: return
@@ -199,6 +201,7 @@ class Progress:
         self.drawn = time.monotonic()
         if self.nb: self._text()
     def stop(self):
+        "The epoch is over."
         if self.bar is None: return
         self.bar.close()
         self.bar = None

@@ -243,6 +243,16 @@ def local_model(
     return name
 
 # %% ../nbs/09b_sharing.ipynb #5ed9a4b0
+def _copy_to_share(path, folder):
+    "A model's files, without the place where its training file lies on this machine."
+    for f in (*MODEL_FILES, *EXTRAS):
+        if (Path(path)/f).is_file(): shutil.copy2(Path(path)/f, folder)
+    f = Path(folder)/'config.json'
+    config = json.loads(f.read_text(encoding='utf-8'))
+    if isinstance(data := config.get('meta', {}).get('data'), str) and config.get('kind') == 'classifier':
+        config['meta']['data'] = Path(data).name
+        f.write_text(json.dumps(config, indent=1, ensure_ascii=False)+'\n', encoding='utf-8')
+
 def push_model(
     path, # a model directory
     repo_id:str, # owner/name
@@ -257,7 +267,9 @@ def push_model(
     api = HfApi(endpoint=endpoint, token=token)
     try:
         api.create_repo(repo_id, private=private, exist_ok=True)
-        return api.upload_folder(repo_id=repo_id, folder_path=path, revision=revision, commit_message='Upload with ulmfit_nb', allow_patterns=[*MODEL_FILES, *EXTRAS]).oid
+        with tempfile.TemporaryDirectory() as folder:
+            _copy_to_share(path, folder)
+            return api.upload_folder(repo_id=repo_id, folder_path=folder, revision=revision, commit_message='Upload with ulmfit_nb').oid
     except Exception as e: raise InputError(_why(e, repo_id, revision, 'upload')) from e
 
 # %% ../nbs/09b_sharing.ipynb #adb3d691
@@ -269,7 +281,7 @@ def _from(self:ULMFiT):
 
 @patch(cls_method=True)
 def from_pretrained(cls:ULMFiT,
-    backbone, # directory, or owner/name on the hub
+    backbone, # name of a backbone that travels in the package, directory, or owner/name on the hub
     revision:str|None=None, # see `fetch_model`
     cache_dir=None, # the same
     endpoint:str|None=None, # the same

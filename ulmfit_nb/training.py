@@ -32,6 +32,7 @@ class Batch:
     share:float=1.      # weight of its loss when several processes average their gradients: see chapter 12
 
     def to(self, device):
+        "Its tensors on a device."
         self.inputs = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k,v in self.inputs.items()}
         return self
 
@@ -102,6 +103,7 @@ class TrainConfig:
     def seeded(self,
         seed:int|None, # `None` keeps the seed
     ): # `TrainConfig`
+        "The same settings with another seed."
         return self if seed is None else replace(self, seed=seed)
 
 # %% ../nbs/05_training.ipynb #da2bcbdb
@@ -188,7 +190,9 @@ class Trainer:
         self.state,self.opt,self.best,self.seconds,self.history,self.meter = None,None,None,0.,[],[0., 0]
 
     @property
-    def done(self) -> bool: return self.phase >= len(self.phases)
+    def done(self) -> bool:
+        "Have all phases ended?"
+        return self.phase >= len(self.phases)
 
 # %% ../nbs/05_training.ipynb #421aa7dd
 @patch

@@ -98,7 +98,7 @@ def check_labels(
     return np.array(classes), np.array([at[v] for v in y])
 
 # %% ../nbs/09_ulmfit.ipynb #7aa00c76
-PAPER = dict(lm_bs=64, lm_drop_mult=.7, lm_div=None, max_lm_epochs=15, lr=.01, drop_mult=.5, recipe='freez', div=2.6, max_epochs=30, self_train=0) # Howard & Ruder's scripts of 2018, but for triangles and weight decay (chapter 08); dropouts and passes of fastai's lesson notebook
+PAPER = dict(lm_bs=64, lm_drop_mult=.7, lm_div=None, max_lm_epochs=15, lr=.01, drop_mult=.5, recipe='freez', div=2.6, max_epochs=30, self_train=0) # the paper and its scripts of 2018, as the table of chapter 08 chooses between them; dropouts and passes of fastai's lesson notebook
 SMALL = dict(lm_bs=16, lm_drop_mult=.1, lm_div=1., max_lm_epochs=3, lr=.01, drop_mult=.5, recipe='full', div=1., max_epochs=10, self_train=2000) # chosen on held-out training texts: see results/LOG.md
 
 MANY = 2000 # labels from which on a small backbone learns them by heart at the rate that suits few
@@ -130,7 +130,7 @@ def clas_passes(
 class ULMFiT(ClassifierMixin, BaseEstimator, Predictor):
     "Text classifier by universal language model fine-tuning (Howard & Ruder 2018), as a scikit-learn estimator."
     def __init__(self,
-        backbone='en-small', # name of a backbone that travels in the package, or directory of one; `None` trains a language model on the given texts alone
+        backbone='en-small', # name of a backbone that travels in the package, directory of one, or owner/name on the hub; `None` trains a language model on the given texts alone
         direction:str=None, # forward, backward or both: the mean of their probabilities; `None` is both where a small backbone has both, else forward
         *,
         size='tiny', # of a language model that is trained here: see `Size`
@@ -196,7 +196,7 @@ def __sklearn_tags__(self:ULMFiT):
 @patch
 def check(self:ULMFiT):
     "Refuse settings that cannot work before anything is read or written. Raises `InputError`."
-    if self.backbone is not None and not isinstance(self.backbone, (str, os.PathLike)): raise InputError(f'backbone={self.backbone!r}: give the name of a backbone, a directory, or None')
+    if self.backbone is not None and not isinstance(self.backbone, (str, os.PathLike)): raise InputError(f'backbone={self.backbone!r}: give the name of a backbone, a directory, owner/name on the hub, or None')
     check_device(self.device)
     self._directions()
     self._check_numbers()
@@ -281,7 +281,10 @@ def _check_numbers(self:ULMFiT):
 
 def _plain_params(est:ULMFiT) -> dict: # for a JSON file: a generator of random numbers is left out, as are `device` and `progress`
     "The parameters of an estimator, so that `clone` of one that was loaded trains as the first did."
-    ps = {k: v.item() if isinstance(v, np.generic) else str(v) if isinstance(v, Path) else [*astuple(v)] if isinstance(v, Size) else v for k,v in est.get_params().items() if k not in ('device', 'progress')}
+    return _plain({k: v for k,v in est.get_params().items() if k not in ('device', 'progress')})
+
+def _plain(ps:dict) -> dict: # what JSON can hold
+    ps = {k: v.item() if isinstance(v, np.generic) else str(v) if isinstance(v, Path) else [*astuple(v)] if isinstance(v, Size) else v for k,v in ps.items()}
     return {k: v for k,v in ps.items() if v is None or isinstance(v, (bool, int, float, str, list, tuple))}
 
 # %% ../nbs/09_ulmfit.ipynb #3fe1a6d4
@@ -510,7 +513,7 @@ def save(self:ULMFiT,
     m = next(iter(self.models_.values()))
     tensors = {DIRECTIONS[d]+k: v for d,m in self.models_.items() for k,v in m.state_dict().items()}
     config = dict(kind='classifier', directions=list(self.models_), model=m.backbone.config, n_hidden=m.head[2].out_features, labels=self.classes_.tolist(), temperature=self.temperature_, meta=getattr(self, 'meta_', {}) | meta,
-        rules=self.tokenizer_.config, params=_plain_params(self), settings={k: getattr(self, k) for k in SETTINGS} | dict(drop_mult=getattr(self, 'settings_', PAPER)['drop_mult'],
+        rules=self.tokenizer_.config, params=_plain_params(self), in_force=_plain(getattr(self, 'settings_', {})), settings={k: getattr(self, k) for k in SETTINGS} | dict(drop_mult=getattr(self, 'settings_', PAPER)['drop_mult'],
         bptt=m.bptt, max_len=m.max_len, pool=next(k for k,c in POOLS.items() if type(m.pooling) is c))) # of the model, whatever `set_params` has said since
     rows = [dict(stage=k, **r) for k,h in self.history_.items() for r in h]
     save_model(path, tensors, self.tokenizer_, config, rows, model_card(config, rows))
@@ -519,7 +522,8 @@ def save(self:ULMFiT,
 def model_card(config:dict, history:list[dict]) -> str:
     "The README.md of a classifier."
     c = config['model']
-    facts = '\n'.join(f'| {k} | {v} |' for k,v in config['meta'].items())
+    def plain(k, v): return Path(v).name if k == 'data' else ', '.join(f'{a} {b!r}' for a,b in v.items()) if isinstance(v, dict) else v
+    facts = '\n'.join(f'| {k} | {plain(k, v)} |' for k,v in config['meta'].items() if k != 'data_stamp')
     return f"""# Text classifier
 
 ULMFiT ({' and '.join(config['directions'])}): AWD-LSTM of embedding {c['emb_sz']}, hidden {c['n_hid']}, {c['n_layers']} layers, vocabulary {c['vocab_size']:,}.
@@ -554,7 +558,7 @@ def load(cls:ULMFiT,
     settings = config['settings']
     try: self = cls(**settings | config.get('params', {}), device=device) # models of before have those of prediction only
     except TypeError as e: raise InputError(f'{path}/config.json has a setting that this version does not know ({e}): upgrade the package') from e
-    self.__dict__.update(vars(found), history_=_read_history(Path(path)/'history.csv'), settings_=dict(drop_mult=settings['drop_mult']))
+    self.__dict__.update(vars(found), history_=_read_history(Path(path)/'history.csv'), settings_=config.get('in_force') or dict(drop_mult=settings['drop_mult']))
     return self
 
 for f in (ULMFiT.fit, ULMFiT.predict_proba, ULMFiT.predict, ULMFiT.score, ULMFiT.save, ULMFiT.load.__func__): _explain_parameters(f)
