@@ -357,6 +357,7 @@ def test_predict_before_fit():
     from sklearn.exceptions import NotFittedError
     from ulmfit_nb import ULMFiT
     with pytest.raises(NotFittedError): ULMFiT().predict(['a'])
+    with pytest.raises(NotFittedError): ULMFiT().score(['a'], ['b'])
 
 # ---- what a stranger tried ---------------------------------------------------------------------------------------
 

@@ -136,7 +136,7 @@ def _machines(rows):
     return {m: i for i,m in enumerate(sorted(first, key=first.get), 1)}
 
 def _lines(cells, notes):
-    return '\n'.join([*(f'| {" | ".join(c or "–" for c in line)} |' for line in cells), '', *(f'- [{i}] ' + hw.replace(', 1 threads', ', 1 thread') + ', GPU'*(d == 'cuda') for (d,hw),i in notes.items())])
+    return '\n'.join([*(f'| {" | ".join(c or "–" for c in line)} |' for line in cells), '', *(f'- [{i}] ' + hw + ', GPU'*(d == 'cuda') for (d,hw),i in notes.items())])
 
 # %% ../nbs/12_scaling.ipynb #e00c5d6b
 def compare_table(

@@ -482,6 +482,7 @@ def score(self:ULMFiT,
     sample_weight=None, # of each text
 ) -> float: # 0 to 1
     "Accuracy. Raises `InputError` for numbers where the labels are text, and the other way round."
+    check_is_fitted(self, 'classes_')
     texts = check_texts(X)
     y,known = label_list(y, len(texts)),self.classes_.tolist()
     if odd := [l for l in y if isinstance(l, str) != isinstance(known[0], str)]: raise InputError(f'the label {odd[0]!r} is of another type than those of the training ({", ".join(map(repr, known[:5]))}): give labels of that type')
