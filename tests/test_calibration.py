@@ -107,6 +107,9 @@ def test_the_command_changes_confidence_and_nothing_else(model, tmp_path):
     before = rows()
     p = ulmfit('calibrate', model, table(tmp_path/'kept.csv', 40, seed=9))
     assert p.returncode == 0 and p.stdout.startswith(b'Temperature '), p.stderr.decode()
+    again = ulmfit('calibrate', model, tmp_path/'kept.csv')
+    (_, _, then), (_, now, _) = (re.search(rb'Temperature (.*): .* goes from (.*) to (.*);', o.stdout).groups() for o in (p, again))
+    assert now == then # its confidence before is what the first call made of it
     after = rows()
     assert [r[0] for r in before] == [r[0] for r in after] and [r[1] for r in before] != [r[1] for r in after]
     now = {f.name: f.read_bytes() for f in model.iterdir()}

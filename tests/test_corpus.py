@@ -55,9 +55,9 @@ def test_parquet_and_frames(tmp_path):
     for gap in (None, float('nan'), pd.NA, pd.NaT, ' '):
         refuses(lambda: read_labelled(pd.DataFrame(dict(text=['a', 'b'], label=pd.Series(['x', gap], dtype=object)))), 'row 2')
     (tmp_path/'cut.parquet').write_bytes((tmp_path/'t.parquet').read_bytes()[:-9])
-    refuses(lambda: list(read_rows(tmp_path/'cut.parquet')), 'cut.parquet')
+    refuses(lambda: list(read_rows(tmp_path/'cut.parquet')), 'cut.parquet is cut short')
     (tmp_path/'none.parquet').write_bytes(b'')
-    refuses(lambda: list(read_rows(tmp_path/'none.parquet')), 'none.parquet')
+    refuses(lambda: list(read_rows(tmp_path/'none.parquet')), 'none.parquet is cut short')
 
 def test_parquet_without_pyarrow(tmp_path):
     (tmp_path/'t.parquet').write_bytes(b'PAR1')

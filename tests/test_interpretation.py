@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import confusion_matrix
 
+from ulmfit_nb import interpretation as I
 from ulmfit_nb.corpus import InputError
 from ulmfit_nb.interpretation import (METHODS, Explorer, attribute, comprehensiveness, confusion, deletion_curve, neighbours, plot_confusion,
     pooled_states, token_scores, without, word_spans, worst_losses)
@@ -75,6 +76,17 @@ def test_complete(both, directions):
         assert a.confidence == pytest.approx(p) and a.full == pytest.approx(np.log(p/(1-p)), abs=1e-3)
         assert abs(a.gap) <= .01*max(1, abs(a.full-a.base)) and a.left_out == 0
         assert all(text[w.begin:w.end] == w.text for w in a.words)
+
+def test_points_are_doubled_until_the_scores_add_up(both, monkeypatch):
+    text,along,counts = plant(1, 2)[0][0],I._along,[]
+    monkeypatch.setattr(I, '_along', lambda clf, k, at, w: counts.append(len(at)-2) or along(clf, k, at, w))
+    ids = both.tokenizer_.encode(text)
+    for steps,tol in ((32, 1e9), (2, 1e9), (2, 0.)):
+        counts.clear()
+        scores,full,base = token_scores(both, ids, 1, steps=steps, tol=tol)
+        assert counts == ([steps] if tol else [2, 4, 8, 16, 32])
+    gaps = [abs(s.sum()-(f-b)) for s,f,b in (token_scores(both, ids, 1, steps=n, tol=1e9) for n in (1, 32))]
+    assert gaps[1] < gaps[0] and abs(scores.sum()-(full-base)) == pytest.approx(gaps[1], abs=1e-3)
 
 @sides
 @pytest.mark.parametrize('method', METHODS)

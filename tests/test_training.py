@@ -87,8 +87,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(make, kw, tmp_path):
     part = make(tmp_path/'part', **kw)
     cuts = [2, 5, whole.step//2, whole.step-2]
     for k in cuts:
+        spent = part.seconds
         part.fit(steps=k)
-        assert part.step == k and not part.done
+        assert part.step == k and not part.done and part.seconds > spent # time adds up over the calls
         torch.manual_seed(99)                               # whatever happens in between
         part = make(tmp_path/'part', **kw)
         assert part.resume()
@@ -394,6 +395,14 @@ def test_non_finite_loss_stops_and_keeps_the_last_checkpoint(tmp_path):
     u = lm_trainer(tmp_path)
     u.resume()
     assert u.step == 3 and all(torch.isfinite(p).all() for p in u.model.parameters())
+
+def test_a_broken_weight_that_no_loss_has_met_reaches_no_checkpoint(tmp_path):
+    t = lm_trainer(tmp_path)
+    t.fit(steps=3)
+    files = {f.name: f.read_bytes() for f in tmp_path.iterdir()}
+    t.model.backbone.rnns[0].weight_ih_l0.data[0, 0] = math.nan
+    with pytest.raises(NonFiniteLoss, match='last checkpoint'): t.save()
+    assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == files
 
 @pytest.mark.parametrize('value', [math.inf, math.nan, 3e38])
 @pytest.mark.parametrize('clip', [.3, None])
