@@ -87,6 +87,9 @@ def test_points_are_doubled_until_the_scores_add_up(both, monkeypatch):
         assert counts == ([steps] if tol else [2, 4, 8, 16, 32])
     gaps = [abs(s.sum()-(f-b)) for s,f,b in (token_scores(both, ids, 1, steps=n, tol=1e9) for n in (1, 32))]
     assert gaps[1] < gaps[0] and abs(scores.sum()-(full-base)) == pytest.approx(gaps[1], abs=1e-3)
+    counts.clear()
+    token_scores(both, ids, 1, steps=2, tol=1.01*gaps[0]/max(1., abs(full-base)))
+    assert counts == [2] # they add up well enough at once
 
 @sides
 @pytest.mark.parametrize('method', METHODS)
