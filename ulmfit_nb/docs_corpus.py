@@ -173,7 +173,8 @@ def _minhash(h, starts, n_hashes):
     "For each text the smallest of its shingles under `n_hashes` random orders: `(n_texts, n_hashes)` of uint32."
     rng = np.random.default_rng(1)
     a, b = rng.integers(1, 2**63, (2, n_hashes), dtype=np.uint64)
-    return np.stack([np.minimum.reduceat(((h ^ (h >> np.uint64(29))) * (2*x+1) + y) >> np.uint64(32), starts) for x, y in zip(a, b)], 1).astype(np.uint32)
+    odd = a*np.uint64(2) + np.uint64(1) # NumPy 1 makes a float of uint64 and int
+    return np.stack([np.minimum.reduceat(((h ^ (h >> np.uint64(29)))*x + y) >> np.uint64(32), starts) for x, y in zip(odd, b)], 1).astype(np.uint32)
 
 # %% ../nbs/00b_docs_corpus.ipynb #782a413c
 def near_duplicates(
