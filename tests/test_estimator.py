@@ -45,6 +45,68 @@ def interrupted(monkeypatch, at=3):
         return step(self, *args)
     monkeypatch.setattr(Trainer, 'train_batch', train_batch)
 
+# ---- both directions at the same time ----------------------------------------------------------------------------
+
+BOTH = FAST | dict(direction='both', random_state=0, self_train=60)
+MORE = [f'a {a} {b} is {c}' for a in ('new', 'long', 'short') for b in ('story', 'scene', 'song', 'book', 'play') for c in ('superb', 'dull', 'lovely', 'awful')]
+
+@pytest.fixture(scope='module')
+def in_turn(one_thread):
+    return ULMFiT(**BOTH, n_jobs=1).fit(TEXTS, LABELS, MORE)
+
+def same(a, b):
+    "Equal to the bit, and with the same history but for its times."
+    def losses(clf): return {k: [r['train_loss'] for r in rows] for k,rows in clf.history_.items()}
+    return np.array_equal(a.predict_proba(TEXTS), b.predict_proba(TEXTS)) and losses(a) == losses(b) and list(a.history_) == list(b.history_)
+
+def test_directions_at_once_give_what_they_give_in_turn(in_turn, tmp_path):
+    "Also in what is left for `resume`, whichever way that goes on."
+    a = ULMFiT(**BOTH, n_jobs=2).fit(TEXTS, LABELS, MORE, run_dir=tmp_path)
+    assert 'self-training backward' in a.history_ and same(a, in_turn)
+    for n in (1, 2): assert same(ULMFiT(**BOTH, n_jobs=n).fit(TEXTS, LABELS, MORE, run_dir=tmp_path, resume=True), in_turn)
+
+def test_a_direction_goes_on_here_when_its_process_dies(in_turn, monkeypatch, capsys):
+    from ulmfit_nb import ulmfit as U
+    was = U.meanwhile
+    monkeypatch.setattr(U, 'meanwhile', lambda *_: was('os:_exit', dict(status=3)))
+    assert same(ULMFiT(**BOTH | dict(progress=True), n_jobs=2).fit(TEXTS, LABELS, MORE), in_turn)
+    assert 'early end (status 3): it goes on here' in capsys.readouterr().out
+
+def test_an_interruption_reaches_the_other_process(in_turn, tmp_path, monkeypatch):
+    import subprocess
+    begun,was = [],subprocess.Popen
+    with monkeypatch.context() as m:
+        m.setattr(subprocess, 'Popen', lambda *a, **k: begun.append(was(*a, **k)) or begun[-1])
+        interrupted(m, 2)
+        with pytest.raises(KeyboardInterrupt): ULMFiT(**BOTH, n_jobs=2).fit(TEXTS, LABELS, MORE, run_dir=tmp_path)
+    p, = [p for p in begun if '_job' in str(p.args)]
+    assert p.returncode is not None # it has ended, however far it was
+    assert same(ULMFiT(**BOTH, n_jobs=2).fit(TEXTS, LABELS, MORE, run_dir=tmp_path, resume=True), in_turn)
+
+def test_when_directions_are_trained_at_once(tmp_path, monkeypatch):
+    def job(**kw):
+        clf = ULMFiT(**FAST | dict(direction='both') | kw)
+        clf.n_labels_ = len(TEXTS)
+        tok,corpus,known = clf._read(TEXTS*(1 if few else 3000), [], 'forward')
+        return clf._job(clf._directions(), tok, corpus, known, np.zeros(3, int), 0, tmp_path) is not None
+    few,threads = True,torch.get_num_threads()
+    assert [job(n_jobs=n) for n in (None, 1, 2)] == [False, False, True] # few texts
+    assert not job(n_jobs=2, direction='forward')
+    with monkeypatch.context() as m:
+        m.setenv('WORLD_SIZE', '1')
+        assert not job(n_jobs=2)
+    few = False
+    try:
+        torch.set_num_threads(2)
+        assert job()
+        torch.set_num_threads(1)
+        assert not job() and job(n_jobs=2)
+    finally: torch.set_num_threads(threads)
+
+@pytest.mark.parametrize('n', [0, 3, -1, 1.5, 'two', True])
+def test_number_of_jobs(n):
+    with pytest.raises(InputError, match='n_jobs'): ULMFiT(**FAST, n_jobs=n).check()
+
 # ---- resume -----------------------------------------------------------------------------------------------------
 
 def test_resume_without_a_seed_goes_on_with_the_first_one(tmp_path, monkeypatch):

@@ -268,7 +268,8 @@ TRAIN = (opt('data', help='CSV, TSV, JSONL, Parquet (also .xz, .gz), or a folder
     opt('--lm-epochs', type=at_least(0, float), help='passes of the language model, 0 for none; by the size of texts and backbone if left out'), opt('--lm-lr', type=at_least(0, float, True), default=4e-3, help='its largest rate'),
     opt('--epochs', type=at_least(1), help='passes of the classifier; by the number of labels if left out'), opt('--lr', type=at_least(0, float, True), help='its largest rate; by the size of the backbone and the number of labels if left out'),
     opt('--bs', type=at_least(2), default=32, help='texts in a batch'), opt('--recipe', help='unfreezing: freez, freez-fall, scripts, full, last, chain-thaw, from-scratch; by the size of the backbone if left out'),
-    opt('--self-train', type=at_least(0), help='unlabelled texts that the classifier labels itself for a second round, 0 for none; 2,000 for a small backbone, 0 for a large one if left out; there is no second round with fewer than two for each label'), opt('--class-weight', choices=['balanced'], help='a rare label counts as much in the loss as a frequent one; each text counts the same if left out'), *TRAINING)
+    opt('--self-train', type=at_least(0), help='unlabelled texts that the classifier labels itself for a second round, 0 for none; 2,000 for a small backbone, 0 for a large one if left out; there is no second round with fewer than two for each label'), opt('--class-weight', choices=['balanced'], help='a rare label counts as much in the loss as a frequent one; each text counts the same if left out'),
+    opt('--n-jobs', type=int, choices=[1, 2], help='directions that are trained at the same time on a CPU; 2 where texts are many and there are threads for it, if left out'), *TRAINING)
 
 # %% ../nbs/14_cli.ipynb #d02ee639
 @command(*TRAIN)
@@ -284,7 +285,7 @@ def cmd_train(a):
     what = dict(command='train', data=file_stamp(a.data), text=a.text, label=a.label, seed=a.seed, unlabelled=[file_stamp(f) for f in a.unlabelled or ()], **opts)
     from ulmfit_nb.runtime import main_first
     from ulmfit_nb.sharing import ULMFiT, local_model
-    clf = ULMFiT(random_state=a.seed, device=a.device, **opts | dict(backbone=local_model(None if a.backbone == 'none' else a.backbone))).check()
+    clf = ULMFiT(random_state=a.seed, device=a.device, n_jobs=a.n_jobs, **opts | dict(backbone=local_model(None if a.backbone == 'none' else a.backbone))).check()
     with main_first(a.device) as rank:
         hold(a, a.out, rank)
         old,run,begun = goes_on(a),start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank),time.monotonic()

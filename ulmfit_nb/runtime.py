@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['check_device', 'or_best', 'get_accelerator', 'use_bf16', 'reuse_memory', 'world', 'joint_sum', 'gather_rows',
            'rng_states', 'set_rng_states', 'ProcessLost', 'as_lost', 'connect', 'main_first', 'in_notebook',
-           'plot_history', 'Progress', 'asked_to_stop', 'atomic', 'write_history', 'read_checkpoint', 'only_one']
+           'plot_history', 'Progress', 'asked_to_stop', 'meanwhile', 'atomic', 'write_history', 'read_checkpoint',
+           'only_one']
 
 # %% ../nbs/04b_runtime.ipynb #9f58e389
-import csv, ctypes, hashlib, io, os, signal, sys, tempfile, threading, time
-from contextlib import contextmanager
+import _thread, csv, ctypes, hashlib, importlib, io, json, os, signal, subprocess, sys, tempfile, threading, time
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -251,6 +252,42 @@ def asked_to_stop():
     try: yield lambda: bool(asked)
     finally:
         for s,h in old.items(): signal.signal(s, signal.SIG_DFL if h is None else h)
+
+# %% ../nbs/04b_runtime.ipynb #3466bd73
+def _job():
+    "What the other process runs: the function that its command names, with the arguments on the first line of its input."
+    signal.signal(signal.SIGINT, signal.default_int_handler) # whatever it was when this process began
+    kwargs,rest = json.loads(sys.stdin.buffer.readline()),sys.stdin.fileno()
+    def interrupt_at_the_end():
+        while os.read(rest, 1): pass # not through `sys.stdin`, whose lock would be held when the interpreter ends
+        if hasattr(signal, 'pthread_kill'): signal.pthread_kill(threading.main_thread().ident, signal.SIGINT) # wakes it from what it waits for
+        else: _thread.interrupt_main()
+    threading.Thread(target=interrupt_at_the_end, daemon=True).start()
+    torch.set_num_threads(int(os.environ['OMP_NUM_THREADS']))
+    module,name = sys.argv[1].split(':')
+    getattr(importlib.import_module(module), name)(**kwargs)
+
+@contextmanager
+def meanwhile(
+    function:str, # as module:name
+    kwargs:dict, # its arguments, in what JSON can hold
+    n_threads:int=1, # that it computes with
+):
+    "Runs a function in another process. Gives a function that waits for its end and says what went wrong, or `None`; who leaves before interrupts it, as by Ctrl-C, and waits for a minute at most."
+    env = os.environ | dict(PYTHONPATH=os.pathsep.join(sys.path), OMP_NUM_THREADS=str(n_threads))
+    with tempfile.TemporaryFile() as errors:
+        p = subprocess.Popen([sys.executable, '-c', 'from ulmfit_nb.runtime import _job; _job()', function], env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True)
+        def ended():
+            if not p.wait(): return None
+            errors.seek(0)
+            return (errors.read().decode(errors='replace').strip().splitlines() or [f'status {p.returncode}'])[-1]
+        try:
+            with suppress(BrokenPipeError): p.stdin.write(json.dumps(kwargs).encode() + b'\n'); p.stdin.flush() # it may have died at once: `ended` tells
+            yield ended
+        finally:
+            with suppress(BrokenPipeError): p.stdin.close()
+            try: p.wait(60)
+            except subprocess.TimeoutExpired: p.kill(); p.wait()
 
 # %% ../nbs/04b_runtime.ipynb #c0c03694
 @contextmanager

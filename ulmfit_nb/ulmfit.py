@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['PAPER', 'SMALL', 'MANY', 'WHOLE', 'NUMBERS', 'SETTINGS', 'check_texts', 'label_list', 'check_labels',
-           'default_settings', 'lm_passes', 'clas_passes', 'ULMFiT', 'pseudo_labels', 'second_round_texts',
-           'second_passes', 'model_card']
+           'default_settings', 'lm_passes', 'clas_passes', 'ULMFiT', 'labelled_docs', 'pseudo_labels',
+           'second_round_texts', 'second_passes', 'model_card']
 
 # %% ../nbs/09_ulmfit.ipynb #f45019cc
-import csv, hashlib, json, math, os, tempfile
+import csv, hashlib, json, math, multiprocessing, os, tempfile
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
@@ -34,7 +34,7 @@ from .classifier import Predictor, finetune_classifier, predict_logits, recipe_p
 from .corpus import Corpus, InputError
 from .fine_tuning import finetune_lm, transfer_vocab
 from .language_model import DIRECTIONS, load_backbone, load_model, model_kind, pretrain, save_model
-from .runtime import atomic, check_device, connect, joint_sum, use_bf16, world
+from .runtime import atomic, check_device, connect, get_accelerator, joint_sum, meanwhile, use_bf16, world
 from .tokenization import Tokenizer
 from .training import TrainConfig
 
@@ -156,6 +156,7 @@ class ULMFiT(ClassifierMixin, BaseEstimator, Predictor):
         precision:str='auto', # of training; see `TrainConfig`
         device:str=None, # cpu, cuda; `None` is the best there is
         random_state:int=None, # a number makes two runs equal
+        n_jobs:int=None, # directions that are trained at the same time on a CPU, each on its share of the threads: 1 or 2; `None` is 2 where texts are many and there are threads for it
         progress:bool=True, # say what happens
     ):
         store_attr()
@@ -276,12 +277,13 @@ def _check_numbers(self:ULMFiT):
         if not (v is None and name != 'lm_lr' or _number(v, least, above=above)): raise InputError(f'{name}={v!r}: give a number {"above" if above else "of"} {least}{"" if above else " or more"}')
     divs = self.div if isinstance(self.div, (list, tuple)) else [1. if self.div is None else self.div]
     if not divs or not all(_number(d, 0, above=True) for d in divs): raise InputError(f'div={self.div!r}: give a number above 0, such as 2.6, or one for each layer group')
+    if self.n_jobs not in (None, 1, 2) or self.n_jobs is True: raise InputError(f'n_jobs={self.n_jobs!r}: give 1, 2 or None')
     r = self.random_state
     if not (r is None or isinstance(r, np.random.RandomState) or _number(r, 0, True) and r < 2**32): raise InputError(f'random_state={r!r}: give a whole number from 0 to {2**32-1:,}, a RandomState, or None')
 
-def _plain_params(est:ULMFiT) -> dict: # for a JSON file: a generator of random numbers is left out, as are `device` and `progress`
+def _plain_params(est:ULMFiT) -> dict: # for a JSON file: a generator of random numbers is left out, as is what changes no result
     "The parameters of an estimator, so that `clone` of one that was loaded trains as the first did."
-    return _plain({k: v for k,v in est.get_params().items() if k not in ('device', 'progress')})
+    return _plain({k: v for k,v in est.get_params().items() if k not in ('device', 'progress', 'n_jobs')})
 
 def _plain(ps:dict) -> dict: # what JSON can hold
     ps = {k: v.item() if isinstance(v, np.generic) else str(v) if isinstance(v, Path) else [*astuple(v)] if isinstance(v, Size) else v for k,v in ps.items()}
@@ -332,11 +334,13 @@ def fit(self:ULMFiT,
     columns,before,self.n_labels_,self.history_ = _column_names(X, y),{k: self.__dict__[k] for k in ('history_', 'settings_', 'n_labels_') if k in self.__dict__},len(texts),{}
     try:
         with _own_random_numbers(), tempfile.TemporaryDirectory() if run_dir is None else nullcontext(run_dir) as folder:
-            folder,models,lms = Path(folder),{},{}
-            seed = self._seed(folder, texts, (classes.tolist(), ys.tolist()), extra, resume)
-            for d in directions:
-                models[d],lms[d],tok,docs = self._stages(texts, extra, ys, len(classes), d, seed, folder/d, resume)
-            if all(lms.values()): models = self._second_round(lms, models, tok, docs, ys, texts, extra, seed, folder, resume)
+            seed,folder = self._seed(Path(folder), texts, (classes.tolist(), ys.tolist()), extra, resume),Path(folder)
+            tok,corpus,known = self._read(texts, extra, directions[0])
+            job = self._job(directions, tok, corpus, known, ys, seed, folder)
+            def stages(d, resume): return self._stages(tok, corpus, known, ys, len(classes), d, seed, folder/d, resume)
+            done = self._each(directions, stages, resume, job)
+            models,lms = ({d: r[i] for d,r in done.items()} for i in (0, 1))
+            if all(lms.values()): models = self._second_round(lms, models, tok, corpus, ys, texts, extra, seed, folder, resume, job)
     except BaseException: # what was fitted before stays as it was
         for k in ('history_', 'settings_', 'n_labels_'): self.__dict__.pop(k, None)
         self.__dict__.update(before)
@@ -346,31 +350,69 @@ def fit(self:ULMFiT,
 
 # %% ../nbs/09_ulmfit.ipynb #1c58b7aa
 @patch
-def _stages(self:ULMFiT, texts, extra, ys, n_classes, d, seed, at, resume):
-    "One direction: its classifier, the language model as it was before stage 3 where a second round will start from it, the tokenizer, and the labelled texts as ids."
-    lm,tok,known = self._start(texts, extra, d, seed)
-    corpus = Corpus.from_docs(tok.encode_iter(texts + extra), tok.vocab_size)
-    if isinstance(known, np.ndarray): known = float(known[corpus.ids].mean())
-    lm = self._stage2(lm, tok, corpus, known, d, seed, at/'lm', resume)
-    docs = [np.asarray(corpus[i]) for i in range(len(texts))]
-    before = deepcopy(lm) if extra and self._setting('self_train', lm) else None
-    return self._stage3(lm, docs, ys, n_classes, d, seed, at/'classifier', resume),before,tok,docs
+def _stages(self:ULMFiT, tok, corpus, known, ys, n_classes, d, seed, at, resume):
+    "One direction: its classifier, and the language model as it was before stage 3 where a second round will start from it."
+    lm = self._stage2(self._start(tok, d, seed), tok, corpus, known, d, seed, at/'lm', resume)
+    before = deepcopy(lm) if len(corpus) > len(ys) and self._setting('self_train', lm) else None
+    return self._stage3(lm, labelled_docs(corpus, ys), ys, n_classes, d, seed, at/'classifier', resume),before
+
+def labelled_docs(corpus, ys) -> list: # of arrays of ids
+    "The first texts of the corpus, which have labels."
+    return [np.asarray(corpus[i]) for i in range(len(ys))]
+
+# %% ../nbs/09_ulmfit.ipynb #5060126a
+@patch
+def _job(self:ULMFiT, directions, tok, corpus, known, ys, seed, folder) -> dict|None: # the arguments of `_one_direction`
+    "What another process has to know to train the last direction meanwhile; `None` where that would not pay or cannot be."
+    if len(directions) < 2 or self.n_jobs == 1 or type(self).__module__ == '__main__' or 'WORLD_SIZE' in os.environ or multiprocessing.parent_process() or get_accelerator(self.device).device.type != 'cpu': return None
+    if self.n_jobs is None and (torch.get_num_threads() < 2 or corpus.n_tokens < 300_000): return None
+    tok.save(folder/'tokenizer.json')
+    Corpus.write(folder/'texts', (corpus[i] for i in range(len(corpus))), tok.vocab_size, overwrite=True)
+    return dict(params=_plain_params(self), folder=str(folder.resolve()), direction=directions[-1], known=known, ys=ys.tolist(), seed=seed)
+
+def _one_direction(params, folder, direction, known, ys, seed, more=None, own=None):
+    "In a process of its own: all stages of a direction, or its second round where `more` documents have their `own` labels; found by who goes on in `folder`."
+    est,folder,ys = ULMFiT(**params | dict(device='cpu', progress=False)),Path(folder),np.array(ys)
+    est.n_labels_,est.history_ = len(ys),{}
+    tok,corpus,n_classes = Tokenizer.load(folder/'tokenizer.json'),Corpus(folder/'texts'),int(ys.max())+1
+    if more is None: est._stages(tok, corpus, known, ys, n_classes, direction, seed, folder/direction, True)
+    else:
+        lm = est._stage2(est._start(tok, direction, seed), tok, corpus, known, direction, seed, folder/direction/'lm', True)
+        est._stage3_again(lm, corpus, [np.array(i) for i in more], ys, np.array(own), n_classes, direction, seed, folder/direction, True)
+
+# %% ../nbs/09_ulmfit.ipynb #c81b468b
+@patch
+def _each(self:ULMFiT, directions, work, resume, job=None) -> dict: # direction → what `work(direction, resume)` gives
+    "One direction after the other; where there is a `job`, another process has done the last one meanwhile."
+    if job is None: return {d: work(d, resume) for d in directions}
+    (first,last),n = directions,torch.get_num_threads()
+    self._say(f'{last.capitalize()} is trained at the same time, in a process of its own')
+    with meanwhile('ulmfit_nb.ulmfit:_one_direction', job, max(1, n//2)) as ended:
+        torch.set_num_threads(max(1, n - n//2))
+        try: res,fault = {first: work(first, resume)},ended()
+        finally: torch.set_num_threads(n)
+    if fault: self._say(f'The process for {last} came to an early end ({fault}): it goes on here')
+    return res | {last: work(last, True)}
 
 # %% ../nbs/09_ulmfit.ipynb #54806e2e
 @patch
-def _start(self:ULMFiT, texts, extra, direction, seed):
+def _read(self:ULMFiT, texts, extra, direction):
+    "For both directions: the tokenizer, all texts as ids, and which share of them the backbone knows (`None` without one)."
+    old = self.backbone and load_backbone(self._from(), direction)[1]
+    if old and (old.config['kind'] != 'word' or self.lm_epochs == 0): tok = old # without stage 2 new words would stay what they begin as
+    else: tok = Tokenizer.train(texts + extra, kind='word' if old else self.kind, vocab_size=self.vocab_size, min_count=self.min_count or (3 if len(texts)+len(extra) > 1000 else 1), also=old)
+    corpus = Corpus.from_docs(tok.encode_iter(texts + extra), tok.vocab_size)
+    return tok, corpus, None if not old else 1. if tok is old else float(np.isin(tok.vocab, old.vocab)[corpus.ids].mean())
+
+@patch
+def _start(self:ULMFiT, tok, direction, seed):
     "The language model to begin with: pretrained and moved to these texts' words, or fresh."
-    def new_tok(kind, also=None):
-        return Tokenizer.train(texts + extra, kind=kind, vocab_size=self.vocab_size, min_count=self.min_count or (3 if len(texts)+len(extra) > 1000 else 1), also=also)
     if self.backbone is None:
-        tok = new_tok(self.kind)
         torch.manual_seed(seed)
-        return LanguageModel(AWDLSTM(tok.vocab_size, self.size, skip=self.skip)), tok, None
+        return LanguageModel(AWDLSTM(tok.vocab_size, self.size, skip=self.skip))
     lm,old = load_backbone(self._from(), direction)
     if self.skip: lm.backbone.add_skip()
-    if old.config['kind'] != 'word' or self.lm_epochs == 0: return lm, old, 1. # without stage 2 new words would stay what they begin as
-    tok = new_tok('word', old)
-    return transfer_vocab(lm, old, tok)[0], tok, np.isin(tok.vocab, old.vocab)
+    return lm if tok.fingerprint == old.fingerprint else transfer_vocab(lm, old, tok)[0]
 
 # %% ../nbs/09_ulmfit.ipynb #d8d35815
 @patch
@@ -440,19 +482,25 @@ def second_passes(
 
 # %% ../nbs/09_ulmfit.ipynb #07d9c3b5
 @patch
-def _second_round(self:ULMFiT, lms, models, tok, docs, ys, texts, extra, seed, folder, resume):
+def _second_round(self:ULMFiT, lms, models, tok, corpus, ys, texts, extra, seed, folder, resume, job=None):
     "Stage 3 again from the same language models, on the labels and on the surest answers of the first round; `models` where labels are many."
-    n_classes,sample = next(iter(models.values())).head[-1].out_features,second_round_texts(extra, self.settings_['self_train'], len(docs), seed, texts)
+    n_classes,sample = next(iter(models.values())).head[-1].out_features,second_round_texts(extra, self.settings_['self_train'], len(ys), seed, texts)
     if not sample:
-        self._say(f'No second round: it wants two texts without a label for each that has one ({2*len(docs):,}), and takes {min(self.settings_["self_train"], len(extra)):,} here')
+        self._say(f'No second round: it wants two texts without a label for each that has one ({2*len(ys):,}), and takes {min(self.settings_["self_train"], len(extra)):,} here')
         return models
     sample = list(tok.encode_iter(sample))
     self._say(f'Self-training: the classifier labels {len(sample):,} of the unlabelled texts and keeps the surer half')
     def probs(d, m): return predict_logits(m, sample, backward=d=='backward', precision='bf16' if use_bf16(self.precision, next(m.parameters()).device) else 'float32').softmax(1)
     idx,own = pseudo_labels(torch.stack([probs(d, m) for d,m in models.items()]).mean(0).numpy())
-    all_docs,all_ys = docs + [sample[i] for i in idx],np.concatenate([ys, own])
-    kw = dict(epochs=second_passes(math.ceil(len(all_docs)/self.bs)), key='self-training', labelled=f'texts, {len(idx):,} of them labelled by itself')
-    return {d: self._stage3(lm, all_docs, all_ys, n_classes, d, seed, folder/d/'self-training', resume, **kw) for d,lm in lms.items()}
+    more = [sample[i] for i in idx]
+    def again(d, resume): return self._stage3_again(lms[d], corpus, more, ys, own, n_classes, d, seed, folder/d, resume)
+    return self._each([*lms], again, resume, job and job | dict(more=[np.asarray(i).tolist() for i in more], own=own.tolist()))
+
+@patch
+def _stage3_again(self:ULMFiT, lm, corpus, more, ys, own, n_classes, d, seed, at, resume):
+    "Stage 3 on the labels and on `own` labels of `more` documents."
+    docs = labelled_docs(corpus, ys) + more
+    return self._stage3(lm, docs, np.concatenate([ys, own]), n_classes, d, seed, at/'self-training', resume, second_passes(math.ceil(len(docs)/self.bs)), 'self-training', f'texts, {len(more):,} of them labelled by itself')
 
 # %% ../nbs/09_ulmfit.ipynb #21e38957
 @patch
