@@ -373,6 +373,23 @@ def test_a_killed_writer_leaves_nothing_for_long(tmp_path):
     Corpus.write(tmp_path/'c', [[2, 3]], 9)
     assert sorted(o.name for o in tmp_path.iterdir()) == ['c', living.name]
 
+def test_a_writer_killed_between_two_renames_loses_no_corpus(tmp_path):
+    import subprocess, sys
+    code = """import os, signal, sys
+from pathlib import Path
+from ulmfit_nb.corpus import Corpus
+was,calls = Path.rename,[]
+def rename(self, to):
+    calls.append(to)
+    if len(calls) == 2: os.kill(os.getpid(), signal.SIGKILL) # the old corpus is away, the new one not there yet
+    return was(self, to)
+Path.rename = rename
+Corpus.write(sys.argv[1], [[5]], 9, overwrite=True)"""
+    Corpus.write(tmp_path/'c', [[2, 3]], 9)
+    assert subprocess.run([sys.executable, '-c', code, str(tmp_path/'c')]).returncode < 0 and not (tmp_path/'c').exists()
+    refuses(lambda: Corpus.write(tmp_path/'c', [[7]], 9), 'not empty') # the old one came back
+    assert Corpus(tmp_path/'c').ids.tolist() == [2, 3] and [o.name for o in tmp_path.iterdir()] == ['c']
+
 # ---- what a review found
 
 def test_write_spares_what_came_meanwhile(tmp_path):

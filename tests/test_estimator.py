@@ -1,6 +1,7 @@
 "The estimator and the command where a user's day goes wrong: interruptions, other people's files, settings that cannot work."
 import csv, io, json, sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -84,21 +85,24 @@ def test_an_interruption_reaches_the_other_process(in_turn, tmp_path, monkeypatc
     assert same(ULMFiT(**BOTH, n_jobs=2).fit(TEXTS, LABELS, MORE, run_dir=tmp_path, resume=True), in_turn)
 
 def test_when_directions_are_trained_at_once(tmp_path, monkeypatch):
-    def job(**kw):
-        clf = ULMFiT(**FAST | dict(direction='both') | kw)
+    class Mine(ULMFiT): pass
+    def job(cls=ULMFiT, **kw):
+        clf = cls(**FAST | dict(direction='both') | kw)
         clf.n_labels_ = len(TEXTS)
         tok,corpus,known = clf._read(TEXTS*(1 if few else 3000), [], 'forward')
         return clf._job(clf._directions(), tok, corpus, known, np.zeros(3, int), 0, tmp_path) is not None
     few,threads = True,torch.get_num_threads()
     assert [job(n_jobs=n) for n in (None, 1, 2)] == [False, False, True] # few texts
-    assert not job(n_jobs=2, direction='forward')
+    assert not job(n_jobs=2, direction='forward') and not job(Mine, n_jobs=2)
     with monkeypatch.context() as m:
         m.setenv('WORLD_SIZE', '1')
         assert not job(n_jobs=2)
     few = False
     try:
         torch.set_num_threads(2)
-        assert job()
+        for size in (8, 16):
+            monkeypatch.setattr('psutil.virtual_memory', lambda: SimpleNamespace(total=size*2**30))
+            assert job() == (size == 16)
         torch.set_num_threads(1)
         assert not job() and job(n_jobs=2)
     finally: torch.set_num_threads(threads)

@@ -269,7 +269,7 @@ TRAIN = (opt('data', help='CSV, TSV, JSONL, Parquet (also .xz, .gz), or a folder
     opt('--epochs', type=at_least(1), help='passes of the classifier; by the number of labels if left out'), opt('--lr', type=at_least(0, float, True), help='its largest rate; by the size of the backbone and the number of labels if left out'),
     opt('--bs', type=at_least(2), default=32, help='texts in a batch'), opt('--recipe', help='unfreezing: freez, freez-fall, scripts, full, last, chain-thaw, from-scratch; by the size of the backbone if left out'),
     opt('--self-train', type=at_least(0), help='unlabelled texts that the classifier labels itself for a second round, 0 for none; 2,000 for a small backbone, 0 for a large one if left out; there is no second round with fewer than two for each label'), opt('--class-weight', choices=['balanced'], help='a rare label counts as much in the loss as a frequent one; each text counts the same if left out'),
-    opt('--n-jobs', type=int, choices=[1, 2], help='directions that are trained at the same time on a CPU; 2 where texts are many and there are threads for it, if left out'), *TRAINING)
+    opt('--n-jobs', type=int, choices=[1, 2], help='directions that are trained at the same time on a CPU; 2 where texts are many, and threads and memory are there, if left out'), *TRAINING)
 
 # %% ../nbs/14_cli.ipynb #d02ee639
 @command(*TRAIN)

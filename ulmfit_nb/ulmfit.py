@@ -156,7 +156,7 @@ class ULMFiT(ClassifierMixin, BaseEstimator, Predictor):
         precision:str='auto', # of training; see `TrainConfig`
         device:str=None, # cpu, cuda; `None` is the best there is
         random_state:int=None, # a number makes two runs equal
-        n_jobs:int=None, # directions that are trained at the same time on a CPU, each on its share of the threads: 1 or 2; `None` is 2 where texts are many and there are threads for it
+        n_jobs:int=None, # directions that are trained at the same time on a CPU, each on its share of the threads: 1 or 2; `None` is 2 where texts are many, and threads and memory are there
         progress:bool=True, # say what happens
     ):
         store_attr()
@@ -364,8 +364,11 @@ def labelled_docs(corpus, ys) -> list: # of arrays of ids
 @patch
 def _job(self:ULMFiT, directions, tok, corpus, known, ys, seed, folder) -> dict|None: # the arguments of `_one_direction`
     "What another process has to know to train the last direction meanwhile; `None` where that would not pay or cannot be."
-    if len(directions) < 2 or self.n_jobs == 1 or type(self).__module__ == '__main__' or 'WORLD_SIZE' in os.environ or multiprocessing.parent_process() or get_accelerator(self.device).device.type != 'cpu': return None
-    if self.n_jobs is None and (torch.get_num_threads() < 2 or corpus.n_tokens < 300_000): return None
+    import psutil
+    here = 'WORLD_SIZE' in os.environ or multiprocessing.parent_process() or get_accelerator(self.device).device.type != 'cpu'
+    known_there = f'{type(self).__module__}.{type(self).__qualname__}' == 'ulmfit_nb.ulmfit.ULMFiT' # no class of somebody's own
+    if len(directions) < 2 or self.n_jobs == 1 or here or not known_there: return None
+    if self.n_jobs is None and (torch.get_num_threads() < 2 or corpus.n_tokens < 300_000 or psutil.virtual_memory().total < 10*2**30): return None # not what is free now: equal runs on one machine stay equal
     tok.save(folder/'tokenizer.json')
     Corpus.write(folder/'texts', (corpus[i] for i in range(len(corpus))), tok.vocab_size, overwrite=True)
     return dict(params=_plain_params(self), folder=str(folder.resolve()), direction=directions[-1], known=known, ys=ys.tolist(), seed=seed)
