@@ -267,6 +267,7 @@ def _job():
     module,name = sys.argv[1].split(':')
     getattr(importlib.import_module(module), name)(**kwargs)
 
+# %% ../nbs/04b_runtime.ipynb #90d640f8
 @contextmanager
 def meanwhile(
     function:str, # as module:name

@@ -336,9 +336,8 @@ def fit(self:ULMFiT,
         with _own_random_numbers(), tempfile.TemporaryDirectory() if run_dir is None else nullcontext(run_dir) as folder:
             seed,folder = self._seed(Path(folder), texts, (classes.tolist(), ys.tolist()), extra, resume),Path(folder)
             tok,corpus,known = self._read(texts, extra, directions[0])
-            job = self._job(directions, tok, corpus, known, ys, seed, folder)
             def stages(d, resume): return self._stages(tok, corpus, known, ys, len(classes), d, seed, folder/d, resume)
-            done = self._each(directions, stages, resume, job)
+            done = self._each(directions, stages, resume, job := self._job(directions, tok, corpus, known, ys, seed, folder))
             models,lms = ({d: r[i] for d,r in done.items()} for i in (0, 1))
             if all(lms.values()): models = self._second_round(lms, models, tok, corpus, ys, texts, extra, seed, folder, resume, job)
     except BaseException: # what was fitted before stays as it was
@@ -369,15 +368,15 @@ def _job(self:ULMFiT, directions, tok, corpus, known, ys, seed, folder) -> dict|
     known_there = f'{type(self).__module__}.{type(self).__qualname__}' == 'ulmfit_nb.ulmfit.ULMFiT' # no class of somebody's own
     if len(directions) < 2 or self.n_jobs == 1 or here or not known_there: return None
     if self.n_jobs is None and (torch.get_num_threads() < 2 or corpus.n_tokens < 300_000 or psutil.virtual_memory().total < 10*2**30): return None # not what is free now: equal runs on one machine stay equal
-    tok.save(folder/'tokenizer.json')
-    Corpus.write(folder/'texts', (corpus[i] for i in range(len(corpus))), tok.vocab_size, overwrite=True)
+    tok.save(folder/'read'/'tokenizer.json')
+    Corpus.write(folder/'read'/'texts', (corpus[i] for i in range(len(corpus))), tok.vocab_size, overwrite=True)
     return dict(params=_plain_params(self), folder=str(folder.resolve()), direction=directions[-1], known=known, ys=ys.tolist(), seed=seed)
 
 def _one_direction(params, folder, direction, known, ys, seed, more=None, own=None):
     "In a process of its own: all stages of a direction, or its second round where `more` documents have their `own` labels; found by who goes on in `folder`."
     est,folder,ys = ULMFiT(**params | dict(device='cpu', progress=False)),Path(folder),np.array(ys)
     est.n_labels_,est.history_ = len(ys),{}
-    tok,corpus,n_classes = Tokenizer.load(folder/'tokenizer.json'),Corpus(folder/'texts'),int(ys.max())+1
+    tok,corpus,n_classes = Tokenizer.load(folder/'read'/'tokenizer.json'),Corpus(folder/'read'/'texts'),int(ys.max())+1
     if more is None: est._stages(tok, corpus, known, ys, n_classes, direction, seed, folder/direction, True)
     else:
         lm = est._stage2(est._start(tok, direction, seed), tok, corpus, known, direction, seed, folder/direction/'lm', True)
