@@ -64,6 +64,7 @@ def test_directions_at_once_give_what_they_give_in_turn(in_turn, tmp_path):
     "Also in what is left for `resume`, whichever way that goes on."
     a = ULMFiT(**BOTH, n_jobs=2).fit(TEXTS, LABELS, MORE, run_dir=tmp_path)
     assert 'self-training backward' in a.history_ and same(a, in_turn)
+    assert sorted(f.name for f in tmp_path.iterdir()) == ['backward', 'fit.json', 'forward'] # the texts do not stay
     for n in (1, 2): assert same(ULMFiT(**BOTH, n_jobs=n).fit(TEXTS, LABELS, MORE, run_dir=tmp_path, resume=True), in_turn)
 
 def test_a_direction_goes_on_here_when_its_process_dies(in_turn, monkeypatch, capsys):
@@ -82,6 +83,7 @@ def test_an_interruption_reaches_the_other_process(in_turn, tmp_path, monkeypatc
         with pytest.raises(KeyboardInterrupt): ULMFiT(**BOTH, n_jobs=2).fit(TEXTS, LABELS, MORE, run_dir=tmp_path)
     p, = [p for p in begun if '_job' in str(p.args)]
     assert p.returncode is not None # it has ended, however far it was
+    assert not [*tmp_path.glob('read*')]
     assert same(ULMFiT(**BOTH, n_jobs=2).fit(TEXTS, LABELS, MORE, run_dir=tmp_path, resume=True), in_turn)
 
 def test_when_directions_are_trained_at_once(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from ulmfit_nb.corpus import Corpus, InputError
 from ulmfit_nb.fine_tuning import finetune_lm
 from ulmfit_nb.int8 import Int8Weights, fbgemm, int8_model, largest_int8
 from ulmfit_nb.language_model import LMBatches, lm_metrics, pretrain, train_lm
-from ulmfit_nb.runtime import use_bf16
+from ulmfit_nb.runtime import Progress, use_bf16
 from ulmfit_nb.training import NTASGD, NonFiniteLoss, Phase, TrainConfig, Trainer
 
 pytestmark = pytest.mark.usefixtures('one_thread')
@@ -130,6 +130,31 @@ def test_two_runs_with_one_seed_are_equal(tmp_path):
     a, b = lm_trainer(None), lm_trainer(None)
     a.fit(); b.fit()
     assert equal(a.model, b.model)
+
+def test_a_run_that_goes_on_shows_what_it_had_shown(tmp_path, capsys):
+    def run(steps=None):
+        t = lm_trainer(tmp_path)
+        t.progress = Progress()
+        t.resume(); t.fit(steps=steps)
+        return t, [l.split() for l in capsys.readouterr().out.splitlines()]
+    _, first = run(7)
+    t, rest = run()
+    assert first and rest[:len(first)] == first and rest[0][:2] == ['epoch', 'step'] # the names of the columns once
+    assert [l[1] for l in rest if l[0] != 'epoch'] == [str(r['step']) for r in t.history]
+    assert run()[1] == rest # a run that has ended
+    t.fit()
+    assert not capsys.readouterr().out # told once
+
+def test_a_log_file_gets_lines_in_place_of_a_bar(tmp_path, capsys):
+    t = lm_trainer(tmp_path)
+    t.progress = Progress(every=0.)
+    t.fit(steps=2)
+    out = capsys.readouterr()
+    n = t.source.n_batches(0)
+    assert [l.split(',')[0] for l in out.out.splitlines()] == [f'epoch 1: {k} of {n} steps' for k in (1, 2)] and not out.err
+    t.progress.every = 3600.
+    t.fit(steps=4)
+    assert 'steps' not in capsys.readouterr().out # now and then
 
 def test_resume_refuses_other_settings(tmp_path):
     lm_trainer(tmp_path).fit(steps=2)

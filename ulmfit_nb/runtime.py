@@ -180,9 +180,9 @@ def plot_history(
 
 # %% ../nbs/04b_runtime.ipynb #61c2d9ae
 class Progress:
-    "A bar for the epoch and a line for each evaluation; in Jupyter one display, updated in place, and below it the losses as a plot."
-    def __init__(self, show:bool|None=None, title:str=''):
-        self.show,self.title = show is not False,title
+    "A bar for the epoch and a line for each evaluation; in Jupyter one display, updated in place, and below it the losses as a plot; in a log file, where there is no terminal, now and then a line in place of the bar."
+    def __init__(self, show:bool|None=None, every:float=300.): # every: seconds between two lines of a log file
+        self.show,self.every = show is not False,every
         self.begin()
     def begin(self):
         "A new call of `fit`: new displays."
@@ -193,34 +193,50 @@ class Progress:
         from tqdm import tqdm
         where = dict(file=io.StringIO(), ncols=90) if self.nb else dict(dynamic_ncols=True, disable=None)
         self.bar = tqdm(total=total, initial=done, desc=desc, leave=False, mininterval=1., **where)
+        self.epoch,self.at,self.begun = (total, done, desc),done,time.monotonic()
+        self.drawn = self.begun if self.bar.disable else 0.
     def advance(self, loss, lr):
         "A step was made."
         if self.bar is None: return
+        self.at += 1
         self.bar.update()
-        if time.monotonic()-self.drawn < 1: return
-        self.bar.set_postfix_str(f'loss {float(loss):.3f} lr {lr:.1e}', refresh=False)
+        if time.monotonic()-self.drawn < (self.every if self.bar.disable else 1): return
+        if self.bar.disable: self._log(loss)
+        else: self.bar.set_postfix_str(f'loss {float(loss):.3f} lr {lr:.1e}', refresh=False)
         self.drawn = time.monotonic()
         if self.nb: self._text()
-    def stop(self):
-        "The epoch is over."
-        if self.bar is None: return
-        self.bar.close()
-        self.bar = None
-        if self.nb: self._text()
+
+# %% ../nbs/04b_runtime.ipynb #9920fa6f
+@patch
+def stop(self:Progress):
+    "The epoch is over."
+    if self.bar is None: return
+    self.bar.close()
+    self.bar = None
+    if self.nb: self._text()
+
+@patch
+def _log(self:Progress, loss):
+    "A line for a log file."
+    total,done,desc = self.epoch
+    left = (time.monotonic()-self.begun)/(self.at-done)*(total-self.at)
+    print(f'{desc}: {self.at:,} of {total:,} steps, loss {float(loss):.3f}, about {left/60:.0f} minutes left of it', flush=True)
 
 # %% ../nbs/04b_runtime.ipynb #7cad397a
 @patch
-def row(self:Progress, history):
-    "Show the newest row of the history."
+def row(self:Progress, history, n=1):
+    "Show the newest `n` rows of the history."
     if not self.show: return
-    row = history[-1]
-    cols = [k for k in row if k not in ('phase', 'lr')]
-    new = [] if cols == self.header else [cols]
-    self.header = cols
-    new = [' '.join(f'{c:>10}' for c in line) for line in [*new, [_cell(c, row[c]) for c in cols]]]
+    new = []
+    for row in history[-n:]:
+        cols = [k for k in row if k not in ('phase', 'lr')]
+        new += [[_cell(c, row[c]) for c in cols]] if cols == self.header else [cols, [_cell(c, row[c]) for c in cols]]
+        self.header = cols
+    new = [' '.join(f'{c:>10}' for c in line) for line in new]
     if not self.nb:
         from tqdm import tqdm
-        return tqdm.write('\n'.join(new))
+        tqdm.write('\n'.join(new))
+        return sys.stdout.flush()
     self.lines += new
     self._text()
     if len(history) > 1:
@@ -229,6 +245,7 @@ def row(self:Progress, history):
         import matplotlib.pyplot as plt
         plt.close(fig)
 
+# %% ../nbs/04b_runtime.ipynb #6509be70
 @patch
 def _text(self:Progress): self._view('text', {'text/plain': '\n'.join([*self.lines, *([str(self.bar)] if self.bar is not None else [])])}, raw=True)
 

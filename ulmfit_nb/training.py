@@ -186,7 +186,7 @@ class Trainer:
         self.bf16 = use_bf16(cfg.precision, self.device)
         self.model.to(self.device)
         self.groups = layer_params(model.layer_groups())
-        self.phase = self.epoch = self.phase_epoch = self.batch = self.step = self.broken = self.lr = 0 # `epoch` counts over all phases
+        self.phase = self.epoch = self.phase_epoch = self.batch = self.step = self.broken = self.lr = self.untold = 0 # `epoch` counts over all phases
         self.state,self.opt,self.best,self.seconds,self.history,self.meter = None,None,None,0.,[],[0., 0]
 
     @property
@@ -358,6 +358,7 @@ def resume(self:Trainer, missing_ok:bool=True) -> bool:
     if ck.get('key') != self.key or None not in held and held[0] != held[1]: raise InputError(f'{f} belongs to a run with other settings or other data: use the same ones, or another folder')
     self.model.load_state_dict(ck['model'])
     for k,v in ck['pos'].items(): setattr(self, k, v)
+    self.untold = len(self.history)
     if not self.done: self._begin()
     if ck['opt'] is not None:
         self.opt.load_state_dict(ck['opt']); self.sched.load_state_dict(ck['sched'])
@@ -416,6 +417,8 @@ def fit(self:Trainer,
 def _fit(self:Trainer, minutes, steps, asked):
     begun = self.saved = time.monotonic()
     self.progress.begin()
+    if self.untold: self.progress.row(self.history, self.untold) # what a run that goes on had shown
+    self.untold = 0
     if self.opt is not None: # a step that was broken off leaves nothing: its batches come again
         self.model.zero_grad()
         self.scales,self.batch = [],self.batch - self.batch%self.cfg.accumulate

@@ -368,15 +368,22 @@ def _job(self:ULMFiT, directions, tok, corpus, known, ys, seed, folder) -> dict|
     known_there = f'{type(self).__module__}.{type(self).__qualname__}' == 'ulmfit_nb.ulmfit.ULMFiT' # no class of somebody's own
     if len(directions) < 2 or self.n_jobs == 1 or here or not known_there: return None
     if self.n_jobs is None and (torch.get_num_threads() < 2 or corpus.n_tokens < 300_000 or psutil.virtual_memory().total < 10*2**30): return None # not what is free now: equal runs on one machine stay equal
-    tok.save(folder/'read'/'tokenizer.json')
-    Corpus.write(folder/'read'/'texts', (corpus[i] for i in range(len(corpus))), tok.vocab_size, overwrite=True)
-    return dict(params=_plain_params(self), folder=str(folder.resolve()), direction=directions[-1], known=known, ys=ys.tolist(), seed=seed)
+    return dict(tok=tok, corpus=corpus, params=_plain_params(self), folder=str(folder.resolve()), direction=directions[-1], known=known, ys=ys.tolist(), seed=seed)
 
-def _one_direction(params, folder, direction, known, ys, seed, more=None, own=None):
+@contextmanager
+def _told(job):
+    "The arguments of `_one_direction`: tokenizer and texts, as ids, lie in a folder of the run that does not stay."
+    with tempfile.TemporaryDirectory(prefix='read-', dir=job['folder']) as read:
+        tok,corpus = job['tok'],job['corpus']
+        tok.save(Path(read)/'tokenizer.json')
+        Corpus.write(Path(read)/'texts', (corpus[i] for i in range(len(corpus))), tok.vocab_size)
+        yield {k: v for k,v in job.items() if k not in ('tok', 'corpus')} | dict(read=read)
+
+def _one_direction(params, folder, read, direction, known, ys, seed, more=None, own=None):
     "In a process of its own: all stages of a direction, or its second round where `more` documents have their `own` labels; found by who goes on in `folder`."
-    est,folder,ys = ULMFiT(**params | dict(device='cpu', progress=False)),Path(folder),np.array(ys)
+    est,folder,read,ys = ULMFiT(**params | dict(device='cpu', progress=False)),Path(folder),Path(read),np.array(ys)
     est.n_labels_,est.history_ = len(ys),{}
-    tok,corpus,n_classes = Tokenizer.load(folder/'read'/'tokenizer.json'),Corpus(folder/'read'/'texts'),int(ys.max())+1
+    tok,corpus,n_classes = Tokenizer.load(read/'tokenizer.json'),Corpus(read/'texts'),int(ys.max())+1
     if more is None: est._stages(tok, corpus, known, ys, n_classes, direction, seed, folder/direction, True)
     else:
         lm = est._stage2(est._start(tok, direction, seed), tok, corpus, known, direction, seed, folder/direction/'lm', True)
@@ -389,7 +396,7 @@ def _each(self:ULMFiT, directions, work, resume, job=None) -> dict: # direction 
     if job is None: return {d: work(d, resume) for d in directions}
     (first,last),n = directions,torch.get_num_threads()
     self._say(f'{last.capitalize()} is trained at the same time, in a process of its own')
-    with meanwhile('ulmfit_nb.ulmfit:_one_direction', job, max(1, n//2)) as ended:
+    with _told(job) as kwargs, meanwhile('ulmfit_nb.ulmfit:_one_direction', kwargs, max(1, n//2)) as ended:
         torch.set_num_threads(max(1, n - n//2))
         try: res,fault = {first: work(first, resume)},ended()
         finally: torch.set_num_threads(n)
