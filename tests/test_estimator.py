@@ -1,5 +1,6 @@
 "The estimator and the command where a user's day goes wrong: interruptions, other people's files, settings that cannot work."
-import csv, io, json, sys
+import csv, io, json, os, shutil, subprocess, sys, time
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -75,7 +76,6 @@ def test_a_direction_goes_on_here_when_its_process_dies(in_turn, monkeypatch, ca
     assert 'early end (status 3): it goes on here' in capsys.readouterr().out
 
 def test_an_interruption_reaches_the_other_process(in_turn, tmp_path, monkeypatch):
-    import subprocess
     begun,was = [],subprocess.Popen
     with monkeypatch.context() as m:
         m.setattr(subprocess, 'Popen', lambda *a, **k: begun.append(was(*a, **k)) or begun[-1])
@@ -83,7 +83,7 @@ def test_an_interruption_reaches_the_other_process(in_turn, tmp_path, monkeypatc
         with pytest.raises(KeyboardInterrupt): ULMFiT(**BOTH, n_jobs=2).fit(TEXTS, LABELS, MORE, run_dir=tmp_path)
     p, = [p for p in begun if '_job' in str(p.args)]
     assert p.returncode is not None # it has ended, however far it was
-    assert not [*tmp_path.glob('read*')]
+    assert not [*tmp_path.glob('.*')]
     assert same(ULMFiT(**BOTH, n_jobs=2).fit(TEXTS, LABELS, MORE, run_dir=tmp_path, resume=True), in_turn)
 
 def test_when_directions_are_trained_at_once(tmp_path, monkeypatch):
@@ -108,6 +108,66 @@ def test_when_directions_are_trained_at_once(tmp_path, monkeypatch):
         torch.set_num_threads(1)
         assert not job() and job(n_jobs=2)
     finally: torch.set_num_threads(threads)
+
+def test_the_other_process_runs_this_package_whatever_lies_where_it_starts(tmp_path):
+    "Another copy of the package, and a file called as a standard module, in the current folder; a folder of the path with the sign that separates folders."
+    import ulmfit_nb
+    at = Path(ulmfit_nb.__file__).parent
+    other, here = tmp_path/'other', tmp_path/'a:b'
+    for f in (other, here): f.mkdir()
+    shutil.copytree(at, here/'ulmfit_nb', ignore=shutil.ignore_patterns('__pycache__'))
+    (other/'ulmfit_nb').mkdir(); (other/'ulmfit_nb'/'__init__.py').write_text('raise SystemExit("the other copy")')
+    (other/'random.py').write_text('raise SystemExit("not the standard module")')
+    (tmp_path/'told.py').write_text(f'import ulmfit_nb.training, random; open({str(tmp_path/"told")!r}, "w").write(ulmfit_nb.training.__file__)')
+    (tmp_path/'run.py').write_text(f'import sys, pathlib; sys.path[0] = {str(here)!r}; sys.path.append(pathlib.Path("/"))\nfrom ulmfit_nb.runtime import meanwhile\n'
+        f'with meanwhile("runpy:run_path", dict(path_name={str(tmp_path/"told.py")!r})) as ended: print(ended())')
+    p = subprocess.run([sys.executable, str(tmp_path/'run.py')], cwd=other, capture_output=True, text=True)
+    assert p.stdout == 'None\n' and (tmp_path/'told').read_text() == str(here/'ulmfit_nb'/'training.py'), p.stderr
+
+@pytest.mark.parametrize('what', ['', '/no/such/python', None])
+def test_a_process_that_cannot_be_started(in_turn, monkeypatch, capsys, what):
+    monkeypatch.setattr(sys, 'executable', what)
+    assert same(ULMFiT(**BOTH | dict(progress=True), n_jobs=2).fit(TEXTS, LABELS, MORE), in_turn)
+    assert 'it goes on here' in capsys.readouterr().out
+
+def test_the_other_process_starts_no_other(monkeypatch):
+    monkeypatch.setenv('ULMFIT_NB_JOB', '1')
+    clf = ULMFiT(**BOTH, n_jobs=2)
+    clf.n_labels_ = len(TEXTS)
+    assert clf._job(['forward', 'backward'], None, None, None, None, 0, None) is None
+
+def test_numbers_of_any_kind_reach_the_other_process(tmp_path):
+    "And a backbone however its folder is named."
+    few = dict(self_train=0, lm_drop_mult=np.float32(.3), lr=Fraction(1, 200), lm_lr=np.float32(.004), div=[*np.array([1, 1, 1, 2])], lm_epochs=np.float64(.5), bs=np.int32(8))
+    a, b = (ULMFiT(**BOTH | few, n_jobs=n).fit(TEXTS, LABELS, MORE) for n in (1, 2))
+    assert same(a, b)
+    a.save(tmp_path/'m')
+    assert ULMFiT.load(tmp_path/'m', 'cpu').get_params()['lr'] == .005
+
+def test_a_backbone_that_is_no_path_object_reaches_the_other_process(in_turn, tmp_path, capsys):
+    lms = {d: LanguageModel(AWDLSTM(in_turn.tokenizer_.vocab_size, (12, 20, 2))) for d in ('forward', 'backward')}
+    save_backbone(tmp_path/'mine', lms, in_turn.tokenizer_, [])
+    entry, = os.scandir(tmp_path)
+    a, b = (ULMFiT(**BOTH | dict(backbone=bb, size='base', self_train=0, progress=True), n_jobs=n).fit(TEXTS, LABELS) for n, bb in ((1, str(tmp_path/'mine')), (2, entry)))
+    assert same(a, b) and 'goes on here' not in capsys.readouterr().out
+
+def test_asked_to_stop_while_it_waits_for_the_other_process(tmp_path):
+    "Nothing stays but checkpoints; and what a run that was killed has left goes with the next."
+    script = f"""from ulmfit_nb import ulmfit as U
+from ulmfit_nb.runtime import meanwhile
+U.meanwhile = lambda f, kw, n: meanwhile('subprocess:run', dict(args=['sleep', '100']), n)
+from ulmfit_nb import ULMFiT
+ULMFiT(**{BOTH!r}, n_jobs=2).fit({TEXTS!r}, {LABELS!r}, run_dir={str(tmp_path/"run")!r})"""
+    p = subprocess.Popen([sys.executable, '-c', script], stderr=subprocess.PIPE, text=True, env=os.environ | dict(OMP_NUM_THREADS='1'))
+    done = tmp_path/'run'/'forward'/'classifier'/'last.pt'
+    while p.poll() is None and not done.exists(): time.sleep(.1)
+    time.sleep(1)
+    p.terminate()
+    assert p.wait(90) and 'KeyboardInterrupt' in p.stderr.read()
+    assert done.exists() and not [*(tmp_path/'run').glob('.*')]
+    (tmp_path/'run'/'.ulmfit-read-killed').mkdir()
+    ULMFiT(**BOTH, n_jobs=1).fit(TEXTS, LABELS, run_dir=tmp_path/'run')
+    assert sorted(f.name for f in (tmp_path/'run').iterdir()) == ['backward', 'fit.json', 'forward']
 
 @pytest.mark.parametrize('n', [0, 3, -1, 1.5, 'two', True])
 def test_number_of_jobs(n):
@@ -180,7 +240,6 @@ def test_save_spares_a_backbone(one_way):
 @pytest.mark.skipif(not Path('/dev/shm').is_dir(), reason='no second file system')
 def test_a_model_is_written_where_its_directory_lies(tmp_path, monkeypatch):
     "A directory that exists may be a mount point: nothing may be moved into it from outside."
-    import os
     clf,moved,move = ULMFiT(**FAST, random_state=0).fit(TEXTS, LABELS),[],os.replace
     (tmp_path/'m').mkdir()
     monkeypatch.setattr(os, 'replace', lambda a, b: (moved.append((Path(a), Path(b))), move(a, b)))
@@ -250,7 +309,6 @@ def test_labelled_texts_get_no_second_label():
 @pytest.mark.parametrize('change,words', [(dict(directions=['sideways']), 'no directions'), (dict(directions=[]), 'no directions'), (dict(directions='forward'), 'no directions'), (dict(directions=[[]]), 'no directions'), (dict(labels=5), 'no sound labels'), (dict(labels=['one']), 'no sound labels'),
     (dict(n_hidden='x'), 'no sound n_hidden'), (dict(model=dict(n_hid='x')), 'no sound n_hid'), (dict(model=dict(vocab_size=-1)), 'no sound vocab_size'), (dict(model=7), 'lacks'), (dict(settings=dict(bptt=0)), 'no sound bptt'), (dict(settings=dict(max_len=None)), 'no sound max_len'), (dict(settings=3), 'lacks')])
 def test_a_damaged_config_gets_its_sentence(change, words, fitted, tmp_path, capsys):
-    import shutil
     shutil.copytree(fitted, tmp_path/'m')
     f = tmp_path/'m'/'config.json'
     c = json.loads(f.read_text())
@@ -388,7 +446,7 @@ def test_an_ablation_with_few_labels(tmp_path):
 # ---- what other tools do with an estimator ----------------------------------------------------------------------
 
 def test_a_pickle_brings_all_methods_to_a_new_process(fitted, tmp_path):
-    import joblib, subprocess
+    import joblib
     clf = ULMFiT.load(fitted, device='cpu')
     clf.predict_proba(TEXTS[:2], precision='int8')
     joblib.dump(clf, tmp_path/'clf.joblib')
@@ -484,7 +542,6 @@ def test_what_is_saved_is_the_model_and_not_what_was_set_since(tmp_path):
     assert np.array_equal(ULMFiT.load(tmp_path, device='cpu').predict_proba(TEXTS), p)
 
 def test_a_backbone_is_not_written_over_something_else(tmp_path, fitted, one_way):
-    import shutil
     shutil.copytree(fitted, tmp_path/'m')
     (tmp_path/'mine').mkdir(); (tmp_path/'mine'/'README.md').write_text('mine')
     for d in ('m', 'mine'):
