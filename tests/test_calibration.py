@@ -70,6 +70,11 @@ def test_calibration_with_two_directions_and_other_types_of_labels():
     two.calibrate(HELD, [np.int64(l == 'good') for l in LABELS])
     assert np.allclose(two.predict_proba(HELD), soften(raw, two.temperature_), atol=1e-6)
 
+def test_texts_without_an_error_make_no_model_surer(clf):
+    own = clf.predict(HELD).tolist()
+    assert clf.calibrate(HELD, own).temperature_ == 1. # by likelihood alone it would fall as far as it may
+    assert clf.calibrate(HELD, own[::-1]).temperature_ > 1 or own == own[::-1]
+
 @pytest.mark.parametrize('X,y,words', [(HELD[:10], LABELS[:10], 'too few'), (HELD, LABELS[1:], 'one label a text'), (HELD, ['odd', *LABELS[1:]], "row 0 has the label 'odd', which was not trained on"), ('one', LABELS, 'one string'), (HELD, None, 'no labels')])
 def test_calibration_refuses(clf, X, y, words):
     clf.calibrate(HELD, LABELS)
@@ -105,7 +110,12 @@ def test_the_command_changes_confidence_and_nothing_else(model, tmp_path):
     files,weights = {f.name: f.read_bytes() for f in model.iterdir()},(model/'model.safetensors').stat().st_ino
     def rows(): return [l.rsplit(',', 1) for l in ulmfit('predict', model, new).stdout.decode().splitlines()[1:]]
     before = rows()
-    p = ulmfit('calibrate', model, table(tmp_path/'kept.csv', 40, seed=9))
+    kept = table(tmp_path/'kept.csv', 40, seed=9)
+    p = ulmfit('calibrate', model, kept)
+    if b'100.0%' in p.stdout: assert b'Temperature 1.00' in p.stdout and b'no surer' in p.stdout and rows() == before # without an error nothing speaks for less doubt
+    lines = kept.read_text().splitlines(True)
+    kept.write_text(''.join(lines[:-4] + [l.replace(',good', ',x').replace(',bad', ',good').replace(',x', ',bad') for l in lines[-4:]]))
+    p = ulmfit('calibrate', model, kept)
     assert p.returncode == 0 and p.stdout.startswith(b'Temperature '), p.stderr.decode()
     again = ulmfit('calibrate', model, tmp_path/'kept.csv')
     (_, _, then), (_, now, _) = (re.search(rb'Temperature (.*): .* goes from (.*) to (.*);', o.stdout).groups() for o in (p, again))
@@ -145,10 +155,17 @@ def test_the_command_asks_back(model, tmp_path):
     c['meta']['data'] = str(tmp_path/'away.csv')                                         # without the training file they are not
     (tmp_path/'m/config.json').write_text(json.dumps(c))
     p = ulmfit('calibrate', tmp_path/'m', tmp_path/'part.csv')
-    assert p.returncode == 0 and (b'among those of the training' in p.stdout) == (b'100.0% of the predictions' in p.stdout or b'98.3% of the predictions' in p.stdout)
+    assert p.returncode == 0 and (b'among those of the training' in p.stdout) == (b'98.3% of the predictions' in p.stdout) and (b'no surer' in p.stdout) == (b'100.0% of the predictions' in p.stdout), p.stdout
     swapped = table(tmp_path/'swapped.csv', 40, seed=5)
     swapped.write_text(swapped.read_text().replace(',good', ',x').replace(',bad', ',good').replace(',x', ',bad'))
-    assert b'hardly go with the labels' in ulmfit('calibrate', tmp_path/'m', swapped).stdout
+    (tmp_path/'m/config.json').write_text(json.dumps(c | dict(temperature=2.5), indent=1))
+    was = (tmp_path/'m/config.json').read_bytes()
+    refused(ulmfit('calibrate', tmp_path/'m', swapped), 'hardly go with the labels', 'nothing was changed')
+    assert (tmp_path/'m/config.json').read_bytes() == was
+    refused(ulmfit('calibrate', tmp_path/'m'), 'name a file')
+    refused(ulmfit('calibrate', tmp_path/'m', swapped, '--reset'), 'one of the two')
+    assert ulmfit('calibrate', tmp_path/'m', '--reset').returncode == 0                 # the way back
+    assert json.loads((tmp_path/'m/config.json').read_text()) == json.loads(was) | dict(temperature=1.)
 
 def test_evaluate_says_when_it_is_too_sure(model, tmp_path):
     lies = table(tmp_path/'lies.csv', 40, seed=5)

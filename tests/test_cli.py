@@ -553,16 +553,46 @@ def test_many_labels_get_the_largest_confusions(capsys):
     ours = label_scores(['a', 'a', 'b', 'x'], ['a', 'b', 'b', 'b'], ['a', 'b', 'c'])                # x is no label of the model, c does not occur
     assert ours == [dict(label='a', n=2, precision=1., recall=.5, f1=pytest.approx(2/3)), dict(label='b', n=1, precision=pytest.approx(1/3), recall=1., f1=.5), dict(label='c', n=0, precision=None, recall=None, f1=None)]
 
+def test_hints_that_fit_the_case(model, tmp_path):
+    def said(name, text, *more):
+        (tmp_path/name).write_text(text)
+        p = ulmfit('train', tmp_path/name, *more, '--out', tmp_path/'out')
+        assert p.returncode == 2 and p.stderr.count(b'\n') == 1 and not (tmp_path/'out').exists(), p.stderr
+        return p.stderr.decode()
+    assert 'If | stands between them' in said('bars.csv', 'id|text|label\n1|good|a\n')
+    good = table(tmp_path/'good.csv', 12)
+    p = ulmfit('train', good, '--unlabelled', tmp_path/'bars.csv', '--out', tmp_path/'out')
+    assert p.returncode == 2 and b"read by the name that --text gives: rename that column" in p.stderr and b'Name another' not in p.stderr
+    (tmp_path/'flat').mkdir(); (tmp_path/'flat'/'a.txt').write_text('a text'); (tmp_path/'flat'/'b.txt').write_text('a text')
+    refused(ulmfit('train', tmp_path/'flat', '--out', tmp_path/'out'), 'no sub-folders', 'for each class')
+    refused(ulmfit('import-fastai', good, good, '--out', tmp_path/'out'), 'is not a pickle')
+    p = ulmfit()
+    assert p.returncode == 2 and b'calibrate' in p.stderr # which commands there are
+
+def test_remarks_about_the_data_are_no_progress(tmp_path):
+    rows = table(tmp_path/'good.csv', 12).read_text().splitlines(True)
+    (tmp_path/'twice.csv').write_text(''.join(rows + rows[1:2]))
+    few = ('--backbone', 'none', '--size', '12,20,2', '--lm-epochs', 0, '--epochs', 1, '--quiet', '--device', 'cpu')
+    p, q = (ulmfit('train', tmp_path/name, *few, '--out', tmp_path/f'm-{name}') for name in ('good.csv', 'twice.csv'))
+    assert p.returncode == q.returncode == 0 and p.stdout == p.stderr == q.stdout == b'' and b'1 row repeats the text of another row' in q.stderr
+
+def test_no_advice_from_figures_that_say_nothing(model):
+    p = ulmfit('evaluate', model, model.parent/'train.csv')
+    assert b'was trained on' in p.stdout and b'Counting words is ahead' not in p.stdout
+
 def test_explain_names_words_and_writes_a_page(model, tmp_path):
     f = table(tmp_path/'new.csv', 14, seed=5)
     page = tmp_path/'why.html'
     p = ulmfit('explain', model, f, '--html', page, '--words', 3)
     assert p.returncode == 0 and p.stdout.decode().count('\n') == 10, p.stderr.decode()             # ten rows at most, unless asked
-    assert page.read_text(encoding='utf-8').count('<hr>') == 9
+    assert page.read_text(encoding='utf-8').count('<hr>') == 9 and b'more than these 10 texts: --rows' in p.stderr
+    data = f.read_bytes()
+    refused(ulmfit('explain', model, f, '--html', f, '--overwrite'), 'what the texts are read from')
+    assert f.read_bytes() == data
     for line, words in ((('explain', model, f, '--html', page), 'exists'), (('explain', model, f, '--html', tmp_path/'no'/'x.html'), 'no directory'),
         (('explain', model, f, '--label', 'middling'), "no label 'middling'"), (('explain', model, tmp_path/'nosuch.csv'), 'nosuch.csv')): refused(ulmfit(*line), words)
     p = ulmfit('explain', model, '--label', 'bad', '--html', page, '--overwrite', stdin=b'<script>alert(1)</script> superb\n')
-    assert p.stdout.decode().startswith('bad ') and p.stdout.decode().count('\n') == 1
+    assert p.stdout.decode().startswith('row 1: bad ') and p.stdout.decode().count('\n') == 1
     assert '<script>' not in page.read_text(encoding='utf-8') and '&lt;' in page.read_text(encoding='utf-8')
     assert ulmfit('explain', model, stdin=b'\n').returncode == 0                                     # a text without words
     refused(ulmfit('explain', model, stdin=b''), 'no rows')

@@ -166,7 +166,11 @@ ULMFiT(**{BOTH!r}, n_jobs=2).fit({TEXTS!r}, {LABELS!r}, run_dir={str(tmp_path/"r
     assert p.wait(90) and 'KeyboardInterrupt' in p.stderr.read()
     assert done.exists() and not [*(tmp_path/'run').glob('.*')]
     (tmp_path/'run'/'.ulmfit-read-killed').mkdir()
-    ULMFiT(**BOTH, n_jobs=1).fit(TEXTS, LABELS, run_dir=tmp_path/'run')
+    kept = done.read_bytes()
+    with pytest.raises(InputError, match='stopped: go on with resume=True'): ULMFiT(**BOTH, n_jobs=1).fit(TEXTS, LABELS, run_dir=tmp_path/'run') # the same cell again
+    assert done.read_bytes() == kept
+    again = ULMFiT(**BOTH, n_jobs=1).fit(TEXTS, LABELS, run_dir=tmp_path/'run', resume=True)
+    assert same(again, ULMFiT(**BOTH, n_jobs=1).fit(TEXTS, LABELS, run_dir=tmp_path/'run')) # a run that has ended gives way
     assert sorted(f.name for f in (tmp_path/'run').iterdir()) == ['backward', 'fit.json', 'forward']
 
 @pytest.mark.parametrize('n', [0, 3, -1, 1.5, 'two', True])
@@ -251,6 +255,19 @@ def test_any_way_to_give_a_size_survives_save(tmp_path):
     clf.save(tmp_path/'m')
     again = clone(ULMFiT.load(tmp_path/'m', device='cpu')).fit(TEXTS, LABELS)
     assert np.array_equal(clf.predict_proba(TEXTS), again.predict_proba(TEXTS))
+
+def test_blank_texts_without_a_label_are_left_out(capsys):
+    "Nothing is learned from them, and no second round gives them a label."
+    kw = FAST | dict(random_state=0, self_train=60)
+    a = ULMFiT(**kw).fit(TEXTS, LABELS, MORE)
+    b = ULMFiT(**kw | dict(progress=True)).fit(TEXTS, LABELS, ['', *MORE, ' \n'])
+    assert np.array_equal(a.predict_proba(TEXTS), b.predict_proba(TEXTS))
+    assert f'2 of the {len(MORE)+2} unlabelled texts are blank' in capsys.readouterr().out
+    assert ULMFiT(**kw).fit(TEXTS, LABELS, ['', ' ']).history_.keys() == {'lm forward', 'classifier forward'}
+
+def test_why_there_is_no_second_round(capsys):
+    ULMFiT(**FAST | dict(random_state=0, self_train=60, progress=True)).fit(TEXTS, LABELS, TEXTS*3 + MORE[:5])
+    assert f'two texts without a label for each that has one ({2*len(TEXTS)}), and takes 5 here, since {3*len(TEXTS)} of the unlabelled ones are among those with a label' in capsys.readouterr().out
 
 # ---- refused at once --------------------------------------------------------------------------------------------
 

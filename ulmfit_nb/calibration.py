@@ -74,7 +74,7 @@ def calibrate(self:ULMFiT,
     X, # texts that it was not trained on, 20 or more
     y, # a label each
 ):
-    "Choose `temperature_`, by which `predict_proba` is softened, on labelled texts that it was not trained on; predictions stay. A new `fit` forgets it. Raises `InputError`."
+    "Choose `temperature_`, by which `predict_proba` is softened, on labelled texts that it was not trained on; predictions stay. Texts without an error cannot tell how sure it may be: they make it no surer. A new `fit` forgets it. Raises `InputError`."
     check_is_fitted(self, 'models_')
     texts,known = check_texts(X),self.classes_.tolist()
     labels = label_list(y, len(texts))
@@ -84,7 +84,8 @@ def calibrate(self:ULMFiT,
     was,self.temperature_ = self.temperature_,1.
     try: probs = self.probs(texts)
     finally: self.temperature_ = was
-    self.temperature_ = fit_temperature(probs, [known.index(l) for l in labels])
+    ys = np.array([known.index(l) for l in labels])
+    self.temperature_ = max(fit_temperature(probs, ys), 0. if (probs.argmax(1) != ys).any() else 1.)
     return self
 
 def keep_temperature(

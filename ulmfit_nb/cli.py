@@ -15,7 +15,7 @@ __all__ = ['COMMANDS', 'SEED', 'DIRECTION', 'DEVICE', 'TRAINING', 'TRAIN', 'FILE
 # %% ../nbs/14_cli.ipynb #fde4a199
 import argparse, csv, hashlib, io, json, math, os, random, re, shutil, sys, time
 from collections import Counter
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from itertools import chain, islice
 from pathlib import Path
 
@@ -98,7 +98,10 @@ def parser() -> argparse.ArgumentParser:
 
 def parse(args:list) -> argparse.Namespace: # `.run` is the command's function
     "Words of a command line; options may stand between a command's files, too."
-    if not args or args[0] not in COMMANDS: return parser().parse_args(args)
+    if not args:
+        parser().print_help(sys.stderr)
+        sys.exit(2)
+    if args[0] not in COMMANDS: return parser().parse_args(args)
     p = _Parser(prog=f'ulmfit {args[0]}', description=COMMANDS[args[0]][0].__doc__, formatter_class=_Help)
     p.words = args[1:]
     return _fill(p, args[0]).parse_intermixed_args(p.words)
@@ -236,11 +239,11 @@ def leaving_nothing(
         raise
 
 # %% ../nbs/14_cli.ipynb #74d3d69a
-def print_labels(labels:list, weighted:bool=False):
-    "How often each label occurs, the most frequent first: a mistake shows there before an hour has gone into it."
+def print_labels(labels:list, weighted:bool=False, table:bool=True):
+    "How often each label occurs, the most frequent first: a mistake shows there before an hour has gone into it. Without the table only what looks like one."
     counts,alike = Counter(labels).most_common(),{}
     for l,_ in counts: alike.setdefault(str(l).strip().casefold(), []).append(l)
-    print('Labels: ' + ', '.join(f'{l!r} {n:,}' for l,n in counts[:20]) + (f', and {len(counts)-20:,} others' if len(counts) > 20 else ''))
+    if table: print('Labels: ' + ', '.join(f'{l!r} {n:,}' for l,n in counts[:20]) + (f', and {len(counts)-20:,} others' if len(counts) > 20 else ''))
     if two := next((ls for ls in alike.values() if len(ls) > 1), None): print(f'The labels {two[0]!r} and {two[1]!r} differ by capitals or spaces only: are they one?')
     if len(labels) > 20 and 2*len(counts) > len(labels): print(f'There are {len(counts):,} labels for {len(labels):,} texts: is this the right column?')
     elif counts[-1][1] == 1: print(f'The label {counts[-1][0]!r} stands in one row only: is it a mistake?')
@@ -279,7 +282,8 @@ def cmd_train(a):
     if a.self_train and not a.unlabelled: raise InputError('--self-train labels texts that have no label: give some with --unlabelled')
     if a.backbone != 'none' and (idle := [k for k in ('size', 'kind') if getattr(a, k)]): raise InputError(f'--{idle[0].replace("_", "-")} does nothing here, since the backbone {a.backbone} has its own: leave it out, or train without one by --backbone none')
     texts,labels = read_labelled(a.data, a.text, a.label)
-    extra = list(read_texts([Path(f) for f in a.unlabelled], a.text)) if a.unlabelled else None
+    try: extra = list(read_texts([Path(f) for f in a.unlabelled], a.text)) if a.unlabelled else None
+    except InputError as e: raise InputError(f'{e} Files of --unlabelled are read by the name that --text gives: rename that column.') if 'has no column' in str(e) else e
     opts = {k: getattr(a, k) for k in 'backbone direction lm_epochs lm_lr epochs lr bs recipe self_train class_weight precision'.split()}
     opts |= {k: getattr(a, k) or v for k,v in dict(size='tiny', kind='word', vocab_size=60000).items()}
     what = dict(command='train', data=file_stamp(a.data), text=a.text, label=a.label, seed=a.seed, unlabelled=[file_stamp(f) for f in a.unlabelled or ()], **opts)
@@ -289,8 +293,8 @@ def cmd_train(a):
     with main_first(a.device) as rank:
         hold(a, a.out, rank)
         old,run,begun = goes_on(a),start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank),time.monotonic()
+    with redirect_stdout(None if rank else sys.stderr if a.quiet else sys.stdout): print_labels(labels, a.class_weight is not None, not a.quiet); print_texts(texts, labels)
     a.quiet = a.quiet or rank > 0
-    if not a.quiet: print_labels(labels, a.class_weight is not None); print_texts(texts, labels)
     with leaving_nothing(run, old): clf.set_params(progress=not a.quiet).fit(texts, labels, extra, run, a.resume)
     if rank: return # of several processes the first writes
     clf.save(a.out, (run/'overwrite').exists(), columns=dict(text=a.text, label=a.label), data=str(Path(a.data).resolve()), data_stamp=stamp_of(a.data), n_labelled=len(texts), n_unlabelled=len(extra or ()),
@@ -353,7 +357,7 @@ def text_rows(clf, a): # yields rows, their texts, the columns, and how many row
     if head is None: raise InputError(f'{where} holds no rows: there is nothing to read')
 
 FILE = opt('file', nargs='?', help='table, .txt file or folder; standard input if left out: a table whose first line has the column, or a text a line')
-TEXT = opt('--text', help='column of the texts; the one that the model was trained on if left out')
+TEXT = opt('--text', help='column of the texts; if left out that of the training, or text where that is missing')
 
 # %% ../nbs/14_cli.ipynb #e791f511
 @command(opt('model', help='directory that `ulmfit train` wrote'), FILE, TEXT, opt('--proba', action='store_true', help='a column with the probability of each label, too'),
@@ -361,17 +365,20 @@ TEXT = opt('--text', help='column of the texts; the one that the model was train
     opt('--out', help='file for the predictions, written when all are there; standard output if left out'), opt('--overwrite', action='store_true', help='replace that file'), DEVICE)
 def cmd_predict(a):
     "Write the input's columns, and prediction and confidence, as CSV."
+    from tqdm import tqdm
     from ulmfit_nb.classifier import Predictor
     from ulmfit_nb.runtime import atomic
     file,clf,blank = a.out and free_file(a.out, a.overwrite),Predictor(),0
     clf.read(a.model, a.device)
     writer = CSVLines(file and a.held.enter_context(open(a.held.enter_context(atomic(file)), 'w', encoding='utf-8', newline='\n')))
     more = ['prediction', 'confidence'] + [f'p({l})' for l in clf.classes_.tolist()]*a.proba
+    bar = a.held.enter_context(tqdm(unit=' texts', disable=None if file or not sys.stdout.isatty() else True, leave=False)) # where it does not run into the rows
     for part,texts,head,n in text_rows(clf, a):
         if taken := {*more} & {*head}: raise InputError(f'{a.file or "standard input"} has a column {min(taken)!r} already: rename or remove it')
         if not n: writer.write([*head, *more])
         blank += sum(not t.strip() for t in texts)
         for r,p in zip(part, clf.probs(texts, precision=a.precision)): writer.write([*(r.get(c) for c in head), clf.classes_[p.argmax()], f'{p.max():.4f}', *(f'{q:.4f}' for q in p if a.proba)])
+        bar.update(len(part))
     if blank: print(f'ulmfit: {blank:,} of the {n+len(part):,} texts {"is" if blank == 1 else "are"} blank: their predictions say nothing', file=sys.stderr)
 
 # %% ../nbs/14_cli.ipynb #cb0cebf7
@@ -410,7 +417,7 @@ def print_scores(res:dict, conf, classes:list):
     print(f'{"ULMFiT":12}{res["accuracy"]:>10.3f}{res["macro_f1"]:>10.3f}{res["mean_confidence"]:>12.3f}')
     if 'baseline_accuracy' in res: print(f'{"TF-IDF + LR":12}{res["baseline_accuracy"]:>10.3f}{res["baseline_macro_f1"]:>10.3f}')
     else: print(f'no baseline: {res["no_baseline"]}')
-    if (ahead := res.get('baseline_accuracy', 0)-res['accuracy']) > 0: print(f'Counting words is ahead by {100*ahead:.1f} points, on {res["n"]:,} texts (standard error {50/res["n"]**.5:.1f} at most): use it (`ulmfit_nb.baseline` in Python), or give more unlabelled texts')
+    if (ahead := res.get('baseline_accuracy', 0)-res['accuracy']) > 0 and res.get('seen', 0) < res['n']: print(f'Counting words is ahead by {100*ahead:.1f} points, on {res["n"]:,} texts (standard error {50/res["n"]**.5:.1f} at most): use it (`ulmfit_nb.baseline` in Python), or give more unlabelled texts')
     if seen := res.get('seen'): print('These are the texts that the model was trained on: the figures say nothing about others' if seen == res['n'] else f'{seen:,} of these texts {"stands" if seen == 1 else "stand"} in the training file, too: the figures flatter')
     print_labels_found(res['per_label'], conf, classes)
     acc,sure,t = res['accuracy'],res['mean_confidence'],res['temperature']
@@ -434,7 +441,7 @@ def labelled_for(clf, a) -> tuple: # texts, labels as the model has them, label 
     texts,labels = read_labelled(a.file, a.text or cols['text'], a.label or cols['label'], min_classes=1)
     known = {str(c): c for c in clf.classes_.tolist()}
     unseen = sorted({str(l) for l in labels} - set(known))
-    if unseen: raise InputError(f'{a.file} has the label {unseen[0]!r}, which the model was not trained on ({", ".join(known)}): correct it or leave those rows out')
+    if unseen: raise InputError(f'{a.file} has the label {unseen[0][:60]!r}, which the model was not trained on ({", ".join(known)}): correct it or leave those rows out')
     return texts,[known[str(l)] for l in labels],known,cols
 
 def seen_in_training(clf, file, texts) -> list: # of bool, one a text
@@ -485,24 +492,30 @@ def cmd_evaluate(a):
     else: print_scores(res, conf, classes)
 
 # %% ../nbs/14_cli.ipynb #201b1215
-@command(opt('model', help='directory that `ulmfit train` wrote'), opt('file', help='labelled table or folder, not the one of the training, nor one that you test on'), opt('--text', help='column of the texts'), opt('--label', help='column of the labels'), DEVICE)
+@command(opt('model', help='directory that `ulmfit train` wrote'), opt('file', nargs='?', help='labelled table or folder, not the one of the training, nor one that you test on'), opt('--text', help='column of the texts'), opt('--label', help='column of the labels'),
+    opt('--reset', action='store_true', help='in place of a file: confidence as it was after the training'), DEVICE)
 def cmd_calibrate(a):
     "Make the confidence of a model mean what it says, by labelled texts that it was not trained on; predictions stay."
     from ulmfit_nb.calibration import ULMFiT, keep_temperature, soften
     clf = ULMFiT.load(a.model, a.device)
+    if (a.file is None) != a.reset: raise InputError('name a file of labelled texts that the model was not trained on, or give --reset: one of the two')
+    if a.reset:
+        keep_temperature(a.model, 1.)
+        return print('The confidence is as it was after the training')
     texts,y,*_ = labelled_for(clf, a)
     seen = seen_in_training(clf, a.file, texts)
-    if all(seen) or Path(a.file).resolve() == Path(clf.meta_.get('data') or os.devnull): raise InputError(f'{a.model} was trained on {a.file}, where it is surer than on other texts: give labelled texts that it has not seen')
+    if all(seen) or Path(a.file).resolve() == Path(clf.meta_.get('data') or os.devnull): raise InputError(f'{a.model} was trained on the texts of {a.file}, where it is surer than on other texts: give labelled texts that it has not seen')
     texts,y = ([v for v,s in zip(o, seen) if not s] for o in (texts, y))
     was = clf.temperature_
     after = clf.calibrate(texts, y).predict_proba(texts)
     t,before = clf.temperature_,soften(after, was/clf.temperature_)
+    if t > 10: raise InputError(f'the predictions of {a.model} hardly go with the labels of {a.file}: is this the right column? Name another with --label; nothing was changed')
     keep_temperature(a.model, t)
     right = sum(p == l for p,l in zip(clf.classes_[after.argmax(1)].tolist(), y))/len(y)
     print(f'Temperature {t:.2f}: the mean confidence on these {len(y):,} texts goes from {before.max(1).mean():.1%} to {after.max(1).mean():.1%}; {right:.1%} of the predictions are right')
     if any(seen): print(f'{sum(seen):,} of the texts {"stands" if sum(seen) == 1 else "stand"} in the training file, too, and {"was" if sum(seen) == 1 else "were"} left out: there the model is surer than on others')
-    if right > .97 and t < 1: print(f'{right:.1%} of the predictions are right: are these texts among those of the training? Then the model is too sure now')
-    if t > 10: print('The predictions hardly go with the labels: is this the right column?')
+    if right == 1: print('All of the predictions are right, so these texts cannot tell how sure the model may be: they make it no surer')
+    elif right > .97 and t < 1: print(f'{right:.1%} of the predictions are right: are these texts among those of the training? Then the model is too sure now')
 
 # %% ../nbs/14_cli.ipynb #974e5122
 PAGE = """<!doctype html>
@@ -520,13 +533,17 @@ def cmd_explain(a):
     from ulmfit_nb.runtime import atomic
     from ulmfit_nb.ulmfit import ULMFiT
     page,done = a.html and free_file(a.html, a.overwrite),[]
+    if page and page.exists() and Path(a.file or '-').exists() and page.samefile(a.file): raise InputError(f'{page} is what the texts are read from: name another file for the page')
     clf = ULMFiT.load(a.model, a.device)
     known = {str(c): c for c in clf.classes_.tolist()}
     if a.label is not None and a.label not in known: raise InputError(f'{a.model} has no label {a.label!r}: choose one of {", ".join(known)}')
-    for text in islice(chain.from_iterable(texts for _,texts,*_ in text_rows(clf, a)), a.rows):
+    for row,text in enumerate(chain.from_iterable(texts for _,texts,*_ in text_rows(clf, a)), 1):
+        if row > a.rows:
+            print(f'ulmfit: there are more than these {a.rows:,} texts: --rows shows them', file=sys.stderr)
+            break
         e = attribute(clf, text, known.get(a.label), a.method)
-        print(e.line(a.words) + (f' ({e.note()})' if e.left_out else ''), flush=True)
-        done.append(e.to_html())
+        print(f'row {row:,}: {e.line(a.words)}' + (f' ({e.note()})' if e.left_out else ''), flush=True)
+        done.append(f'<div>row {row:,}{"" if text.strip() else ": blank"}</div>' + e.to_html())
     if page:
         with atomic(page) as tmp: tmp.write_text(PAGE + '<hr>'.join(done) + '</body></html>\n', encoding='utf-8')
         print(f'The page stands in {page}', file=sys.stderr)

@@ -75,7 +75,7 @@ def _csv_rows(path, lines=None, **opts):
             if row: yield dict(zip(head, row + [None]*(len(head)-len(row))))
     except csv.Error as e:
         _modern(path, first)
-        raise InputError(f'{path} is not a valid table at line {before+rows.line_num} ({e}): check its quotes; where they are plain characters, pass quoting=3 in Python or save the table as JSONL.') from None
+        raise InputError(f'{path} is not a valid table at line {before+rows.line_num} ({e}): check its quotes; where they are plain characters, save the table as JSONL, or read it in Python with quoting=3 (`read_labelled`).') from None
 
 # %% ../nbs/00_corpus.ipynb #5dd6f16b
 def _jsonl_rows(path, lines=None):
@@ -106,7 +106,9 @@ def _parquet_rows(path, columns=None):
 def _need(where, have, want):
     "Refuse a table that lacks one of the columns in `want`."
     for c in want:
-        if c not in have: raise InputError(f"{where} has no column {c!r}: its columns are {', '.join(map(repr, have))}.")
+        if c in have: continue
+        bar = len(have) == 1 and next((s for s in '|:^~' if str(*have).count(s) > 1), None)
+        raise InputError(f"{where} has no column {c!r}: its columns are {', '.join(map(repr, have))}." + (f' If {bar} stands between them, save it with commas, semicolons or tabs.' if bar else ''))
 
 def _text_files(path):
     "The `.txt` files of a folder, packed ones too, in sorted order; hidden ones are none of them. A class may be a link."
@@ -216,6 +218,7 @@ def read_labelled(
         _need(where, row, [label])
         if _missing(row[label]): bare.append((row.get('file', f'row {n}'), where))
         labels.append(row[label])
+    if bare and len(bare) == len(labels) and os.path.isdir(bare[0][1]): raise InputError(f'{bare[0][1]} has no sub-folders with texts, whose names would be the labels: make one for each class')
     if bare:
         at = ', '.join(o for o,_ in bare[:10]) + (', …' if len(bare) > 10 else '')
         raise InputError(f"{bare[0][1]} has no label in {label!r} at {at}: label {'it' if len(bare) == 1 else f'these {len(bare)}'}, remove {'it' if len(bare) == 1 else 'them'}, or give the texts as unlabelled.")

@@ -49,7 +49,9 @@ def read_itos(
         with open(path, 'rb') as f: words = ListReader(f).load()
         words = words.state['items'] if isinstance(words, _Inert) and not isinstance(words, _Counts) else words
     except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror}): check the path') from None
-    except Forbidden as e: raise InputError(f'{path} asks for {e}, which no list of words needs: nothing in it was run; do not use the file') from None
+    except Forbidden as e:
+        if not re.fullmatch(r'[\w. ]+', str(e)): raise InputError(f'{path} is not a pickle: name the .pkl with the list of words') from None # words of another file that read like an order
+        raise InputError(f'{path} asks for {e}, which no list of words needs: nothing in it was run; do not use the file') from None
     except Exception: raise InputError(f'{path} is not a pickle, or it is cut short: name the .pkl with the list of words') from None
     if isinstance(words, _Counts): raise InputError(f'{path} holds counts of words and not their order: save the list itself, `list(learn.dls.vocab)`')
     if not isinstance(words, list) or not words or not all(isinstance(w, str) for w in words): raise InputError(f'{path} does not hold a list of words: name the .pkl with `itos`')

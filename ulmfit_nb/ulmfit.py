@@ -8,14 +8,13 @@ __all__ = ['PAPER', 'SMALL', 'MANY', 'WHOLE', 'NUMBERS', 'READ', 'SETTINGS', 'ch
            'second_round_texts', 'second_passes', 'model_card']
 
 # %% ../nbs/09_ulmfit.ipynb #f45019cc
-import csv, hashlib, json, math, multiprocessing, os, tempfile
+import csv, hashlib, json, math, multiprocessing, os, shutil, tempfile
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import astuple
 from numbers import Integral, Real
 from pathlib import Path
-from shutil import rmtree
 from threading import RLock
 
 import numpy as np
@@ -282,6 +281,7 @@ def _check_numbers(self:ULMFiT):
     r = self.random_state
     if not (r is None or isinstance(r, np.random.RandomState) or _number(r, 0, True) and r < 2**32): raise InputError(f'random_state={r!r}: give a whole number from 0 to {2**32-1:,}, a RandomState, or None')
 
+# %% ../nbs/09_ulmfit.ipynb #53059663
 def _plain_params(est:ULMFiT) -> dict: # for a JSON file: a generator of random numbers is left out, as is what changes no result
     "The parameters of an estimator, so that `clone` of one that was loaded trains as the first did."
     return _plain({k: v for k,v in est.get_params().items() if k not in ('device', 'progress', 'n_jobs')})
@@ -304,7 +304,7 @@ def _plain(ps:dict) -> dict: # what JSON can hold
 def _seed(self:ULMFiT, folder:Path, texts, labels, extra, resume) -> int:
     "The seed of this run, one for all processes; `folder`/fit.json keeps it, with what must be the same for a run to go on. Raises `InputError`."
     rank,_ = connect(self.device)
-    for d in [] if rank else folder.glob(READ + '*'): rmtree(d, ignore_errors=True) # of a run that was killed
+    for d in [] if rank else folder.glob(READ + '*'): shutil.rmtree(d, ignore_errors=True) # of a run that was killed
     if folder.exists() and not folder.is_dir(): raise InputError(f'{folder} is a file: name a folder for the checkpoints')
     h = hashlib.sha256(repr(labels).encode('utf-8', 'surrogatepass'))
     for t in (*texts, '', *extra): h.update(t.encode('utf-8', 'surrogatepass') + b'\0')
@@ -314,11 +314,12 @@ def _seed(self:ULMFiT, folder:Path, texts, labels, extra, resume) -> int:
     if resume and old.exists():
         try:
             was = json.loads(old.read_text(encoding='utf-8'))
-            seed = was.pop('seed')
+            seed,_ = was.pop('seed'),was.pop('ended', None)
         except (ValueError, KeyError, TypeError, AttributeError): raise InputError(f'{old} is damaged: choose another folder') from None
         if wrong := sorted(k for k in {*now, *was} if now.get(k) != was.get(k)): raise InputError(f'{folder} holds a run with another {wrong[0]}: repeat the call as it was, or choose another folder')
         if given not in (None, seed): raise InputError(f'{folder} holds a run of random_state {seed}: repeat it, or choose another folder')
         return seed
+    if not resume and _stopped_run(folder): raise InputError(f'{folder} holds a run that was stopped: go on with resume=True, delete that folder, or choose another')
     if isinstance(self.random_state, np.random.RandomState): given = int(self.random_state.randint(2**31-1))
     seed = int(given) if given is not None else int(joint_sum(0 if rank else check_random_state(None).randint(2**31-1))[0]) # of NumPy's own generator, as scikit-learn has it
     if not rank:
@@ -332,17 +333,16 @@ def _seed(self:ULMFiT, folder:Path, texts, labels, extra, resume) -> int:
 def fit(self:ULMFiT,
     X, # texts
     y, # a label each
-    unlabelled=None, # more texts of the same sort, without labels: an iterable
+    unlabelled=None, # more texts of the same sort, without labels: an iterable; blank ones are left out. Cross-validation would split it as it splits the texts if it held as many
     run_dir=None, # folder for checkpoints; `None` keeps none
-    resume:bool=False, # go on from that folder's checkpoints
+    resume:bool=False, # go on from that folder's checkpoints; a run that was stopped is refused without it
 ):
     "Stages 2 and 3: fine-tune the language model on all texts, then the classifier on the labelled ones, then perhaps on its own surest answers. Raises `InputError`."
     if resume and run_dir is None: raise InputError('there is nothing to resume from: name the folder of the checkpoints as run_dir')
     texts = check_texts(X)
     if texts and not any(t.strip() for t in texts): raise InputError('every text is empty: there is nothing to learn from')
     (classes,ys),directions = check_labels(y, len(texts)),self.check()._directions()
-    extra = list(check_texts(unlabelled, 'unlabelled')) if unlabelled is not None else []
-    columns,before,self.n_labels_,self.history_ = _column_names(X, y),{k: self.__dict__[k] for k in ('history_', 'settings_', 'n_labels_') if k in self.__dict__},len(texts),{}
+    extra,columns,before,self.n_labels_,self.history_ = self._unlabelled(unlabelled),_column_names(X, y),{k: self.__dict__[k] for k in ('history_', 'settings_', 'n_labels_') if k in self.__dict__},len(texts),{}
     try:
         with _own_random_numbers(), tempfile.TemporaryDirectory() if run_dir is None else nullcontext(run_dir) as folder:
             seed,folder = self._seed(Path(folder), texts, (classes.tolist(), ys.tolist()), extra, resume),Path(folder)
@@ -351,6 +351,7 @@ def fit(self:ULMFiT,
             done = self._each(directions, stages, resume, job := self._job(directions, tok, corpus, known, ys, seed, folder))
             models,lms = ({d: r[i] for d,r in done.items()} for i in (0, 1))
             if all(lms.values()): models = self._second_round(lms, models, tok, corpus, ys, texts, extra, seed, folder, resume, job)
+            _end_run(folder)
     except BaseException: # what was fitted before stays as it was
         for k in ('history_', 'settings_', 'n_labels_'): self.__dict__.pop(k, None)
         self.__dict__.update(before)
@@ -369,6 +370,28 @@ def _stages(self:ULMFiT, tok, corpus, known, ys, n_classes, d, seed, at, resume)
 def labelled_docs(corpus, ys) -> list: # of arrays of ids
     "The first texts of the corpus, which have labels."
     return [np.asarray(corpus[i]) for i in range(len(ys))]
+
+# %% ../nbs/09_ulmfit.ipynb #70ed39bc
+@patch
+def _unlabelled(self:ULMFiT, unlabelled) -> list:
+    "Texts without labels; of blank ones there is nothing to learn."
+    given = [] if unlabelled is None else check_texts(unlabelled, 'unlabelled')
+    res = [t for t in given if t.strip()]
+    if n := len(given)-len(res): self._say(f'{n:,} of the {len(given):,} unlabelled texts {"is" if n == 1 else "are"} blank and left out')
+    return res
+
+def _stopped_run(folder:Path) -> bool:
+    "Does it hold checkpoints of a run that has not come to its end?"
+    try: ended = json.loads((folder/'fit.json').read_text(encoding='utf-8')).get('ended')
+    except (OSError, ValueError, AttributeError): return False
+    return not ended and any(True for d in DIRECTIONS for _ in (folder/d).rglob('*.pt'))
+
+def _end_run(folder:Path):
+    "Note that a run has come to its end: the next one may take its place."
+    if world()[0]: return
+    at = folder/'fit.json'
+    run = json.loads(at.read_text(encoding='utf-8')) | dict(ended=True)
+    with atomic(at) as tmp: tmp.write_text(json.dumps(run, indent=1), encoding='utf-8')
 
 # %% ../nbs/09_ulmfit.ipynb #5060126a
 @patch
@@ -392,6 +415,7 @@ def _told(job):
         Corpus.write(Path(read)/'texts', (corpus[i] for i in range(len(corpus))), tok.vocab_size)
         yield {k: v for k,v in job.items() if k not in ('tok', 'corpus')} | dict(read=read)
 
+# %% ../nbs/09_ulmfit.ipynb #17855f9c
 def _one_direction(params, folder, read, direction, known, ys, seed, more=None, own=None):
     "In a process of its own: all stages of a direction, or its second round where `more` documents have their `own` labels; found by who goes on in `folder`."
     est,folder,read,ys = ULMFiT(**params | dict(device='cpu', progress=False)),Path(folder),Path(read),np.array(ys)
@@ -508,7 +532,9 @@ def _second_round(self:ULMFiT, lms, models, tok, corpus, ys, texts, extra, seed,
     "Stage 3 again from the same language models, on the labels and on the surest answers of the first round; `models` where labels are many."
     n_classes,sample = next(iter(models.values())).head[-1].out_features,second_round_texts(extra, self.settings_['self_train'], len(ys), seed, texts)
     if not sample:
-        self._say(f'No second round: it wants two texts without a label for each that has one ({2*len(ys):,}), and takes {min(self.settings_["self_train"], len(extra)):,} here')
+        labelled = {*texts}
+        known = sum(t in labelled for t in extra)
+        self._say(f'No second round: it wants two texts without a label for each that has one ({2*len(ys):,}), and takes {min(self.settings_["self_train"], len(extra)-known):,} here' + (f', since {known:,} of the unlabelled ones are among those with a label' if known else ''))
         return models
     sample = list(tok.encode_iter(sample))
     self._say(f'Self-training: the classifier labels {len(sample):,} of the unlabelled texts and keeps the surer half')
