@@ -514,6 +514,12 @@ def test_min_count_is_obeyed():
     sizes = [ULMFiT(**FAST | dict(min_count=m, lm_epochs=0, epochs=1), random_state=0).fit(TEXTS, LABELS).tokenizer_.vocab_size for m in (None, 1, 13)]
     assert sizes[0] == sizes[1] > sizes[2]
 
+def test_few_texts_give_a_backbone_no_word_that_stands_once(one_way):
+    "Rows that nobody has trained, for words by which a text is known at once, are learned by heart."
+    kw = FAST | dict(backbone=one_way, direction='forward', size='base', epochs=1, random_state=0)
+    vocab = {m: ULMFiT(**kw | dict(min_count=m)).fit([f'{TEXTS[0]} nowhere{i}' if i < 2 else f'{TEXTS[1]} thrice' for i in range(5)], LABELS[:5]).tokenizer_.vocab for m in (None, 1)}
+    assert 'thrice' in vocab[None] and not {'nowhere0', 'nowhere1'} & {*vocab[None]} and {'nowhere0', 'nowhere1'} <= {*vocab[1]}
+
 def test_a_device_that_is_not_there_is_refused_before_anything(fitted, tmp_path):
     with pytest.raises(InputError, match="no device 'cuda:99' here"): ULMFiT(**FAST | dict(device='cuda:99')).fit(TEXTS, LABELS, run_dir=tmp_path/'run')
     with pytest.raises(InputError, match="no device 'cuda:99' here"): ULMFiT.load(fitted, device='cuda:99')

@@ -136,7 +136,7 @@ class ULMFiT(ClassifierMixin, BaseEstimator, Predictor):
         size='tiny', # of a language model that is trained here: see `Size`
         kind:str='word', # of a tokenizer that is trained here: word, bpe or unigram
         vocab_size:int=60000, # words at most, with those of a backbone of whole words
-        min_count:int=None, # of a word in its vocabulary; `None` is 3, or 1 with up to 1,000 texts
+        min_count:int=None, # of a word in its vocabulary that the backbone does not know; `None` is 3, or 1 with up to 1,000 texts and no backbone
         lm_epochs:float=None, # passes of the language model over texts and unlabelled; `None` decides by their size and the backbone's, 0 leaves stage 2 out
         lm_lr:float=4e-3, # its largest rate
         epochs:int=None, # passes of the classifier; `None` is 4, or more where labels are few
@@ -446,7 +446,7 @@ def _read(self:ULMFiT, texts, extra, direction):
     "For both directions: the tokenizer, all texts as ids, and which share of them the backbone knows (`None` without one)."
     old = self.backbone and load_backbone(self._from(), direction)[1]
     if old and (old.config['kind'] != 'word' or self.lm_epochs == 0): tok = old # without stage 2 new words would stay what they begin as
-    else: tok = Tokenizer.train(texts + extra, kind='word' if old else self.kind, vocab_size=self.vocab_size, min_count=self.min_count or (3 if len(texts)+len(extra) > 1000 else 1), also=old)
+    else: tok = Tokenizer.train(texts + extra, kind='word' if old else self.kind, vocab_size=self.vocab_size, min_count=self.min_count or (3 if old or len(texts)+len(extra) > 1000 else 1), also=old)
     corpus = Corpus.from_docs(tok.encode_iter(texts + extra), tok.vocab_size)
     return tok, corpus, None if not old else 1. if tok is old else float(np.isin(tok.vocab, old.vocab)[corpus.ids].mean())
 
