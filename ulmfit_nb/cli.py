@@ -98,9 +98,7 @@ def parser() -> argparse.ArgumentParser:
 
 def parse(args:list) -> argparse.Namespace: # `.run` is the command's function
     "Words of a command line; options may stand between a command's files, too."
-    if not args:
-        parser().print_help(sys.stderr)
-        sys.exit(2)
+    if not args: sys.exit(parser().print_help(sys.stderr) or 2)
     if args[0] not in COMMANDS: return parser().parse_args(args)
     p = _Parser(prog=f'ulmfit {args[0]}', description=COMMANDS[args[0]][0].__doc__, formatter_class=_Help)
     p.words = args[1:]
