@@ -123,7 +123,20 @@ def test_evaluate_stands_beside_the_baseline(model, tmp_path):
     assert res['n'] == 40 and np.sum(res['confusion']) == 40 and res['accuracy'] == np.trace(res['confusion'])/40
     assert res['baseline_accuracy'] > .9
     text = ulmfit('evaluate', model, tmp_path/'test.csv').stdout.decode()
-    assert 'TF-IDF + LR' in text and 'confusion' in text
+    assert 'TF-IDF + LR' in text and 'confusion' in text and f'mean of both{res["both_accuracy"]:10.3f}' in text
+
+def test_the_mean_of_both_is_that_of_the_probabilities(tmp_path):
+    from ulmfit_nb.cli import baseline_scores
+    from ulmfit_nb.results import baseline
+    texts,labels = [f'{w} film number {i}' for i in range(10) for w in ('fine', 'dull', 'odd')],['good', 'bad', 'mixed']*10
+    (tmp_path/'train.csv').write_text('text,label\n' + ''.join(f'{t},{l}\n' for t,l in zip(texts, labels)), encoding='utf-8')
+    probs = np.random.default_rng(0).dirichlet([1, 1], len(texts)) # of a model that knows two labels, in an order of its own
+    res,_ = baseline_scores(tmp_path/'train.csv', ('text', 'label'), texts, labels, ['good', 'bad'], probs)
+    counting = baseline(texts, labels)
+    assert counting.classes_.tolist() == ['bad', 'good', 'mixed']
+    both = probs + counting.predict_proba(texts)[:, [1, 0]]
+    right = np.mean([['good', 'bad'][i] == l for i,l in zip(both.argmax(1), labels)])
+    assert res['both_accuracy'] == pytest.approx(right) and right < 2/3+1e-9 and res['baseline_accuracy'] == 1
 
 def test_pretrain_stops_in_time_resumes_and_generates(tmp_path):
     rng = np.random.default_rng(0)
@@ -368,7 +381,8 @@ def test_predict_before_fit():
     ([dict(text='a lovely plot'), dict(text='dull', id=2)], ("'id'", 'row 2')),                    # a column that the header does not have
     ([dict(id=1, text='a lovely plot'), dict(id=2)], ("no 'text' in row 2",)),
     ([dict(text='a lovely plot'), dict(text=['a', 'b'])], ('row 2', 'should hold text')),
-    ([dict(text='a lovely plot', prediction='good')], ("'prediction' already",))])
+    ([dict(text='a lovely plot', prediction='good')], ("a column 'prediction' already",)),
+    ([dict(text='a lovely plot', prediction='good', confidence='.9')], ("columns 'confidence', 'prediction' already",))])
 def test_rows_that_would_shift_the_table_are_refused(rows, words, model, tmp_path):
     (tmp_path/'x.jsonl').write_text('\n'.join(map(json.dumps, rows)), encoding='utf-8')
     refused(ulmfit('predict', model, tmp_path/'x.jsonl'), *words)

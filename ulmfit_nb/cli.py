@@ -372,7 +372,7 @@ def cmd_predict(a):
     more = ['prediction', 'confidence'] + [f'p({l})' for l in clf.classes_.tolist()]*a.proba
     bar = a.held.enter_context(tqdm(unit=' texts', disable=None if file or not sys.stdout.isatty() else True, leave=False)) # where it does not run into the rows
     for part,texts,head,n in text_rows(clf, a):
-        if taken := {*more} & {*head}: raise InputError(f'{a.file or "standard input"} has a column {min(taken)!r} already: rename or remove it')
+        if taken := {*more} & {*head}: raise InputError(f'{a.file or "standard input"} has {"a column" if len(taken) == 1 else "columns"} {", ".join(map(repr, sorted(taken)))} already: rename or remove {"it" if len(taken) == 1 else "them"}')
         if not n: writer.write([*head, *more])
         blank += sum(not t.strip() for t in texts)
         for r,p in zip(part, clf.probs(texts, precision=a.precision)): writer.write([*(r.get(c) for c in head), clf.classes_[p.argmax()], f'{p.max():.4f}', *(f'{q:.4f}' for q in p if a.proba)])
@@ -415,7 +415,8 @@ def print_scores(res:dict, conf, classes:list):
     print(f'{"ULMFiT":12}{res["accuracy"]:>10.3f}{res["macro_f1"]:>10.3f}{res["mean_confidence"]:>12.3f}')
     if 'baseline_accuracy' in res: print(f'{"TF-IDF + LR":12}{res["baseline_accuracy"]:>10.3f}{res["baseline_macro_f1"]:>10.3f}')
     else: print(f'no baseline: {res["no_baseline"]}')
-    if (ahead := res.get('baseline_accuracy', 0)-res['accuracy']) > 0 and res.get('seen', 0) < res['n']: print(f'Counting words is ahead by {100*ahead:.1f} points, on {res["n"]:,} texts (standard error {50/res["n"]**.5:.1f} at most): use it (`ulmfit_nb.baseline` in Python), or give more unlabelled texts')
+    if 'both_accuracy' in res: print(f'{"mean of both":12}{res["both_accuracy"]:>10.3f}{res["both_macro_f1"]:>10.3f}')
+    if (ahead := res.get('baseline_accuracy', 0)-res['accuracy']) > 0 and res.get('seen', 0) < res['n']: print(f'Counting words is ahead by {100*ahead:.1f} points, on {res["n"]:,} texts (standard error {50/res["n"]**.5:.1f} at most): use it, or the mean of both (`ulmfit_nb.baseline` in Python), or give more unlabelled texts')
     if seen := res.get('seen'): print('These are the texts that the model was trained on: the figures say nothing about others' if seen == res['n'] else f'{seen:,} of these texts {"stands" if seen == 1 else "stand"} in the training file, too: the figures flatter')
     print_labels_found(res['per_label'], conf, classes)
     acc,sure,t = res['accuracy'],res['mean_confidence'],res['temperature']
@@ -425,12 +426,24 @@ def print_scores(res:dict, conf, classes:list):
     for r in res['worst']: print(f'  row {r["row"]:,}: {r["label"]!s} ({math.exp(-r["loss"]):.1%}) taken for {r["prediction"]!s} ({r["confidence"]:.1%}): {" ".join(r["text"].split())[:100]}')
 
 # %% ../nbs/14_cli.ipynb #22ed6c3d
-def baseline_scores(train, cols, texts, y, known) -> tuple: # accuracy, macro F1, F1 of each label
-    "Of counting words, fitted on the file `train`; a label that the model does not know is a wrong guess. Raises `InputError`, and `ValueError` where there are no words."
+def baseline_scores(
+    train, # labelled file that counting words is fitted on
+    cols, # its columns
+    texts, # to score on
+    y, # their labels
+    known, # labels of the model as text, in the order of the columns of `probs`
+    probs, # (n, n_classes): what the model says of `texts`
+) -> tuple: # dict of accuracy and macro F1, of counting words and of the mean of both; then the F1 of each label for counting words
+    "Counting words beside a model; a label that the model does not know is a wrong guess. Raises `InputError`, and `ValueError` where there are no words."
     from ulmfit_nb.results import baseline
     xs,ys = read_labelled(train, *cols)
-    y,said = [str(l) for l in y],baseline(xs, [str(l) for l in ys]).predict(texts).tolist()
-    return *scores(y, said, [*known])[:2], [r['f1'] for r in label_scores(y, said, known)]
+    y,names,counting = [str(l) for l in y],[*known],baseline(xs, [str(l) for l in ys])
+    mean = probs/2
+    for c,p in zip(counting.classes_.tolist(), counting.predict_proba(texts).T):
+        if c in names: mean[:, names.index(c)] += p/2
+    said = dict(baseline=counting.predict(texts).tolist(), both=[names[i] for i in mean.argmax(1)])
+    res = {f'{k}_{what}': v for k,p in said.items() for what,v in zip(('accuracy', 'macro_f1'), scores(y, p, names))}
+    return res, [r['f1'] for r in label_scores(y, said['baseline'], names)]
 
 # %% ../nbs/14_cli.ipynb #5f4df757
 def labelled_for(clf, a) -> tuple: # texts, labels as the model has them, label as text → label, columns of the training
@@ -482,9 +495,9 @@ def cmd_evaluate(a):
     stamp,res['seen'] = clf.meta_.get('data_stamp'),sum(seen_in_training(clf, a.file, texts))
     if not a.train and train and Path(train).exists() and stamp and stamp_of(train) != stamp: res['no_baseline'] = f'{train} has changed since the training; name the file of then with --train'
     elif train and Path(train).exists():
-        try: res['baseline_accuracy'],res['baseline_macro_f1'],theirs = baseline_scores(train, (a.text or cols['text'], a.label or cols['label']) if a.train else (cols['text'], cols['label']), texts, y, known)
+        try: beside,theirs = baseline_scores(train, (a.text or cols['text'], a.label or cols['label']) if a.train else (cols['text'], cols['label']), texts, y, known, probs)
         except (InputError, ValueError) as e: res['no_baseline'] = f'{train} does not do ({e})' # ours is known all the same
-        else: res['per_label'] = [r | dict(baseline_f1=f) for r,f in zip(res['per_label'], theirs)]
+        else: res |= beside | dict(per_label=[r | dict(baseline_f1=f) for r,f in zip(res['per_label'], theirs)])
     else: res['no_baseline'] = 'the training file is not at hand; name it with --train'
     if a.json: print(json.dumps(res | dict(confusion=conf.tolist(), labels=classes)))
     else: print_scores(res, conf, classes)
