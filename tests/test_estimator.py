@@ -14,7 +14,7 @@ from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT, LanguageModel, Size
 from ulmfit_nb.cli import main, start_run
 from ulmfit_nb.corpus import Corpus, InputError
 from ulmfit_nb.language_model import load_backbone, save_backbone
-from ulmfit_nb.reproduce import Lab, Task, ablation, lowshot, reproduce, wikitext2
+from ulmfit_nb.reproduce import Lab, Task, ablation, draw, lowshot, reproduce, wikitext2
 from ulmfit_nb.tokenization import Tokenizer
 from ulmfit_nb.ulmfit import check_texts, second_round_texts
 
@@ -591,6 +591,22 @@ def test_rows_go_where_they_are_asked_for(tmp_path):
     lowshot(again, TASK)
     assert (rows := read_results(tmp_path/'elsewhere')) and rows == read_results(tmp_path/'results')
 
+def test_the_supervised_variant_reads_its_labelled_texts_and_no_others(tmp_path, one_way):
+    from ulmfit_nb.results import read_results
+    from ulmfit_nb.tokenization import Tokenizer
+    from ulmfit_nb.corpus import Corpus
+    l = lab(tmp_path, backbone=one_way, labels=(20,), draws=2, variants=('supervised', 'ulmfit'), direction='forward')
+    lowshot(l, TASK)
+    rows = {(r['variant'], r['seed']): r for r in read_results(tmp_path/'results')}
+    assert sorted(rows) == [('supervised', 0), ('supervised', 1), ('ulmfit', 0), ('ulmfit', 1)]
+    read = {k: Corpus(l.out/'inductive'/(f'supervised-20-{k[1]}' if k[0] == 'supervised' else '')/'corpus') for k in rows}
+    assert {k: len(c) for k,c in read.items()} == {k: 20 if k[0] == 'supervised' else len(TASK.train)+len(TASK.more) for k in rows}
+    for (v,s),r in rows.items():
+        assert r['unlabelled'] == (0 if v == 'supervised' else len(TASK.more)) and ('no others' in r['note']) == (v == 'supervised') and r['lm_epochs'] > 0
+        if v == 'supervised':
+            tok,drawn = Tokenizer.load(l.out/'inductive'/f'supervised-20-{s}'/'tokenizer.json'),[TASK.train[i][0] for i in draw(TASK.train, 20, s)]
+            assert [*map(list, read[v, s])] == [list(i) for i in tok.encode_iter(drawn)] # the draw's texts, in the draw's order
+
 def test_another_backbone_in_the_same_place_is_another_experiment(tmp_path, one_way):
     lab(tmp_path, backbone=one_way).claim(experiment='x')
     lab(tmp_path, backbone=one_way).claim(experiment='x')
@@ -602,7 +618,9 @@ def test_another_backbone_in_the_same_place_is_another_experiment(tmp_path, one_
 def test_experiments_refuse_what_they_cannot_do(tmp_path):
     from dataclasses import replace
     with pytest.raises(InputError, match='leave out --unlabelled'): lowshot(lab(tmp_path, labels=(20,), unlabelled=5), replace(TASK, more=[]))
-    with pytest.raises(InputError, match='needs a backbone'): lowshot(lab(tmp_path, labels=(20,), variants=('pretraining only',)), TASK)
+    for v in ('pretraining only', 'supervised'):
+        with pytest.raises(InputError, match=f"'{v}' needs a backbone"): lowshot(lab(tmp_path, labels=(20,), variants=(v,)), TASK)
+    with pytest.raises(InputError, match='no transductive figure'): lowshot(lab(tmp_path, labels=(20,), variants=('supervised',), backbone='en-small'), TASK, protocol='transductive')
     with pytest.raises(InputError, match='fewer than 5000'): lowshot(lab(tmp_path, labels=(20, 5000)), TASK)
     nothing = lab(tmp_path); nothing.lm_epochs = 0
     with pytest.raises(InputError, match='above 0'): wikitext2(nothing)

@@ -392,30 +392,33 @@ def taught(
     return [docs[i] for i in idx], own
 
 # %% ../nbs/13b_reproduce.ipynb #c20d8e47
-LOWSHOT = 'from scratch', 'pretraining only', 'ulmfit', 'self-training' # the second needs a backbone; the last follows the third, where the package would do it
+LOWSHOT = 'from scratch', 'pretraining only', 'supervised', 'ulmfit', 'self-training' # the second and third need a backbone; the last follows the fourth, where the package would do it
 N_LABELS = 20, 100, 500, 1000, 5000
 
 def one_draw(lab:Lab, task:Task, tok:Tokenizer, corpus:Corpus, read:Task, test:list, rows:list, seed:int, variants:tuple, common:dict):
     "All variants on one draw of labels, a row each."
     n,classes,key,teachers,spent = len(rows),task.classes,common['protocol'],{},{}
-    few = list(tok.encode_iter([t for t,_ in rows])),np.array([classes.index(l) for _,l in rows])
     base = lab.base(f'{task.name}-{n}-{seed}-{len(test)}', rows, test)
     for v in variants:
         own = taught(lab, tok, teachers, read.more, [t for t,_ in rows], seed, key) if v == 'self-training' and teachers else None
         if v == 'self-training' and own is None: continue
-        docs,ys = few if own is None else (few[0]+own[0], np.concatenate([few[1], own[1]]))
+        alone = v == 'supervised' # stage 2 reads the labelled texts and no others, and the vocabulary is theirs
+        at,told = (f'{key}/supervised-{n}-{seed}',dict(unlabelled=0, note=f'{task.note}; stage 2 read the labelled texts and no others')) if alone else (key,{})
+        t,c = lab.texts(replace(task, train=rows, more=[]), key=at) if alone else (tok, corpus)
+        docs,ys = list(t.encode_iter([x for x,_ in rows])),np.array([classes.index(l) for _,l in rows])
+        if own: docs,ys = docs + own[0],np.concatenate([ys, own[1]])
         epochs = second_passes(math.ceil(len(docs)/lab.clas_bs)) if own else None
-        name,ps,cost = f'{v.replace(" ", "-")}-{n}',{},0.
+        name,ps = f'{v.replace(" ", "-")}-{n}',{}
         for d in lab.directions(['forward']):
-            lm,f2 = lab.lm(tok, corpus, d, recipe=None if v in LOWSHOT[2:] else 'none', pretrained=v != 'from scratch', key=key)
-            model,f3 = lab.classifier(name, lm, docs, ys, len(classes), d, seed, recipe='from scratch' if v == 'from scratch' else None, epochs=epochs, key=key)
+            lm,f2 = lab.lm(t, c, d, recipe=None if v in LOWSHOT[2:] else 'none', pretrained=v != 'from scratch', key=at)
+            model,f3 = lab.classifier(name, lm, docs, ys, len(classes), d, seed, recipe='from scratch' if v == 'from scratch' else None, epochs=epochs, key=at)
             if v == 'ulmfit': teachers[d],spent[d] = (name, model),f3['minutes']
-            ps[d] = lab.probs(name, model, tok, [t for t,_ in test], d, seed, key),f2['minutes'] + f3['minutes'] + (spent[d] if own else 0.)
+            ps[d] = lab.probs(name, model, t, [x for x,_ in test], d, seed, at),f2['minutes'] + f3['minutes'] + (spent[d] if own else 0.)
         if len(ps) > 1: ps['both'] = np.mean([p for p,_ in ps.values()], 0),sum(m for _,m in ps.values())
         for d,(p,minutes) in ps.items():
             if own and 'both' in ps and d != 'both': continue # each was taught by both
             lab.row(f'{"" if key == "inductive" else key + " "}{v} {n} labels, draw {seed}, {len(test)} texts, {d}', variant=v, direction=d, **scores(p, test, classes), baseline_accuracy=base, labels=n, seed=seed, minutes=minutes,
-                epochs=f3['epochs'], lm_epochs=f2['epochs'], settings=in_force(f2, f3) | (dict(self_train=len(own[0])) if own else {}), **common)
+                epochs=f3['epochs'], lm_epochs=f2['epochs'], settings=in_force(f2, f3) | (dict(self_train=len(own[0])) if own else {}), **common | told)
 
 # %% ../nbs/13b_reproduce.ipynb #6e4b12fa
 def lowshot(
@@ -428,8 +431,9 @@ def lowshot(
     asked = variants or lab.variants or LOWSHOT
     if unknown := set(asked) - set(LOWSHOT): raise InputError(f'there is no variant {min(unknown)!r}: choose among {", ".join(LOWSHOT)}')
     if 'self-training' in asked and 'ulmfit' not in asked: raise InputError("self-training follows the three stages: ask for 'ulmfit' as well")
-    if asked is not LOWSHOT and 'pretraining only' in asked and not lab.backbone: raise InputError("'pretraining only' needs a backbone: give one, or ask for other variants")
-    variants = [v for v in LOWSHOT if v in asked and (lab.backbone or v != 'pretraining only')]
+    if asked is not LOWSHOT and not lab.backbone and (idle := [v for v in LOWSHOT[1:3] if v in asked]): raise InputError(f'{idle[0]!r} needs a backbone: give one, or ask for other variants')
+    if asked is not LOWSHOT and 'supervised' in asked and protocol == 'transductive': raise InputError("'supervised' reads labelled texts alone, so it has no transductive figure: ask for other variants")
+    variants = [v for v in LOWSHOT if v in asked and (lab.backbone or v not in LOWSHOT[1:3]) and (protocol == 'inductive' or v != 'supervised')]
     read,labels = lab.reads(task),lab.labels or N_LABELS
     test = [task.test[i] for i in np.random.default_rng(0).permutation(len(task.test))[:lab.test]]
     seen = [t for t,_ in test] if protocol == 'transductive' else []
