@@ -10,7 +10,7 @@
     python benchmarks/rates.py runs/rates-3000 --json results/stage3/starts-imdb-3000.json --task imdb --labels 3000 --unlabelled 5000 --one-stage-2 --seeds 0 1 --rates .003 .01 .03 --recipes full 'freez + discr + stlr' 'full, no stage 2' 'full, no pretraining' 'from scratch'
     (package-imdb-low.json: from the same stage 2, --labels 3000 5000 --rates .001 .002 --seeds 0 1; package-trec-6.json: as rates-package.json, --seeds 3 4 5 6 7)
 
-As `ulmfit reproduce trec6-ablation` (or `imdb-ablation`) otherwise: the paper's stage 2 (the same for all rows of a seed, or of all seeds with --one-stage-2), its dropouts, as many passes as the ablation has, scored on the same tenth of the training set; no test text is scored.
+As `ulmfit reproduce trec6-ablation` (or `imdb-ablation`) otherwise: the paper's stage 2 (the same for all rows of a seed, or of all seeds with --one-stage-2; its passes go by the number of tokens, 5.2 over 5,000 reviews, where the recorded ablation of IMDb has two), its dropouts, as many passes as the ablation has, scored on the same tenth of the training set; no test text is scored.
 Runs that are finished stay in the folder: the same call goes on. --limit rehearses with so many texts a split."""
 import argparse, json, time
 from itertools import product

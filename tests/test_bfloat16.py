@@ -159,3 +159,11 @@ def test_the_compiled_loss_is_torchs_on_a_gpu():
         return [loss, *(x.grad for x in xs)]
     for a, b in zip(run(lambda *a: compiled_loss(*a, y)), run(lambda *a: nll_sum(F.linear(*a), y))):
         assert (a.float()-b.float()).norm() <= .01*b.float().norm()
+
+def test_a_full_memory_is_no_missing_compiler(monkeypatch):
+    from ulmfit_nb import bfloat16
+    def full(*a): raise torch.OutOfMemoryError('full')
+    monkeypatch.setattr(bfloat16, '_compiled', lambda: full)
+    monkeypatch.setattr(bfloat16, '_refused', [])
+    with pytest.raises(torch.OutOfMemoryError): compiled_loss(torch.ones(2, 3), torch.ones(4, 3), torch.ones(4), torch.zeros(2, dtype=torch.long))
+    assert not bfloat16._refused

@@ -85,7 +85,7 @@ def test_calibration_refuses(clf, X, y, words):
 def test_a_calibration_that_fails_leaves_the_old_one(clf, monkeypatch):
     clf.calibrate(HELD, LABELS)
     was = clf.temperature_
-    def broken(*args): raise KeyboardInterrupt
+    def broken(*args, **kw): raise KeyboardInterrupt
     monkeypatch.setattr(clf, 'probs', broken)
     with pytest.raises(KeyboardInterrupt): clf.calibrate(HELD, LABELS)
     assert clf.temperature_ == was
@@ -269,3 +269,6 @@ def test_labels_that_are_no_indices_are_refused(y):
     p = np.array([[.9, .1], [.2, .8]])
     for f in (reliability, calibration_error, fit_temperature):
         with pytest.raises(InputError): f(p, y)
+
+def test_no_texts_have_no_error():
+    with pytest.raises(InputError, match='no texts'): calibration_error(np.zeros((0, 2)), np.zeros(0, int))

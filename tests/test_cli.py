@@ -729,3 +729,15 @@ def test_a_second_round_that_cannot_be_is_named(texts, capsys):
     X, y = texts[:2]
     ULMFiT(**FAST | dict(progress=True), self_train=5).fit(X, y, unlabelled=['a fine plot', 'a dull plot'])
     assert 'No second round' in capsys.readouterr().out
+
+@pytest.mark.parametrize('error', [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), 'gpu'])
+def test_a_full_memory_gets_its_sentence(error, model, tmp_path, monkeypatch, capsys):
+    import torch
+    from ulmfit_nb.classifier import Predictor
+    from ulmfit_nb.cli import main
+    def full(*a, **k): raise torch.OutOfMemoryError('CUDA out of memory') if error == 'gpu' else error
+    monkeypatch.setattr(Predictor, 'probs', full)
+    (tmp_path/'t.txt').write_text('a text\n')
+    with pytest.raises(SystemExit) as e: main(['predict', str(model), str(tmp_path/'t.txt')])
+    err = capsys.readouterr().err
+    assert e.value.code == 1 and 'the memory is full' in err and '--device cpu' in err and 'Traceback' not in err

@@ -323,8 +323,8 @@ def test_labelled_texts_get_no_second_label():
 
 # ---- the command ------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('change,words', [(dict(directions=['sideways']), 'no directions'), (dict(directions=[]), 'no directions'), (dict(directions='forward'), 'no directions'), (dict(directions=[[]]), 'no directions'), (dict(labels=5), 'no sound labels'), (dict(labels=['one']), 'no sound labels'),
-    (dict(n_hidden='x'), 'no sound n_hidden'), (dict(model=dict(n_hid='x')), 'no sound n_hid'), (dict(model=dict(vocab_size=-1)), 'no sound vocab_size'), (dict(model=7), 'lacks'), (dict(settings=dict(bptt=0)), 'no sound bptt'), (dict(settings=dict(max_len=None)), 'no sound max_len'), (dict(settings=3), 'lacks')])
+@pytest.mark.parametrize('change,words', [(dict(directions=['sideways']), 'no directions'), (dict(directions=[]), 'no directions'), (dict(directions='forward'), 'no directions'), (dict(directions=[[]]), 'no directions'), (dict(labels=5), 'no sound labels'), (dict(labels=['one']), 'no sound labels'), *((dict(labels=l), 'no sound labels') for l in (['a', 'a'], [1, 'a'], [['a'], ['b']], [None, None])),
+    (dict(n_hidden='x'), 'no sound n_hidden'), (dict(model=dict(n_hid='x')), 'no sound n_hid'), (dict(model=dict(vocab_size=-1)), 'no sound vocab_size'), (dict(model=7), 'no sound model'), (dict(model=dict(pad_id=99999)), 'no sound pad_id'), (dict(model=dict(pad_id='1')), 'no sound pad_id'), (dict(settings=dict(bptt=0)), 'no sound bptt'), (dict(settings=dict(max_len=None)), 'no sound max_len'), (dict(settings=3), 'lacks')])
 def test_a_damaged_config_gets_its_sentence(change, words, fitted, tmp_path, capsys):
     shutil.copytree(fitted, tmp_path/'m')
     f = tmp_path/'m'/'config.json'
@@ -631,3 +631,22 @@ def test_so_few_rows_that_none_is_held_out(tmp_path):
     from ulmfit_nb.results import read_results
     headline(lab(tmp_path), replace(TASK, train=TASK.train[:8]), ('forward',))
     assert len(read_results(tmp_path/'results')) == 1
+
+def test_a_folder_that_somebody_works_in_is_refused(tmp_path):
+    from ulmfit_nb.runtime import only_one
+    with only_one(tmp_path/'run'), pytest.raises(InputError, match='another process is at work'): ULMFiT(**FAST).fit(TEXTS, LABELS, run_dir=tmp_path/'run')
+    ULMFiT(**FAST).fit(TEXTS, LABELS, run_dir=tmp_path/'run')
+
+@pytest.mark.parametrize('change,words', [('x', 'model'), (dict(n_hid='a'), 'n_hid'), (dict(n_layers=0), 'n_layers'), (dict(cutoffs=5), 'cutoffs'), (dict(cutoffs='ab'), 'cutoffs'), (dict(pad_id=99999), 'pad_id'), (dict(pad_id='1'), 'pad_id')])
+def test_a_damaged_backbone_gets_its_sentence(change, words, one_way, tmp_path, capsys):
+    f = one_way/'config.json'
+    c = json.loads(f.read_text())
+    c['model'] = c['model'] | change if isinstance(change, dict) else change
+    f.write_text(json.dumps(c))
+    for use in (lambda: load_backbone(one_way), lambda: ULMFiT(one_way).check(), lambda: ULMFiT(one_way, direction='forward').fit(TEXTS, LABELS)):
+        with pytest.raises(InputError, match=f'no sound {words}'): use()
+
+def test_all_names_come_with_a_star():
+    names = {}
+    exec('from ulmfit_nb import *', names)
+    assert {'ULMFiT', 'Tokenizer', 'attribute'} <= names.keys()

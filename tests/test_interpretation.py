@@ -230,3 +230,44 @@ def test_explorer_through_the_front_end(both):
     e = Explorer(both, 'a ferry')
     e.text.set_state({'value': 'the bread'}); e.label.set_state({'index': 1})
     assert (e.result.text, e.result.label) == ('the bread', 0) and e.out.value == e.result.to_html()
+
+# ---- what runs beside it
+
+def beside(work, n=3):
+    "Run `work(i)` in threads at once; what each returned, or the error that it raised."
+    from concurrent.futures import ThreadPoolExecutor
+    with ThreadPoolExecutor(n) as pool: return [f.result() for f in [pool.submit(work, i) for i in range(n)]]
+
+def test_predictions_and_explanations_do_not_meet(both):
+    texts = [r[0] for r in plant(12, 5)]
+    probs,states = both.predict_proba(texts),pooled_states(both, texts)
+    scores = attribute(both, texts[0])
+    def work(i):
+        for _ in range(4):
+            if i == 0: assert np.allclose(both.predict_proba(texts), probs, atol=1e-6)
+            elif i == 1: assert np.allclose(pooled_states(both, texts), states, atol=1e-5)
+            else: assert np.allclose([w.score for w in attribute(both, texts[0]).words], [w.score for w in scores.words], atol=1e-4)
+    beside(work, 4)
+
+def test_states_are_those_of_the_head(both):
+    "Normalised ones, through the rest of the head, are the prediction."
+    texts = [r[0] for r in plant(70, 6)] # more than a batch
+    x = torch.from_numpy(pooled_states(both, texts)).chunk(2, 1)
+    with torch.inference_mode(): p = torch.stack([m.head[1:](s).softmax(1) for m,s in zip(both.models_.values(), x)]).mean(0)
+    assert np.allclose(p, both.predict_proba(texts), atol=1e-6)
+
+def test_in_inference_mode_too(both, tmp_path):
+    text = plant(1, 7)[0][0]
+    plain = attribute(both, text)
+    both.save(tmp_path/'m')
+    with torch.inference_mode():
+        assert attribute(both, text).words == plain.words
+        loaded = ULMFiT.load(tmp_path/'m', 'cpu')
+        assert attribute(loaded, text).words == plain.words
+        loaded.predict_proba([text]); loaded.probs([text], 'int8')
+    assert attribute(loaded, text).words == plain.words
+
+def test_rows_of_other_texts_are_refused(both):
+    texts = [r[0] for r in plant(5, 8)]
+    with pytest.raises(InputError, match='5 texts and 4 rows'): worst_losses(both, texts, [0]*5, probs=both.predict_proba(texts)[:4])
+    with pytest.raises(InputError, match='5 texts and 4 states'): neighbours(both, 'the heron', texts, states=pooled_states(both, texts[:4]))

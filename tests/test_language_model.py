@@ -261,7 +261,7 @@ FAULTS = dict(
     classifier=(lambda d: edit(d/'config.json', kind='classifier'), 'holds a classifier'), cut_tokenizer=(lambda d: cut(d/'tokenizer.json', 300), 'cut short'),
     other_tokenizer=(lambda d: tokenizer(OTHER).save(d/'tokenizer.json'), 'is not the tokenizer'), other_sizes=(lambda d: resize(d, n_hid=20), 'do not fit'),
     more_layers=(lambda d: resize(d, n_layers=3), 'do not fit'), rows=(lambda d: resize(d, vocab_size=7), 'do not belong together'),
-    no_sizes=(lambda d: edit(d/'config.json', model={}), 'how large'), sizes_in_words=(lambda d: resize(d, emb_sz='large'), 'how large'),
+    no_sizes=(lambda d: edit(d/'config.json', model={}), 'no sound vocab_size'), sizes_in_words=(lambda d: resize(d, emb_sz='large'), 'no sound emb_sz'),
     forgotten_tensor=(forget_tensor, 'do not fit'))
 
 @pytest.mark.parametrize('name', FAULTS)
@@ -328,7 +328,7 @@ def test_directory_can_be_moved_and_named_relatively(home, tok, tmp_path, monkey
 
 def test_save_model_takes_shared_and_transposed_tensors(tok, tmp_path):
     w = torch.randn(3, 4)
-    save_model(tmp_path/'m', {'fwd.a': w.t(), 'fwd.b': w[:, 1]}, tok, dict(kind='thing', model={}, directions=['forward']))
+    save_model(tmp_path/'m', {'fwd.a': w.t(), 'fwd.b': w[:, 1]}, tok, dict(kind='thing', model=dict(vocab_size=tok.vocab_size, pad_id=1, emb_sz=3, n_hid=4, n_layers=1), directions=['forward']))
     t = load_model(tmp_path/'m', 'thing')[2]
     assert torch.equal(t['fwd.a'], w.t()) and torch.equal(t['fwd.b'], w[:, 1])
 
@@ -397,3 +397,6 @@ def test_scores_want_several_texts():
     from ulmfit_nb.language_model import lm_scores
     model, tok = load_backbone('en-small')
     with pytest.raises(InputError, match='put it in a list'): lm_scores(model, tok, 'The film was good.')
+
+def test_a_temperature_next_to_zero_takes_the_likeliest(trained, tok):
+    assert generate(trained, tok, 'the small', 5, temperature=1e-45, seed=0) == generate(trained, tok, 'the small', 5, temperature=0)

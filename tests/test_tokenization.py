@@ -259,3 +259,6 @@ def test_workers_end_with_a_parent_that_is_killed(sig):
         if not any(map(alive, kids)): break
         time.sleep(.1)
     assert not any(map(alive, kids))
+
+def test_a_number_of_workers_that_cannot_be():
+    with pytest.raises(InputError, match='n_workers=-1'): Tokenizer.train(['a b'], n_workers=-1)

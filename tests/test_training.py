@@ -208,7 +208,7 @@ def test_steps_are_counted_in_all(tmp_path):
     for _ in range(3): t.fit(steps=5)
     assert t.step == 5
 
-@pytest.mark.parametrize('f,words', [(lambda: Phase(train=(4,)).unfrozen(4), 'no layer group 4'), (lambda: Phase(train=0).unfrozen(4), 'trains nothing'), (lambda: TrainConfig(clip=-1.), 'no length'),
+@pytest.mark.parametrize('f,words', [(lambda: Phase(train=(4,)).unfrozen(4), 'no layer group 4'), *((lambda t=t: Phase(train=t).unfrozen(4), 'trains nothing') for t in (0, -1, 'all', ())), (lambda: TrainConfig(clip=-1.), 'no length'),
     (lambda: Trainer(lm(), LMBatches(corpus(), 4), cfg=replace(CPU, opt='ntasgd', wd=None)), 'held-out'), (lambda: Trainer(lm(), LMBatches(corpus(), 4), cfg=CPU).resume(), 'give path'),
     (lambda: Trainer(lm(), LMBatches(corpus(), 4), cfg=CPU).load_best(), 'give path')])
 def test_what_cannot_be_meant_is_refused(f, words):
@@ -687,3 +687,56 @@ def test_a_part_of_a_step_waits_for_the_gpu_only_while_somebody_measures(monkeyp
     monkeypatch.setattr(training.step_part, 'wait', True)
     with training.step_part('forward'): done.append('worked')
     assert done == ['worked', 'waited']
+
+@pytest.mark.parametrize('at', [3, 4, 5])
+def test_a_group_that_was_broken_off_begins_with_its_own_state_and_losses(at):
+    def make():
+        c = corpus(120)
+        return Trainer(lm(drops=NO_DROPOUT), LMBatches(c, 8, 12), [Phase(1, .01)], replace(CPU, accumulate=3), progress=False)
+    part, whole = make(), make()
+    forward, calls = part.model.forward, []
+    def fails(*a, **k):
+        calls.append(1)
+        if len(calls) == at+1: raise KeyboardInterrupt
+        return forward(*a, **k)
+    part.model.forward = fails
+    with pytest.raises(KeyboardInterrupt): part.fit()
+    part.fit(); whole.fit()
+    assert equal(part.model, whole.model) and [r['train_loss'] for r in part.history] == [r['train_loss'] for r in whole.history]
+
+def test_a_checkpoint_of_another_shape_belongs_to_another_run(tmp_path):
+    docs, ys = [c for c in corpus(24)], np.arange(24)%2
+    def fit(n_classes, resume=False, **kw): return finetune_classifier(TextClassifier(lm().backbone, n_classes, **kw), docs, ys, recipe='full', epochs=1, bs=8, cfg=CPU, path=tmp_path, resume=resume, progress=False)
+    fit(2)
+    for other in (lambda: fit(3, True), lambda: fit(2, True, n_hidden=7), lambda: fit(2, True, pool='attention')):
+        with pytest.raises(InputError, match='other settings'): other()
+    assert fit(2, True).done
+
+def test_the_best_weights_are_those_of_this_run(tmp_path):
+    held = LMBatches(corpus(8, seed=1), 4, variable=False, shuffle=False)
+    def run(evaluate):
+        t = Trainer(lm(), LMBatches(corpus(), 8, 12), [Phase(1, .01)], CPU, evaluate, tmp_path, progress=False)
+        t.fit()
+        return t
+    run(lambda m: lm_metrics(m, held)).load_best()
+    with pytest.raises(InputError, match='does not exist'): run(None).load_best()
+
+def test_other_lengths_are_another_source():
+    "The same numbers of documents and of tokens, and the same documents where the sample is taken."
+    a = [np.r_[2, np.full(5, 7)] for _ in range(1000)]
+    b = list(a)
+    b[1], b[2] = b[1][:-1], np.r_[b[2], 7]
+    assert LMBatches(Corpus.from_docs(a, 50), 4).key != LMBatches(Corpus.from_docs(b, 50), 4).key
+    assert LMBatches(Corpus.from_docs(a, 50), 4).key == LMBatches(Corpus.from_docs(list(a), 50), 4).key
+
+def test_batches_of_no_document_are_refused():
+    model = TextClassifier(lm().backbone, 2)
+    for bs in (0, -1):
+        with pytest.raises(InputError, match='predicts nothing'): predict_logits(model, [np.r_[2, 5]], bs)
+
+def test_prediction_leaves_the_modes_of_all_modules():
+    model = TextClassifier(lm().backbone, 2).train()
+    model.backbone.eval() # frozen, its dropout off
+    was = [m.training for m in model.modules()]
+    predict_logits(model, [np.r_[2, 5]])
+    assert [m.training for m in model.modules()] == was

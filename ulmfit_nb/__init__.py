@@ -20,6 +20,7 @@ _homes = dict(
     reproduce='Lab headline lowshot ablation',
     results='baseline record_result read_results')
 _home = {name: module for module, names in _homes.items() for name in names.split()}
+__all__ = [*_home] # for `from ulmfit_nb import *`
 _plugins = ('extensions',) # modules of later chapters that enter something in a registry of an earlier one, such as `bpt3c.POOLS`
 
 def load_plugins():

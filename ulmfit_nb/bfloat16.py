@@ -156,6 +156,7 @@ def compiled_loss(
         with warnings.catch_warnings():
             warnings.simplefilter('ignore') # the compiler talks about its choices
             return _compiled()(scores, targets)
+    except torch.OutOfMemoryError: raise
     except Exception as e: # no Triton, no C compiler: torch has many errors for it
         _refused.append(e)
         warnings.warn(f'the loss is not compiled here ({type(e).__name__}): training goes on without')

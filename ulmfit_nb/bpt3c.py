@@ -209,7 +209,7 @@ SCRIPTS = dict(masks='chunk', alpha=2., beta=1.) # settings of `TextClassifier` 
 class TextClassifier(nn.Module):
     "Reads a document in chunks, pools the states of its last `max_len` tokens, and classifies: BPT3C (Howard & Ruder 2018, section 3.3)."
     def __init__(self,
-        backbone:AWDLSTM, # from a language model
+        backbone:AWDLSTM, # from a language model, not copied: it trains with the classifier, and takes its dropouts
         n_classes:int, # outputs
         drops:Dropouts=CLAS_DROPOUTS*.5, # `output` is the first dropout of the head
         bptt:int=70, # tokens a chunk

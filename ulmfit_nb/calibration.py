@@ -52,6 +52,7 @@ def calibration_error(
 ) -> float: # 0 to 1
     "Expected calibration error: the mean gap between how sure and how right (Guo et al. 2017, equation 3). Raises `InputError`."
     bins = reliability(probs, y, n_bins)
+    if not bins: raise InputError('there are no texts: give one at least')
     return sum(b.n*abs(b.right-b.sure) for b in bins)/sum(b.n for b in bins)
 
 # %% ../nbs/10b_calibration.ipynb #6fa79457
@@ -81,9 +82,7 @@ def calibrate(self:ULMFiT,
     if len(texts) < 20: raise InputError(f'{len(texts)} texts are too few to choose a temperature: give 20 or more that were not trained on')
     for i,l in enumerate(labels):
         if l not in known: raise InputError(f'row {i} has the label {l!r}, which was not trained on ({", ".join(map(repr, known))}): correct it or leave its texts out')
-    was,self.temperature_ = self.temperature_,1.
-    try: probs = self.probs(texts)
-    finally: self.temperature_ = was
+    probs = self.probs(texts, temperature=1.)
     ys = np.array([known.index(l) for l in labels])
     self.temperature_ = max(fit_temperature(probs, ys), 0. if (probs.argmax(1) != ys).any() else 1.)
     return self

@@ -17,8 +17,8 @@ from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS
 from .bpt3c import ClasBatches, ConcatPool, TextClassifier, chunk_ends, pad_docs, sorted_batches, sortish_batches # also importable from here
 from .corpus import InputError
 from .int8 import int8_model
-from .language_model import DIRECTIONS, load_model, load_tensors, reverse_doc
-from .runtime import check_device, gather_rows, or_best, world
+from .language_model import DIRECTIONS, evaluating, load_model, load_tensors, reverse_doc
+from .runtime import check_device, full_float32, gather_rows, or_best, world
 from .training import Phase, TrainConfig, Trainer
 
 # %% ../nbs/08_classifier.ipynb #51daf1b2
@@ -31,23 +31,21 @@ def predict_logits(
     bs:int=256, # documents in a batch: changes speed, not results
     backward:bool=False, # read from last to first
     precision:str='float32', # one of `PRECISIONS`
-) -> Tensor: # (n, n_classes) float32, in the order of `docs`
+    head=None, # what is made of the pooled states (bs, n_out); `None` is the model's own head
+) -> Tensor: # (n, n_classes) float32, or what `head` gives, in the order of `docs`
     "Scores of each document, computed longest first. Raises `InputError`."
     if precision not in PRECISIONS: raise InputError(f'unknown precision {precision!r}: choose one of {", ".join(PRECISIONS)}')
-    was,p,res = model.training,next(model.parameters()),torch.zeros(len(docs), model.head[-1].out_features)
-    rnn,(slack,room) = torch.backends.cudnn.rnn,(128, 2**14) if p.device.type == 'cpu' else (2**11, 2**17)
-    m,tf32 = int8_model(model) if precision == 'int8' else model,rnn.fp32_precision
-    try:
-        model.eval()
-        rnn.fp32_precision = 'ieee' # cuDNN's LSTM would round float32 to TF32
+    if bs < 1: raise InputError(f'bs={bs} predicts nothing: give 1 or more')
+    res = torch.zeros(len(docs), model.head[-1].out_features if head is None else model.pooling.n_out)
+    m = int8_model(model) if precision == 'int8' else model
+    with evaluating(model) as dev, full_float32():
+        slack,room = (128, 2**14) if dev.type == 'cpu' else (2**11, 2**17)
         for idx in sorted_batches([len(d) for d in docs], bs):
             ids,lengths = pad_docs([reverse_doc(docs[i]) if backward else docs[i] for i in idx], model.backbone.pad_id)
             ends = chunk_ends(lengths.numpy(), slack, room//4 if precision == 'int8' else room)
-            with torch.autocast(p.device.type, torch.bfloat16, enabled=precision == 'bf16'):
-                res[torch.from_numpy(idx)] = m(ids.to(p.device), lengths.to(p.device), ends=ends).float().cpu()
-    finally:
-        model.train(was)
-        rnn.fp32_precision = tf32
+            with torch.autocast(dev.type, torch.bfloat16, enabled=precision == 'bf16'):
+                given = ids.to(dev),lengths.to(dev)
+                res[torch.from_numpy(idx)] = (m(*given, ends=ends) if head is None else head(m.pool(*given, ends))).float().cpu()
     return res
 
 # %% ../nbs/08_classifier.ipynb #9c03bcd3
@@ -150,6 +148,7 @@ class Predictor:
         texts:list, # of str
         precision:str='float32', # one of `PRECISIONS`
         bs:int=256, # texts at a time: changes speed, not results
+        temperature:float|None=None, # by which logarithms are divided; `None` is the model's own
     ) -> np.ndarray: # float32 (n, n_classes), columns as in `classes_`
         "Probability of each class for each text, the mean over directions. Raises `InputError`."
         if precision not in PRECISIONS: raise InputError(f'unknown precision {precision!r}: choose one of {", ".join(PRECISIONS)}')
@@ -157,10 +156,11 @@ class Predictor:
         if not docs: return np.zeros((0, len(self.classes_)), np.float32)
         models = self._int8() if precision == 'int8' else self.models_
         probs = torch.stack([predict_logits(m, docs, bs, d=='backward', precision).softmax(1) for d,m in models.items()]).mean(0).numpy()
-        return soften(probs, self.temperature_)
+        return soften(probs, self.temperature_ if temperature is None else temperature)
 
 # %% ../nbs/08_classifier.ipynb #333b31b9
 @patch
+@torch.inference_mode(False) # its weights may be asked for gradients later
 def read(self:Predictor,
     path, # a directory that `ULMFiT.save` wrote
     device:str|None=None, # cpu or cuda; `None` is the best there is
@@ -174,8 +174,9 @@ def read(self:Predictor,
         shape = c['vocab_size'],(c['emb_sz'], c['n_hid'], c['n_layers']),LM_DROPOUTS,c['pad_id'],bool(c.get('skip')) # older models had no skip and no pool
         head = len(self.classes_),CLAS_DROPOUTS*s['drop_mult'],s['bptt'],s['max_len'],n_hidden,s.get('pool', 'concat')
     except (KeyError, TypeError, AttributeError) as e: raise InputError(f'{path}/config.json lacks {e}: save or copy the model again') from e
-    whole = {k: c[k] for k in ('vocab_size', 'emb_sz', 'n_hid', 'n_layers')} | dict(bptt=s['bptt'], max_len=s['max_len'], n_hidden=n_hidden)
-    wrong = [k for k,v in whole.items() if type(v) is not int or v < 1] + ['labels']*(not isinstance(config['labels'], list) or len(config['labels']) < 2)
+    labels = config['labels']
+    sound = isinstance(labels, list) and len({type(l) for l in labels}) == 1 and isinstance(labels[0], (str, int, float)) and len({*labels}) == len(labels) > 1
+    wrong = [k for k,v in dict(bptt=s['bptt'], max_len=s['max_len'], n_hidden=n_hidden).items() if type(v) is not int or v < 1] + ['labels']*(not sound)
     if wrong: raise InputError(f'{path}/config.json has no sound {wrong[0]}: save or copy the model again')
     self.temperature_ = t = config.get('temperature', 1.) # older models had none
     if isinstance(t, bool) or not isinstance(t, (int, float)) or not 0 < t < float('inf'): raise InputError(f'{path}/config.json has a temperature of {t!r}, which is no number above 0: save or copy the model again')

@@ -118,9 +118,10 @@ def main(
     except InputError as e:
         more = ''.join(f'--{c} ' for c in ('text', 'label') if hasattr(a, c)) if 'has no column' in str(e) and '--' not in str(e) else ''
         sys.exit(fail(f'{e} Name another with {more.strip().replace(" ", " or ")}.' if more else e, 2))
-    except RuntimeError as e:
-        if type(e).__name__ not in ('NonFiniteLoss', 'ProcessLost'): raise
-        sys.exit(fail(e, 1))
+    except (RuntimeError, MemoryError) as e:
+        full = isinstance(e, MemoryError) or type(e).__name__ == 'OutOfMemoryError' or "can't allocate memory" in str(e)
+        if not full and type(e).__name__ not in ('NonFiniteLoss', 'ProcessLost'): raise
+        sys.exit(fail('the memory is full: end other programs that use it' + ', or give a smaller --bs'*hasattr(a, 'bs') + ', or --device cpu'*hasattr(a, 'device') + what_is_left(a) if full else e, 1))
     except BrokenPipeError: # the reader has seen enough, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if hasattr(a, 'out') and a.command != 'predict': sys.exit(fail('whoever read the progress has gone, and the work stopped with it' + what_is_left(a), 1))

@@ -8,7 +8,7 @@ __all__ = ['METHODS', 'word_spans', 'log_odds', 'token_scores', 'Word', 'Attribu
            'Explorer']
 
 # %% ../nbs/10_interpretation.ipynb #ee0b1487
-import html, re
+import html, re, threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -20,10 +20,11 @@ from fastcore.basics import patch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from .bpt3c import TextClassifier, sorted_batches
+from .bpt3c import TextClassifier
 from .classifier import predict_logits
 from .corpus import InputError
 from .language_model import reverse_doc
+from .runtime import full_float32
 from .tokenization import _break, _collapse, _lines, _piece, _reserved, _wrep, Tokenizer, plain
 from .ulmfit import ULMFiT, check_texts, label_list
 
@@ -85,25 +86,26 @@ def log_odds(
     return logp[:, k] - torch.cat([logp[:, :k], logp[:, k+1:]], 1).logsumexp(1)
 
 # %% ../nbs/10_interpretation.ipynb #6a26939a
+_explaining = threading.RLock() # a model is explained by one thread at a time
+
 @contextmanager
 def _as_predicting(models):
     "Evaluation mode and full float32, as in `predict_logits`, and gradients from chunk to chunk; afterwards all is as before."
-    rnn = torch.backends.cudnn.rnn
-    was,precision = [(m.training, m.full_bptt) for m in models],rnn.fp32_precision
-    try:
-        for m in models: m.eval().full_bptt = True
-        rnn.fp32_precision = 'ieee'
-        yield
-    finally:
-        for m,(w,full) in zip(models, was): m.train(w).full_bptt = full
-        rnn.fp32_precision = precision
+    with _explaining, full_float32():
+        was = [(m.training, m.full_bptt) for m in models]
+        try:
+            for m in models: m.eval().full_bptt = True
+            yield
+        finally:
+            for m,(w,full) in zip(models, was): m.train(w).full_bptt = full
 
 # %% ../nbs/10_interpretation.ipynb #b87ac0ee
 def _logits_of(model, ids, x):
     "Logits (n, n_classes) of the vectors x (n, seq_len, emb_sz), which stand in for those of `ids` (1, seq_len)."
-    at = 0
+    at,me = 0,threading.get_ident()
     def swap(m, args, out):
         nonlocal at
+        if threading.get_ident() != me: return # somebody else predicts meanwhile
         at += out.shape[1]
         return x[:, at-out.shape[1]:at]
     hook = model.backbone.encoder.register_forward_hook(swap)
@@ -120,6 +122,7 @@ class _Reading(NamedTuple):
     free:Tensor
 
 # %% ../nbs/10_interpretation.ipynb #fe2a11c3
+@torch.inference_mode(False)
 def _read(clf, ids):
     "The text in each direction; BOS and what stands before the window stay as they are."
     res = []
@@ -134,6 +137,7 @@ def _in_order(rs, per):
     return sum(torch.cat([p[:1], p[1:].flip(0)]) if r.backward else p for r,p in zip(rs, (p.cpu() for p in per))).numpy()
 
 # %% ../nbs/10_interpretation.ipynb #c5a80db8
+@torch.inference_mode(False) # whatever the caller is in
 def _along(rs, k, alphas, weights):
     "Log-odds at points of the path (m,), and for each token (n,) the weighted sum of the gradients there, times the distance from the baseline."
     few,odds,total = max(1, 8192//rs[0].ids.shape[1]),[],[0.]*len(rs) # a few points at a time
@@ -315,6 +319,7 @@ def comprehensiveness(
 def _truth(clf, texts, labels, probs=None):
     "Probabilities of the texts, and the index of each label."
     texts = check_texts(texts)
+    if probs is not None and len(probs) != len(texts): raise InputError(f'there are {len(texts)} texts and {len(probs)} rows of probabilities: give those of the same texts')
     return (clf.predict_proba(texts) if probs is None else np.asarray(probs)).astype(float),np.array([_index(clf, l) for l in label_list(labels, len(texts))], int)
 
 # %% ../nbs/10_interpretation.ipynb #b2e5ed52
@@ -367,13 +372,7 @@ def pooled_states(
     "What the head sees of each text: last, largest and mean state (Howard & Ruder 2018, equation 4)."
     check_is_fitted(clf, 'models_')
     docs = list(clf.tokenizer_.encode_iter(check_texts(texts), n_workers=1))
-    back,res = np.argsort(np.concatenate([*sorted_batches([len(d) for d in docs], 64), []])),[]
-    for d,m in clf.models_.items():
-        seen = [torch.zeros(0, m.head[0].num_features)]
-        hook = m.head[0].register_forward_hook(lambda m, i, o: seen.append((o if normalise else i[0]).cpu()))
-        try: predict_logits(m, docs, 64, d == 'backward')
-        finally: hook.remove()
-        res.append(torch.cat(seen).numpy()[back])
+    res = [predict_logits(m, docs, 64, d == 'backward', head=m.head[0] if normalise else torch.nn.Identity()).numpy() for d,m in clf.models_.items()]
     return np.concatenate(res, 1)
 
 # %% ../nbs/10_interpretation.ipynb #c9d20666
@@ -387,6 +386,7 @@ def neighbours(
     "The texts that the classifier's head sees most like this one."
     texts = check_texts(texts)
     states = pooled_states(clf, texts) if states is None else states
+    if len(states) != len(texts): raise InputError(f'there are {len(texts)} texts and {len(states)} states: give those of the same texts')
     q = pooled_states(clf, check_texts([text]))[0]
     sim = states @ q/np.maximum(np.linalg.norm(states, axis=1)*np.linalg.norm(q), 1e-12)
     return [dict(index=int(i), similarity=float(sim[i]), text=texts[i]) for i in np.argsort(-sim, kind='stable')[:k]]

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['DIRECTIONS', 'FORMAT', 'LMBatches', 'reverse_doc', 'evaluating', 'lm_metrics', 'perplexity', 'lm_scores', 'train_lm',
            'pretrain', 'filter_scores', 'generate', 'to_8bit', 'from_8bit', 'save_model', 'backbone_card',
-           'save_backbone', 'list_backbones', 'find_backbone', 'load_model', 'model_kind', 'load_tensors',
-           'load_backbone']
+           'save_backbone', 'list_backbones', 'find_backbone', 'load_config', 'load_model', 'model_kind',
+           'load_tensors', 'load_backbone']
 
 # %% ../nbs/06_language_model.ipynb #53896997
 import json, math, os, shutil, uuid, zlib
@@ -47,11 +47,12 @@ class LMBatches:
 
     @property
     def key(self) -> str:
-        "What makes two sources the same."
+        "What makes two sources the same: the lengths of all documents, and a sample of their ids."
         c = self.corpus
+        lengths = zlib.crc32(np.ascontiguousarray(c.lengths, np.int64).tobytes())
         docs = [c[i] for i in (*range(0, len(c), max(1, len(c)//100)), -1)]
         ids = np.concatenate([p for d in docs for p in (d[:500], d[-500:])]) # a sample: the corpus may be larger than memory
-        return f'lm {len(c)} {c.n_tokens} {c.meta} {zlib.crc32(np.ascontiguousarray(ids, np.int64).tobytes())} {self.bs} {self.bptt} {self.seed} {self.variable} {self.shuffle} {self.backward}'
+        return f'lm {len(c)} {c.n_tokens} {c.meta} {lengths} {zlib.crc32(np.ascontiguousarray(ids, np.int64).tobytes())} {self.bs} {self.bptt} {self.seed} {self.variable} {self.shuffle} {self.backward}'
 
 # %% ../nbs/06_language_model.ipynb #7793f39d
 @patch
@@ -282,7 +283,7 @@ def generate(
             s = scores[0,-1].float().cpu()
             s[[tok.pad_id, tok.unk_id]] = -torch.inf
             if temperature == 0: i = int(s.argmax())
-            else: i = int(torch.multinomial(filter_scores(s/temperature, top_k, top_p).softmax(-1), 1, generator=gen))
+            else: i = int(torch.multinomial(filter_scores((s-s.max())/temperature, top_k, top_p).softmax(-1), 1, generator=gen))
             if i == tok.bos_id: break # the document ends where the next would begin
             new,ids = [i],ids + [i]
     return tok.decode(ids)
@@ -399,27 +400,50 @@ def find_backbone(
     own = Path(ulmfit_nb.__file__).parent/'backbones'/str(name)
     return own if name in list_backbones() and not (Path(name)/'config.json').exists() else Path(name)
 
+# %% ../nbs/06_language_model.ipynb #e511f9d6
+def _sound_network(c, f):
+    "Refuse the sizes of a network (`config['model']`) that are none. Raises `InputError`."
+    wrong = ['model'] if not isinstance(c, dict) else [k for k in ('vocab_size', 'emb_sz', 'n_hid', 'n_layers') if type(c.get(k)) is not int or c[k] < 1]
+    if not wrong and (type(c.get('pad_id')) is not int or not 0 <= c['pad_id'] < c['vocab_size']): wrong = ['pad_id']
+    cutoffs = None if wrong else c.get('cutoffs') or []
+    if not wrong and not (isinstance(cutoffs, list) and all(type(k) is int for k in cutoffs)): wrong = ['cutoffs']
+    if wrong: raise InputError(f'{f} has no sound {wrong[0]}: save or copy the model again')
+
 # %% ../nbs/06_language_model.ipynb #c5441ef4
+def load_config(
+    path, # a model directory, or the name of a backbone that travels in the package
+    kind:str, # 'language model' or 'classifier'
+    directions=(), # that have to be in it
+) -> dict:
+    "The config.json of a model whose files are there; each way in which it can be wrong has its sentence. Raises `InputError`."
+    path = find_backbone(path)
+    f = path/'config.json'
+    if not path.is_dir(): raise InputError(f'{path} is not a directory: name one that `save`, `ulmfit train` or `ulmfit pretrain` wrote' + (f', or {" or ".join(list_backbones())}, which the package brings' if kind == 'language model' else ''))
+    if not f.exists() and (path/'run').is_dir(): raise InputError(f'{path} holds no config.json but a run that has not ended: go on with it by --resume')
+    for k in ('config.json', 'tokenizer.json', 'model.safetensors'):
+        if not (path/k).is_file(): raise InputError(f'{path} holds no {k}: it is not a model directory, or a copy that broke off; save or copy it again')
+    try: config = json.loads(f.read_text(encoding='utf-8'))
+    except (ValueError, RecursionError) as e: raise InputError(f'{f} is damaged: save or copy the model again') from e
+    if not isinstance(config, dict) or not {'kind', 'tokenizer', 'model', 'directions'} <= config.keys() or not isinstance(config.get('format'), int):
+        raise InputError(f'{f} does not describe a model of this package: name a directory that `save` wrote')
+    ds = config['directions']
+    if not isinstance(ds, list) or not ds or not all(d in tuple(DIRECTIONS) for d in ds): raise InputError(f'{f} names no directions: save or copy the model again')
+    if config['format'] > FORMAT: raise InputError(f'{path} was written by a newer version of ulmfit_nb: upgrade the package')
+    if config['kind'] != kind: raise InputError(f'{path} holds a {config["kind"]}, not a {kind}: name another directory')
+    _sound_network(config['model'], f)
+    if lack := [d for d in directions if d not in ds]: raise InputError(f'{path} holds no {lack[0]} model, only {", ".join(ds)}: choose that, or pretrain the other')
+    return config
+
+# %% ../nbs/06_language_model.ipynb #f2e4f902
 def load_model(
     path, # a model directory, or the name of a backbone that travels in the package
     kind:str, # 'language model' or 'classifier'
+    directions=(), # that have to be in it
 ): # config, tokenizer, tensors
-    "Read a model directory; each way in which it can be wrong has its sentence."
+    "Read a model directory. Raises `InputError`."
     from safetensors import SafetensorError
     from safetensors.torch import load_file
-    path = find_backbone(path)
-    if not path.is_dir(): raise InputError(f'{path} is not a directory: name one that `save`, `ulmfit train` or `ulmfit pretrain` wrote' + (f', or {" or ".join(list_backbones())}, which the package brings' if kind == 'language model' else ''))
-    if not (path/'config.json').exists() and (path/'run').is_dir(): raise InputError(f'{path} holds no config.json but a run that has not ended: go on with it by --resume')
-    for f in ('config.json', 'tokenizer.json', 'model.safetensors'):
-        if not (path/f).is_file(): raise InputError(f'{path} holds no {f}: it is not a model directory, or a copy that broke off; save or copy it again')
-    try: config = json.loads((path/'config.json').read_text(encoding='utf-8'))
-    except (ValueError, RecursionError) as e: raise InputError(f'{path/"config.json"} is damaged: save or copy the model again') from e
-    if not isinstance(config, dict) or not {'kind', 'tokenizer', 'model', 'directions'} <= config.keys() or not isinstance(config.get('format'), int):
-        raise InputError(f'{path/"config.json"} does not describe a model of this package: name a directory that `save` wrote')
-    ds = config['directions']
-    if not isinstance(ds, list) or not ds or not all(d in tuple(DIRECTIONS) for d in ds): raise InputError(f'{path/"config.json"} names no directions: save or copy the model again')
-    if config['format'] > FORMAT: raise InputError(f'{path} was written by a newer version of ulmfit_nb: upgrade the package')
-    if config['kind'] != kind: raise InputError(f'{path} holds a {config["kind"]}, not a {kind}: name another directory')
+    config,path = load_config(path, kind, directions),find_backbone(path)
     tok = Tokenizer.load(path/'tokenizer.json')
     if tok.fingerprint != config['tokenizer']: raise InputError(f'{path/"tokenizer.json"} is not the tokenizer that this model was trained with: put back the one that was saved beside it')
     try: tensors = from_8bit(load_file(path/'model.safetensors'))
@@ -450,10 +474,8 @@ def load_backbone(
     drops:Dropouts=LM_DROPOUTS, # dropouts for further training
 ): # `LanguageModel`, `Tokenizer`
     "Read one direction of a pretrained language model. Raises `InputError`."
-    config,tok,tensors = load_model(path, 'language model')
-    if direction not in config['directions']: raise InputError(f'{path} holds no {direction} model, only {", ".join(config["directions"])}: choose that, or pretrain the other')
-    try: vocab_size,pad_id,*size = (int(config['model'][k]) for k in ('vocab_size', 'pad_id', 'emb_sz', 'n_hid', 'n_layers'))
-    except (KeyError, TypeError, ValueError) as e: raise InputError(f'{Path(path)/"config.json"} does not say how large the model is: save or copy the model again') from e
+    config,tok,tensors = load_model(path, 'language model', [direction])
+    vocab_size,pad_id,*size = (config['model'][k] for k in ('vocab_size', 'pad_id', 'emb_sz', 'n_hid', 'n_layers'))
     if vocab_size != tok.vocab_size: raise InputError(f'{path}: the model has {vocab_size} rows and the tokenizer {tok.vocab_size} ids: they do not belong together')
     model = LanguageModel(AWDLSTM(vocab_size, size, drops, pad_id, bool(config['model'].get('skip'))), cutoffs=config['model'].get('cutoffs') or ())
     load_tensors(model, tensors, DIRECTIONS[direction], path)

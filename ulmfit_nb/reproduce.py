@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from fastcore.basics import patch, store_attr
 
-from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, NO_DROPOUT, Dropouts, LanguageModel
+from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, Dropouts, LanguageModel
 from .calibration import calibration_error
 from .bpt3c import SCRIPTS, TextClassifier
 from .classifier import finetune_classifier, predict_logits, recipe_phases

@@ -121,7 +121,7 @@ def short_table(
     rows:list[dict], # of `read_results`
 ) -> str: # Markdown
     "The recorded runs in short: mean accuracy (number of runs) beside counting words on the same rows, and how far ahead in the mean and from the worst run to the best."
-    out = ['| task | labels | backbone | counting words | ULMFiT | points ahead | the paper | minutes |', '|---|--:|---|--:|--:|--:|--:|--:|']
+    out = ['| task | labels | unlabelled | backbone | counting words | ULMFiT | points ahead | the paper | minutes |', '|---|--:|--:|---|--:|--:|--:|--:|--:|']
     def pct(x): return '–' if x is None else f'{100*x:.1f} %'
     for task,e,v,d,b,paper in SHORT:
         of = {w: [r for r in rows if (r['experiment'], r.get('variant'), r['direction'], r['backbone'], r['protocol']) == (e, w, d, b, 'inductive')] for w in ([v] if isinstance(v, str) else v)}
@@ -131,7 +131,7 @@ def short_table(
             s,ahead = summary(rs, ('labels',))[0],[100*(r['accuracy']-r['baseline_accuracy']) for r in rs]
             runs,span = (f' ({len(rs)})', f' ({min(ahead):+.1f} to {max(ahead):+.1f})') if len(rs) > 1 else ('', '')
             name,where = b + (f', {d}' if d != 'both' else ''),'GPU' if 'NVIDIA' in s['hardware'] else 'CPU'
-            out.append(f'| {task} | {n:,} | {name} | {pct(s["baseline"])} | **{pct(s["accuracy"])}**{runs} | {np.mean(ahead):+.1f}{span} | {pct(paper)} | {s["minutes"]:.0f}, {where} |'.replace('-0.0', '0.0').replace('| -', '| −').replace('(-', '(−'))
+            out.append(f'| {task} | {n:,} | {more:,} | {name} | {pct(s["baseline"])} | **{pct(s["accuracy"])}**{runs} | {np.mean(ahead):+.1f}{span} | {pct(paper)} | {s["minutes"]:.0f}, {where} |'.replace('-0.0', '0.0').replace('| -', '| −').replace('(-', '(−'))
     return '\n'.join(out)
 
 # %% ../nbs/13_results.ipynb #e82b5d06

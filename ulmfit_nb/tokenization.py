@@ -186,6 +186,7 @@ def _parallel(f, state, texts, n_workers):
     "`f(state, batch)` for each batch of `texts`, in order; in processes if there is enough to do."
     if isinstance(texts, str): raise InputError('several texts are needed and this is one str: put it in a list')
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    if n_workers is not None and n_workers < 1: raise InputError(f'n_workers={n_workers}: give 1 or more, or None for as many as there are processors')
     n,batches,queue = n_workers or min(cpus, 16),_batches(texts),deque()
     few = list(islice(batches, 3))
     batches = chain(few, batches)

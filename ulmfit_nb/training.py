@@ -7,7 +7,7 @@ __all__ = ['Batch', 'layer_params', 'group_rates', 'Phase', 'TrainConfig', 'NTAS
            'NonFiniteLoss']
 
 # %% ../nbs/05_training.ipynb #8e4320ab
-import errno, json, math, time
+import errno, json, math, time, zlib
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
@@ -74,7 +74,7 @@ class Phase:
     def unfrozen(self, n:int) -> list[int]:
         "Indices of the groups that train, of `n`. Raises `InputError`."
         if self.train is None: return list(range(n))
-        if self.train == 0 or self.train == (): raise InputError(f'train={self.train} trains nothing: give the number of upper groups, or their indices')
+        if isinstance(self.train, str) or self.train == () or isinstance(self.train, int) and self.train < 1: raise InputError(f'train={self.train!r} trains nothing: give the number of upper groups, their indices, or None for all')
         if isinstance(self.train, int): return list(range(max(0, n-self.train), n))
         if wrong := [i for i in self.train if not -n <= i < n]: raise InputError(f'there is no layer group {wrong[0]} among {n}: give indices from 0 to {n-1}')
         return list(dict.fromkeys(i%n for i in self.train))
@@ -84,9 +84,9 @@ class Phase:
 class TrainConfig:
     "How the loop runs, whatever it trains."
     opt:str='adam'        # adam (decoupled weight decay), sgd or ntasgd
-    betas:tuple=(.8, .99) # Adam's; the paper says 0.7 and 0.99, the authors' scripts 0.8 and 0.99
+    betas:tuple=(.8, .99) # Adam's (the first is the momentum of sgd, too); the paper says 0.7 and 0.99, the authors' scripts 0.8 and 0.99
     wd:float|None=None    # weight decay a step and unit of rate; `None` is .01, for ntasgd 1.2e-6 (Merity et al.), whose rates are a thousand times as high
-    clip:float|None=.3    # largest norm of the gradient (0.3: the authors' scripts, language model); `None` does not clip
+    clip:float|None=.3    # largest norm of the gradient (0.3: the authors' scripts, language model; for a classifier give 25, as they do); `None` does not clip
     accumulate:int=1      # batches whose gradients add up to one step
     precision:str='auto'  # float32, bf16, or auto: bf16 where the hardware has units for it
     device:str|None=None  # cpu, cuda or mps; `None` takes the best there is
@@ -167,7 +167,7 @@ def make_optimizer(cfg:TrainConfig, groups:list[dict]):
 class Trainer:
     "Trains a model through its phases, from any batch of any epoch on."
     def __init__(self,
-        model:nn.Module, # `model(**batch.inputs)` gives `.loss`, `.nll`, `.n` and `.state`
+        model:nn.Module, # `model(**batch.inputs)` gives `.loss`, `.nll` and `.state`
         source, # `batches(epoch, skip)`, `n_batches(epoch)`, `stateful`, `key`; `shard(rank, n)` and `mine` where there are several processes
         phases=(Phase(),), # phases (`Phase`), one after the other
         cfg:TrainConfig=TrainConfig(), # how the loop runs
@@ -187,7 +187,7 @@ class Trainer:
         self.model.to(self.device)
         self.groups = layer_params(model.layer_groups())
         self.phase = self.epoch = self.phase_epoch = self.batch = self.step = self.broken = self.lr = self.untold = 0 # `epoch` counts over all phases
-        self.state,self.opt,self.best,self.seconds,self.history,self.meter = None,None,None,0.,[],[0., 0]
+        self.state,self.opt,self.best,self.seconds,self.history,self.meter,self.group = None,None,None,0.,[],[0., 0],None
 
     @property
     def done(self) -> bool:
@@ -243,7 +243,7 @@ def train_batch(self:Trainer, batch:Batch, last:bool):
     self.scales.append(batch.lr_scale)
     if whole: self.take_step()
     if self.source.stateful: self.state = detach(out.state)
-    self.meter[0] += out.nll.detach()*batch.n; self.meter[1] += batch.n
+    self.meter = [self.meter[0] + out.nll.detach()*batch.n, self.meter[1] + batch.n]
     return out
 
 # %% ../nbs/05_training.ipynb #078bc436
@@ -327,7 +327,8 @@ def key(self:Trainer) -> str:
     b = getattr(self.model, 'backbone', self.model)
     config,drops = getattr(b, 'config', None),getattr(b, 'drops', None)
     model = config if isinstance(config, dict) else None,asdict(drops) if is_dataclass(drops) else None,{k: getattr(self.model, k, None) for k in ('alpha', 'beta', 'cutoffs', 'bptt', 'max_len', 'full_bptt', 'masks')}
-    what = dict(cfg=cfg, phases=[asdict(p) for p in self.phases], source=self.source.key, model=model)
+    shapes = zlib.crc32(repr([(k, *v.shape) for k,v in self.model.state_dict().items()]).encode())
+    what = dict(cfg=cfg, phases=[asdict(p) for p in self.phases], source=self.source.key, model=model, shapes=shapes)
     return json.dumps(what, sort_keys=True, default=lambda o: o.item() if hasattr(o, 'item') else list(o))
 
 @patch
@@ -377,6 +378,7 @@ def _epoch(self:Trainer, stop) -> bool: # is the epoch complete?
     since,self.counted = time.monotonic(),self.meter[1]
     self.progress.start(n, self.batch, f'epoch {self.epoch+1}')
     for batch in self.source.batches(self.epoch, self.batch) if self.batch < n else ():
+        if self.batch%self.cfg.accumulate == 0: self.group = self.batch,self.state,self.meter # where a step that is broken off begins again
         out = self.train_batch(batch, self.batch == n-1)
         self.batch += 1
         self.progress.advance(out.nll, self.lr)
@@ -395,7 +397,7 @@ def _epoch(self:Trainer, stop) -> bool: # is the epoch complete?
     if whole := self.batch == n: self.record(since)
     self.seconds += time.monotonic()-since
     if whole:
-        self.batch,self.state,self.meter = 0,None,[0., 0]
+        self.batch,self.state,self.meter,self.group = 0,None,[0., 0],None
         self.epoch += 1; self.phase_epoch += 1
     self.save(); self.saved = time.monotonic()
     return whole
@@ -422,7 +424,10 @@ def _fit(self:Trainer, minutes, steps, asked):
     if self.opt is not None: # a step that was broken off leaves nothing: its batches come again
         self.model.zero_grad()
         self.scales,self.batch = [],self.batch - self.batch%self.cfg.accumulate
-    if self.opt is None and self.step == 0: torch.manual_seed(self.cfg.seed + 1000003*self.rank)
+        if self.group and self.group[0] == self.batch: _,self.state,self.meter = self.group
+    if self.opt is None and self.step == 0: # a run that begins
+        torch.manual_seed(self.cfg.seed + 1000003*self.rank)
+        if self.path and self.rank == 0: (self.path/'best.pt').unlink(missing_ok=True) # of a run before
     def stop(): return asked() or (minutes is not None and time.monotonic()-begun > minutes*60) or (steps is not None and self.step >= steps)
     if steps is not None and self.step >= steps: return
     try:

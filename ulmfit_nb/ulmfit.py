@@ -33,8 +33,8 @@ from .bpt3c import POOLS, TextClassifier, pool_class
 from .classifier import Predictor, finetune_classifier, predict_logits, recipe_phases
 from .corpus import Corpus, InputError
 from .fine_tuning import finetune_lm, transfer_vocab
-from .language_model import DIRECTIONS, load_backbone, load_model, model_kind, pretrain, save_model
-from .runtime import atomic, check_device, connect, get_accelerator, in_a_job, joint_sum, meanwhile, total_memory, use_bf16, world
+from .language_model import DIRECTIONS, load_backbone, load_config, model_kind, save_model
+from .runtime import atomic, check_device, connect, get_accelerator, in_a_job, joint_sum, meanwhile, only_one, total_memory, use_bf16, world
 from .tokenization import Tokenizer
 from .training import TrainConfig
 
@@ -108,7 +108,7 @@ def default_settings(
     pretrained:bool=True, # or trained on the given texts alone?
     n_labels:int=0, # labelled texts
 ) -> dict: # what `None` means in `ULMFiT`
-    "The paper's settings for networks of its size; others for small ones, which have little to forget, with a lower rate where labels are many. The paper's with one rate in stage 2 where nothing is pretrained."
+    "The paper's settings for networks of its size; others for small ones, with a lower rate where labels are many. The paper's with one rate in stage 2 where nothing is pretrained."
     if not pretrained: return PAPER | dict(lm_div=1.)
     return PAPER if Size.of(size).n_hid >= 1000 else SMALL | (dict(lr=.003) if n_labels >= MANY else {})
 
@@ -210,7 +210,7 @@ def check(self:ULMFiT):
         if (v := getattr(self, name)) is not None: drops*v # refuses what is no probability
     TrainConfig(precision=self.precision)
     if self.backbone is not None:
-        for d in self._directions(): n_layers = load_backbone(self._from(), d)[0].backbone.size.n_layers
+        for d in self._directions(): n_layers = load_backbone(self._from(), d)[0].backbone.size.n_layers # damaged weights are refused before anything begins
     if isinstance(self.div, (list, tuple)) and len(self.div) != n_layers+2: raise InputError(f'div has {len(self.div)} rates for {n_layers+2} layer groups (embedding, {n_layers} LSTM layers, head): give one each')
     return self
 
@@ -224,7 +224,7 @@ def _from(self:ULMFiT):
 def _directions(self:ULMFiT):
     if self.direction is None:
         if self.backbone is None: return ['forward']
-        c = load_model(self._from(), 'language model')[0]
+        c = load_config(self._from(), 'language model')
         return [d for d in DIRECTIONS if d in c['directions']] if c['model'].get('n_hid', 0) < 1000 else ['forward']
     if self.direction not in ('forward', 'backward', 'both'): raise InputError(f'unknown direction {self.direction!r}: choose forward, backward or both')
     return list(DIRECTIONS) if self.direction == 'both' else [self.direction]
@@ -238,7 +238,7 @@ def _setting(self:ULMFiT, name, lm):
 
 @patch
 def _say(self:ULMFiT, text):
-    if self.progress: print(text, flush=True)
+    if self.progress and not world()[0]: print(text, flush=True)
 
 def _column_names(X, y) -> dict: # for the model directory, so that `ulmfit predict` finds them; nothing where neither has a name
     "How the columns of texts and labels were called."
@@ -253,11 +253,8 @@ _one_fit = RLock()
 
 @contextmanager
 def _own_random_numbers():
-    "One `fit` at a time in a process, which has one generator of random numbers; those of the caller go on as if nothing had happened."
-    with _one_fit:
-        rng = torch.get_rng_state()
-        try: yield
-        finally: torch.set_rng_state(rng)
+    "One `fit` at a time in a process; the caller's random numbers, of the CPU and of GPUs in use, go on as if nothing had happened."
+    with _one_fit, torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()): yield
 
 # %% ../nbs/09_ulmfit.ipynb #3fe1a6d3
 WHOLE = dict(bs=2, vocab_size=1, bptt=1, max_len=1, min_count=1, lm_bs=1, epochs=1, self_train=0) # settings, and their smallest values; from min_count on `None` is the default
@@ -308,7 +305,7 @@ def _seed(self:ULMFiT, folder:Path, texts, labels, extra, resume) -> int:
     if folder.exists() and not folder.is_dir(): raise InputError(f'{folder} is a file: name a folder for the checkpoints')
     h = hashlib.sha256(repr(labels).encode('utf-8', 'surrogatepass'))
     for t in (*texts, '', *extra): h.update(t.encode('utf-8', 'surrogatepass') + b'\0')
-    now = _plain_params(self) | dict(data=h.hexdigest(), backbone=self.backbone and load_model(self._from(), 'language model')[0])
+    now = _plain_params(self) | dict(data=h.hexdigest(), backbone=self.backbone and load_config(self._from(), 'language model'))
     now = json.loads(json.dumps(now, default=str))
     given,old = now.pop('random_state', None),folder/'fit.json'
     if resume and old.exists():
@@ -344,7 +341,7 @@ def fit(self:ULMFiT,
     (classes,ys),directions = check_labels(y, len(texts)),self.check()._directions()
     extra,columns,before,self.n_labels_,self.history_ = self._unlabelled(unlabelled),_column_names(X, y),{k: self.__dict__[k] for k in ('history_', 'settings_', 'n_labels_') if k in self.__dict__},len(texts),{}
     try:
-        with _own_random_numbers(), tempfile.TemporaryDirectory() if run_dir is None else nullcontext(run_dir) as folder:
+        with _own_random_numbers(), tempfile.TemporaryDirectory() if run_dir is None else _held(run_dir, self.device) as folder:
             seed,folder = self._seed(Path(folder), texts, (classes.tolist(), ys.tolist()), extra, resume),Path(folder)
             tok,corpus,known = self._read(texts, extra, directions[0])
             def stages(d, resume): return self._stages(tok, corpus, known, ys, len(classes), d, seed, folder/d, resume)
@@ -392,6 +389,11 @@ def _end_run(folder:Path):
     at = folder/'fit.json'
     run = json.loads(at.read_text(encoding='utf-8')) | dict(ended=True)
     with atomic(at) as tmp: tmp.write_text(json.dumps(run, indent=1), encoding='utf-8')
+
+@contextmanager
+def _held(folder, device):
+    "A folder that no other process works in meanwhile. Raises `InputError`."
+    with nullcontext() if connect(device)[0] else only_one(folder): yield folder
 
 # %% ../nbs/09_ulmfit.ipynb #5060126a
 @patch
@@ -613,10 +615,10 @@ def save(self:ULMFiT,
         rules=self.tokenizer_.config, params=_plain_params(self), in_force=_plain(getattr(self, 'settings_', {})), settings={k: getattr(self, k) for k in SETTINGS} | dict(drop_mult=getattr(self, 'settings_', PAPER)['drop_mult'],
         bptt=m.bptt, max_len=m.max_len, pool=next(k for k,c in POOLS.items() if type(m.pooling) is c))) # of the model, whatever `set_params` has said since
     rows = [dict(stage=k, **r) for k,h in self.history_.items() for r in h]
-    save_model(path, tensors, self.tokenizer_, config, rows, model_card(config, rows))
+    save_model(path, tensors, self.tokenizer_, config, rows, model_card(config))
 
 # %% ../nbs/09_ulmfit.ipynb #31b127b3
-def model_card(config:dict, history:list[dict]) -> str:
+def model_card(config:dict) -> str:
     "The README.md of a classifier."
     c = config['model']
     def plain(k, v): return Path(v).name if k == 'data' else ', '.join(f'{a} {b!r}' for a,b in v.items()) if isinstance(v, dict) else v
