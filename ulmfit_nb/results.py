@@ -135,7 +135,7 @@ def short_table(
     return '\n'.join(out)
 
 # %% ../nbs/13_results.ipynb #e82b5d06
-ROADS = [('from scratch', 'forward'), ('pretraining only', 'forward'), ('ulmfit', 'forward'), ('ulmfit', 'backward'), ('ulmfit', 'both'), ('self-training', 'both')]
+ROADS = [('from scratch', 'forward'), ('pretraining only', 'forward'), ('supervised', 'forward'), ('supervised', 'backward'), ('supervised', 'both'), ('ulmfit', 'forward'), ('ulmfit', 'backward'), ('ulmfit', 'both'), ('self-training', 'both')]
 
 def lowshot_table(
     rows:list[dict], # of `imdb-lowshot`
