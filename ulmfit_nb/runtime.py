@@ -370,7 +370,7 @@ def atomic(
     "Gives a neighbouring path to write to, and puts it in place when all went well."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}.tmp')
+    tmp = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}.{os.getpid()}.tmp') # of this call, and of this process
     try:
         yield tmp
         with open(tmp, 'rb+') as f: os.fsync(f.fileno())
