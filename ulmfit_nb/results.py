@@ -121,7 +121,7 @@ def short_table(
     rows:list[dict], # of `read_results`
 ) -> str: # Markdown
     "The recorded runs in short: mean accuracy (number of runs) beside counting words on the same rows, and how far ahead in the mean and from the worst run to the best."
-    out = ['| task | labels | unlabelled | backbone | counting words | ULMFiT | points ahead | the paper | minutes |', '|---|--:|--:|---|--:|--:|--:|--:|--:|']
+    out = ['| task | labels | more texts | backbone | counting words | ULMFiT | points ahead | the paper | minutes |', '|---|--:|--:|---|--:|--:|--:|--:|--:|']
     def pct(x): return '–' if x is None else f'{100*x:.1f} %'
     for task,e,v,d,b,paper in SHORT:
         of = {w: [r for r in rows if (r['experiment'], r.get('variant'), r['direction'], r['backbone'], r['protocol']) == (e, w, d, b, 'inductive')] for w in ([v] if isinstance(v, str) else v)}
