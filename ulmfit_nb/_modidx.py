@@ -757,6 +757,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'ulmfit_nb.training.Trainer._epoch': ('training.html#trainer._epoch', 'ulmfit_nb/training.py'),
                                     'ulmfit_nb.training.Trainer._fit': ('training.html#trainer._fit', 'ulmfit_nb/training.py'),
                                     'ulmfit_nb.training.Trainer._n_batches': ('training.html#trainer._n_batches', 'ulmfit_nb/training.py'),
+                                    'ulmfit_nb.training.Trainer._rewind': ('training.html#trainer._rewind', 'ulmfit_nb/training.py'),
                                     'ulmfit_nb.training.Trainer._settle': ('training.html#trainer._settle', 'ulmfit_nb/training.py'),
                                     'ulmfit_nb.training.Trainer._write': ('training.html#trainer._write', 'ulmfit_nb/training.py'),
                                     'ulmfit_nb.training.Trainer.check_finite': ( 'training.html#trainer.check_finite',

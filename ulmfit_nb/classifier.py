@@ -24,7 +24,6 @@ from .training import Phase, TrainConfig, Trainer
 # %% ../nbs/08_classifier.ipynb #51daf1b2
 PRECISIONS = ('float32', 'bf16', 'int8') # of prediction
 
-@torch.inference_mode()
 def predict_logits(
     model:TextClassifier, # put in evaluation mode while it predicts
     docs:list, # arrays of ids

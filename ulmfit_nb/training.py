@@ -234,6 +234,7 @@ def train_batch(self:Trainer, batch:Batch, last:bool):
     batch.to(self.device)
     kw = dict(state=self.state) if self.source.stateful else {}
     k = self.cfg.accumulate
+    if self.batch%k == 0: self.group = self.batch,self.state,self.meter # where a step that is broken off begins again
     whole = last or (self.batch+1)%k == 0 # gradients are complete after this batch
     if self.n_epoch: k = min(k, self.n_epoch - self.batch//k*k) # the last group of an epoch may be smaller
     with nullcontext() if whole or self.world == 1 else self.wrapped.no_sync():
@@ -378,7 +379,6 @@ def _epoch(self:Trainer, stop) -> bool: # is the epoch complete?
     since,self.counted = time.monotonic(),self.meter[1]
     self.progress.start(n, self.batch, f'epoch {self.epoch+1}')
     for batch in self.source.batches(self.epoch, self.batch) if self.batch < n else ():
-        if self.batch%self.cfg.accumulate == 0: self.group = self.batch,self.state,self.meter # where a step that is broken off begins again
         out = self.train_batch(batch, self.batch == n-1)
         self.batch += 1
         self.progress.advance(out.nll, self.lr)
@@ -414,6 +414,14 @@ def fit(self:Trainer,
     if asked(): raise KeyboardInterrupt
     return self.history
 
+# %% ../nbs/05_training.ipynb #fdfa3530
+@patch
+def _rewind(self:Trainer):
+    "A step that was broken off leaves nothing: its batches come again, with the state and the losses from before them."
+    self.model.zero_grad()
+    self.scales,self.batch = [],self.batch - self.batch%self.cfg.accumulate
+    if self.group and self.group[0] == self.batch: _,self.state,self.meter = self.group
+
 # %% ../nbs/05_training.ipynb #57b42254
 @patch
 def _fit(self:Trainer, minutes, steps, asked):
@@ -421,10 +429,7 @@ def _fit(self:Trainer, minutes, steps, asked):
     self.progress.begin()
     if self.untold: self.progress.row(self.history, self.untold) # what a run that goes on had shown
     self.untold = 0
-    if self.opt is not None: # a step that was broken off leaves nothing: its batches come again
-        self.model.zero_grad()
-        self.scales,self.batch = [],self.batch - self.batch%self.cfg.accumulate
-        if self.group and self.group[0] == self.batch: _,self.state,self.meter = self.group
+    if self.opt is not None: self._rewind()
     if self.opt is None and self.step == 0: # a run that begins
         torch.manual_seed(self.cfg.seed + 1000003*self.rank)
         if self.path and self.rank == 0: (self.path/'best.pt').unlink(missing_ok=True) # of a run before
