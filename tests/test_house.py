@@ -471,3 +471,22 @@ def test_a_stored_widget_has_its_state(path):
     views = {d['model_id'] for c in nb['cells'] for o in c.get('outputs', []) if (d := o.get('data', {}).get('application/vnd.jupyter.widget-view+json'))}
     states = nb['metadata'].get('widgets', {}).get('application/vnd.jupyter.widget-state+json', {}).get('state', {})
     assert views <= set(states) and bool(views) == bool(states)
+
+# ---- what a notebook imports, it uses
+
+def unused(path):
+    "Names that a notebook imports and never uses; a line of imports may say that others may import them from here."
+    imported, used = set(), set()
+    for c in code_cells(path):
+        source = TransformerManager().transform_cell(c.source)
+        lines = source.splitlines()
+        for o in ast.walk(ast.parse(source)):
+            if isinstance(o, (ast.Import, ast.ImportFrom)) and 'importable from here' not in lines[o.end_lineno-1]: imported |= {(a.asname or a.name).split('.')[0] for a in o.names}
+            elif isinstance(o, ast.Name): used.add(o.id)
+    return sorted(imported - used)
+
+@pytest.mark.parametrize('path', notebooks, ids=by_name)
+def test_what_is_imported_is_used(path): assert not unused(path)
+
+def test_an_unused_import_is_found(tmp_path):
+    assert unused(write_chapter(tmp_path/'a.ipynb', [code('import os, ast as tree\nfrom json import dumps, loads\nfrom re import sub # also importable from here'), code('loads("1"); os.getcwd()')])) == ['dumps', 'tree']

@@ -1,5 +1,5 @@
 "Foreign checkpoints and the hub: a real fastai where there is one, hostile files, and a stand-in server that answers what the hub's client really asks."
-import base64, hashlib, io, json, os, pickle, re, socket, subprocess, sys, threading
+import base64, hashlib, io, json, os, pickle, re, socket, subprocess, sys, threading, tracemalloc
 from collections import Counter, OrderedDict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -96,6 +96,13 @@ def test_broken_word_lists(name, raw, tmp_path):
     (tmp_path/'itos.pkl').write_bytes(raw)
     if name == 'memo': assert ListReader(io.BytesIO(raw)).load() == []                  # a forged index of two thousand million costs nothing
     refuses(lambda: read_itos(tmp_path/'itos.pkl'), 'itos.pkl')
+
+def test_a_forged_length_gets_no_memory(tmp_path):
+    (tmp_path/'itos.pkl').write_bytes(pickle.PROTO + b'\x05' + pickle.BYTEARRAY8 + (256<<20).to_bytes(8, 'little') + b'.')
+    tracemalloc.start()
+    refuses(lambda: read_itos(tmp_path/'itos.pkl'), 'itos.pkl')
+    most = tracemalloc.get_traced_memory()[1]; tracemalloc.stop()
+    assert most < 16<<20
 
 def test_word_list_as_fastcore_keeps_it(tmp_path):
     (tmp_path/'itos.pkl').write_bytes(pickle.dumps(L('xxunk', 'xxpad', 'the')))

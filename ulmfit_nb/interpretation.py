@@ -157,7 +157,7 @@ def token_scores(
     k:int, # index of the label
     method:str='ig', # ig: integrated gradients; grad_x_input: gradient at the text times its vectors
     steps:int=32, # points on the path; doubled, four times at most, until the scores add up
-    tol:float=.01, # the gap that is allowed, as a share of the difference to be explained
+    tol:float=.01, # the gap that is allowed, as a share of the difference to be explained; in nats where that is below 1
 ): # scores (n,); log-odds of the text; log-odds of the baseline
     "What each token contributed to the log-odds of a label (Sundararajan et al. 2017)."
     rs = _read(clf, ids)
@@ -201,7 +201,8 @@ class Attribution:
         return sum(w.score for w in self.words) - (self.full-self.base)
     def note(self) -> str:
         "A sentence where words have no score."
-        return f'{self.left_out} words lie outside the window of the model and have no score.' if self.left_out else ''
+        if not (n := self.left_out): return ''
+        return f'{n} word{"s lie" if n > 1 else " lies"} outside the window of the model and {"have" if n > 1 else "has"} no score.'
     def top(self, n:int=10, against:bool=False) -> list: # of `Word`s, strongest first
         "The words that spoke most for the label, or most against it."
         return [w for w in sorted(self.words, key=lambda w: w.score, reverse=not against)[:n] if (w.score < 0 if against else w.score > 0)]

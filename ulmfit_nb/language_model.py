@@ -18,7 +18,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 
-from .awd_lstm import AWDLSTM, LM_DROPOUTS, Dropouts, LanguageModel, Size
+from .awd_lstm import AWDLSTM, LM_DROPOUTS, Dropouts, LanguageModel
 from .corpus import Corpus, InputError
 from .runtime import joint_sum, write_history
 from .tokenization import Tokenizer
