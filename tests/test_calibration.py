@@ -24,6 +24,13 @@ HELD = [t.replace('the', 'a') for t in TEXTS]
 @pytest.fixture
 def clf(): return ULMFiT(**FAST, random_state=0).fit(TEXTS, LABELS)
 
+def both_ways(clf):
+    "Its last bias shifted, so that a half of `HELD` gets each label: the toy itself gives all of them the same."
+    raw = clf.predict_proba(HELD)
+    with torch.no_grad(): clf.models_['forward'].head[-1].bias[1] -= float(np.median(np.log(raw[:, 1]/raw[:, 0])))
+    assert set(clf.predict(HELD)) == {'good', 'bad'}
+    return clf
+
 # ---- temperatures
 @pytest.mark.parametrize('t', [.05, .5, 1, 3, 20])
 def test_soften_keeps_the_order_and_the_sum(t):
@@ -52,7 +59,7 @@ def test_bins_hold_every_text_once():
 
 # ---- the estimator
 def test_calibration_changes_no_prediction_and_a_new_fit_forgets_it(clf, tmp_path):
-    raw = clf.predict_proba(HELD)
+    fresh,raw = clf.predict_proba(HELD),both_ways(clf).predict_proba(HELD)
     assert clf.calibrate(HELD, np.array(LABELS)) is clf and clf.temperature_ != 1
     assert np.array_equal(clf.predict(HELD), clf.classes_[raw.argmax(1)])
     assert np.allclose(clf.predict_proba(HELD), soften(raw, clf.temperature_), atol=1e-6)
@@ -61,7 +68,7 @@ def test_calibration_changes_no_prediction_and_a_new_fit_forgets_it(clf, tmp_pat
     clf.save(tmp_path/'m')
     assert json.loads((tmp_path/'m/config.json').read_text())['temperature'] == first
     assert np.array_equal(ULMFiT.load(tmp_path/'m', device='cpu').predict_proba(HELD), clf.predict_proba(HELD))
-    assert clf.fit(TEXTS, LABELS).temperature_ == 1 and np.array_equal(clf.predict_proba(HELD), raw)
+    assert clf.fit(TEXTS, LABELS).temperature_ == 1 and np.array_equal(clf.predict_proba(HELD), fresh)
     assert not hasattr(clone(clf), 'models_')
 
 def test_calibration_with_two_directions_and_other_types_of_labels():
@@ -71,9 +78,10 @@ def test_calibration_with_two_directions_and_other_types_of_labels():
     assert np.allclose(two.predict_proba(HELD), soften(raw, two.temperature_), atol=1e-6)
 
 def test_texts_without_an_error_make_no_model_surer(clf):
-    own = clf.predict(HELD).tolist()
+    own = both_ways(clf).predict(HELD).tolist()
     assert clf.calibrate(HELD, own).temperature_ == 1. # by likelihood alone it would fall as far as it may
-    assert clf.calibrate(HELD, own[::-1]).temperature_ > 1 or own == own[::-1]
+    wrong = ['good' if l == 'bad' else 'bad' for l in own]
+    assert clf.calibrate(HELD, wrong).temperature_ > 1
 
 @pytest.mark.parametrize('X,y,words', [(HELD[:10], LABELS[:10], 'too few'), (HELD, LABELS[1:], 'one label a text'), (HELD, ['odd', *LABELS[1:]], "row 0 has the label 'odd', which was not trained on"), ('one', LABELS, 'one string'), (HELD, None, 'no labels')])
 def test_calibration_refuses(clf, X, y, words):
@@ -176,9 +184,13 @@ def test_evaluate_says_when_it_is_too_sure(model, tmp_path):
     assert res['mean_confidence'] > .5 and res['calibration_error'] > .3
     true = table(tmp_path/'true.csv', 40, seed=5)
     assert 'surer than' not in ulmfit('evaluate', model, true).stdout.decode()
-    one = tmp_path/'one.csv'
-    one.write_text('text,label\n' + lies.read_text().splitlines()[1].split(',', 1)[1] + '\n')
-    assert 'surer than' not in ulmfit('evaluate', model, one).stdout.decode() or res['mean_confidence'] > .8
+
+@pytest.mark.parametrize('n,right,sure,said', [(1, 0., .75, False), (1, 0., .85, True), (100, .8, .84, False), (100, .8, .9, True), (1000, .8, .84, False), (1000, .8, .86, True)])
+def test_too_sure_is_said_where_it_is_no_chance(n, right, sure, said, capsys):
+    from ulmfit_nb.cli import print_scores
+    res = dict(n=n, accuracy=right, macro_f1=right, mean_confidence=sure, no_baseline='none', per_label=[dict(n=n, precision=None, recall=None, f1=None)]*2, temperature=1., worst=[])
+    print_scores(res, np.zeros((2, 2), int), ['a', 'b'])
+    assert ('surer than it is right' in capsys.readouterr().out) == said
 
 def test_train_names_a_rare_label(tmp_path):
     data = tmp_path/'rare.csv'

@@ -108,6 +108,12 @@ def test_a_table_on_standard_input(kind, model, tmp_path):
     lines = list(csv.reader(io.StringIO(ulmfit('predict', model, stdin=b'id,body\n1,a lovely plot\n').stdout.decode())))
     assert [r[0] for r in lines] == ['text', 'id,body', '1,a lovely plot']               # no such column: lines of text
 
+def test_a_table_without_the_column_on_standard_input_is_said(model):
+    p = ulmfit('predict', model, stdin=b'id,Body\n1,a lovely plot\n')
+    assert p.returncode == 0 and p.stderr.count(b'\n') == 1 and b"'id,Body', has no column" in p.stderr and b'--text' in p.stderr
+    assert not ulmfit('predict', model, stdin=b'A lovely plot, and a dull one\nid,Body\n').stderr # texts have commas, too
+    refused(ulmfit('predict', model, '--text', 'nope', stdin=b'id,Body\n1,a lovely plot\n'), "no column 'nope'", 'text a line')
+
 @pytest.mark.parametrize('data,words', [(b'{"text": "a"}\n{"text": \n', 'line 2'), (b'{"text": "a"}\n[1]\n', 'line 2'), (b'id,text\n1,a,b\n', '3 fields'), (b'id,text\n1,"a\n', 'not a valid table')])
 def test_a_broken_table_on_standard_input_names_its_line(data, words, model): refused(ulmfit('predict', model, stdin=data), 'standard input', words)
 

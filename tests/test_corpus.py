@@ -362,16 +362,17 @@ def test_docs_cached(tmp_path, small):
     assert docs_corpus(tmp_path, ('networkx', 'no_such_package')) == docs_corpus(tmp_path, ('networkx',))
 
 
-def test_a_killed_writer_leaves_nothing_for_long(tmp_path):
+@pytest.mark.parametrize('name', ['c', 'c[1]', 'a?*'])
+def test_a_killed_writer_leaves_nothing_for_long(name, tmp_path):
     "What a killed process left beside a corpus goes when the corpus is written again; what a living one writes stays."
     import os, subprocess, sys, time
     code = "import os, signal, sys; from ulmfit_nb.corpus import Corpus\ndef docs():\n    yield [2, 3]\n    os.kill(os.getpid(), signal.SIGKILL)\nCorpus.write(sys.argv[1], docs(), 9)"
-    assert subprocess.run([sys.executable, '-c', code, str(tmp_path/'c')]).returncode < 0
-    dead = list(tmp_path.glob('c.partial-*'))
-    living = tmp_path/f'c.partial-{os.getpid()}-12345678'; living.mkdir()
-    assert len(dead) == 1 and not (tmp_path/'c').exists()
-    Corpus.write(tmp_path/'c', [[2, 3]], 9)
-    assert sorted(o.name for o in tmp_path.iterdir()) == ['c', living.name]
+    assert subprocess.run([sys.executable, '-c', code, str(tmp_path/name)]).returncode < 0
+    dead = list(tmp_path.glob('*.partial-*'))
+    living = tmp_path/f'{name}.partial-{os.getpid()}-12345678'; living.mkdir()
+    assert len(dead) == 1 and not (tmp_path/name).exists()
+    Corpus.write(tmp_path/name, [[2, 3]], 9)
+    assert sorted(o.name for o in tmp_path.iterdir()) == [name, living.name]
 
 def test_a_writer_killed_between_two_renames_loses_no_corpus(tmp_path):
     import subprocess, sys

@@ -16,7 +16,7 @@ from ulmfit_nb.corpus import Corpus, InputError
 from ulmfit_nb.language_model import load_backbone, save_backbone
 from ulmfit_nb.reproduce import Lab, Task, ablation, draw, lowshot, reproduce, wikitext2
 from ulmfit_nb.tokenization import Tokenizer
-from ulmfit_nb.ulmfit import check_texts, second_round_texts
+from ulmfit_nb.ulmfit import check_texts, default_settings, second_round_texts
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -65,7 +65,7 @@ def test_directions_at_once_give_what_they_give_in_turn(in_turn, tmp_path):
     "Also in what is left for `resume`, whichever way that goes on."
     a = ULMFiT(**BOTH, n_jobs=2).fit(TEXTS, LABELS, MORE, run_dir=tmp_path)
     assert 'self-training backward' in a.history_ and same(a, in_turn)
-    assert sorted(f.name for f in tmp_path.iterdir()) == ['backward', 'fit.json', 'forward'] # the texts do not stay
+    assert sorted(f.name for f in tmp_path.iterdir()) == ['backward', 'fit.json', 'forward', 'own.json'] # the texts do not stay
     for n in (1, 2): assert same(ULMFiT(**BOTH, n_jobs=n).fit(TEXTS, LABELS, MORE, run_dir=tmp_path, resume=True), in_turn)
 
 def test_a_direction_goes_on_here_when_its_process_dies(in_turn, monkeypatch, capsys):
@@ -269,6 +269,35 @@ def test_why_there_is_no_second_round(capsys):
     ULMFiT(**FAST | dict(random_state=0, self_train=60, progress=True)).fit(TEXTS, LABELS, TEXTS*3 + MORE[:5])
     assert f'two texts without a label for each that has one ({2*len(TEXTS)}), and takes 5 here, since {3*len(TEXTS)} of the unlabelled ones are among those with a label' in capsys.readouterr().out
 
+def test_a_second_round_goes_on_with_the_labels_that_it_began_with(tmp_path, monkeypatch):
+    "Another machine rounds otherwise, and might have given others."
+    from ulmfit_nb import ulmfit as U
+    clf,calls = ULMFiT(**FAST, random_state=0, self_train=60),[]
+    a = clone(clf).fit(TEXTS, LABELS, MORE, run_dir=tmp_path/'a')
+    assert 'self-training forward' in a.history_
+    was = U.finetune_classifier
+    def stopped(*args, **kw):
+        calls.append(1)
+        if len(calls) == 2: raise KeyboardInterrupt
+        return was(*args, **kw)
+    with monkeypatch.context() as m:
+        m.setattr(U, 'finetune_classifier', stopped)
+        with pytest.raises(KeyboardInterrupt): clone(clf).fit(TEXTS, LABELS, MORE, run_dir=tmp_path/'b')
+    monkeypatch.setattr(U, 'pseudo_labels', lambda p: (np.arange(len(p)), np.zeros(len(p), int)))
+    assert np.array_equal(clone(clf).fit(TEXTS, LABELS, MORE, run_dir=tmp_path/'b', resume=True).predict_proba(TEXTS), a.predict_proba(TEXTS))
+    (tmp_path/'b'/'own.json').write_text('{')
+    with pytest.raises(InputError, match='own.json is damaged'): clone(clf).fit(TEXTS, LABELS, MORE, run_dir=tmp_path/'b', resume=True)
+
+def test_what_was_in_force_is_what_was_done(capsys):
+    clf = ULMFiT(**FAST | dict(lm_epochs=0, progress=True)).fit(TEXTS, LABELS)
+    assert (clf.settings_['recipe'], clf.settings_['div']) == ('from-scratch', 1.) and 'recipe from-scratch' in capsys.readouterr().out
+    ULMFiT(**FAST | dict(recipe='chain-thaw', progress=True)).fit(TEXTS, LABELS)
+    assert 'passes: 5, recipe chain-thaw' in capsys.readouterr().out # four groups one by one, then all
+
+@pytest.mark.parametrize('X,y,words', [({*TEXTS}, LABELS, 'in an order that stays'), (TEXTS, ['', *LABELS[1:]], 'row 0 has no label'), (TEXTS, [*LABELS[:-1], ' '], f'row {len(TEXTS)-1} has no label')])
+def test_sets_and_empty_labels_are_refused(X, y, words):
+    with pytest.raises(InputError, match=words): ULMFiT(**FAST).fit(X, y)
+
 # ---- refused at once --------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('kw,words', [(dict(drop_mult=3.), 'not a probability'), (dict(lm_drop_mult=9.), 'not a probability'), (dict(precision='fp16'), 'unknown precision'), (dict(drop_mult='x'), 'give a number'),
@@ -320,10 +349,11 @@ def test_texts_of_two_columns_and_labels_that_no_file_keeps():
 def test_labelled_texts_get_no_second_label():
     texts = second_round_texts(['a', 'b', 'c', 'd', 'e'], 5, 1, 0, ['b', 'e'])
     assert sorted(texts) == ['a', 'c', 'd']
+    assert sorted(second_round_texts(['b', 'e']*50 + ['a', 'c', 'd'], 3, 1, 0, ['b', 'e'])) == ['a', 'c', 'd'] # drawn from those that are left
 
 # ---- the command ------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('change,words', [(dict(directions=['sideways']), 'no directions'), (dict(directions=[]), 'no directions'), (dict(directions='forward'), 'no directions'), (dict(directions=[[]]), 'no directions'), (dict(labels=5), 'no sound labels'), (dict(labels=['one']), 'no sound labels'), *((dict(labels=l), 'no sound labels') for l in (['a', 'a'], [1, 'a'], [['a'], ['b']], [None, None])),
+@pytest.mark.parametrize('change,words', [(dict(directions=['sideways']), 'no directions'), (dict(directions=[]), 'no directions'), (dict(directions='forward'), 'no directions'), (dict(directions=[[]]), 'no directions'), (dict(labels=5), 'no sound labels'), (dict(labels=['one']), 'no sound labels'), *((dict(labels=l), 'no sound labels') for l in (['a', 'a'], [1, 'a'], [['a'], ['b']], [['a'], ['b', 'c']], [None, None])), (dict(meta=[]), 'no sound meta'), (dict(temperature=10**400), 'has a temperature'), (dict(n_hidden=10**9), 'do not fit'), (dict(model=dict(n_hid=10**7)), 'do not fit'),
     (dict(n_hidden='x'), 'no sound n_hidden'), (dict(model=dict(n_hid='x')), 'no sound n_hid'), (dict(model=dict(vocab_size=-1)), 'no sound vocab_size'), (dict(model=7), 'no sound model'), (dict(model=dict(pad_id=99999)), 'no sound pad_id'), (dict(model=dict(pad_id='1')), 'no sound pad_id'), (dict(settings=dict(bptt=0)), 'no sound bptt'), (dict(settings=dict(max_len=None)), 'no sound max_len'), (dict(settings=3), 'lacks')])
 def test_a_damaged_config_gets_its_sentence(change, words, fitted, tmp_path, capsys):
     shutil.copytree(fitted, tmp_path/'m')
@@ -404,6 +434,12 @@ def lab(tmp, **kw): return Lab(tmp/'work', tmp/'results', size=(12, 20, 2), devi
 @pytest.mark.parametrize('kw,words', [(dict(recipe='ful'), 'unknown recipe'), (dict(clas_bs=1), 'give 2 or more'), (dict(draws=0), 'give 1 or more')])
 def test_a_lab_refuses_at_once(kw, words, tmp_path):
     with pytest.raises(InputError, match=words): lab(tmp_path, **kw)
+
+def test_a_second_round_has_the_rate_of_the_labels_that_people_gave(tmp_path, monkeypatch):
+    monkeypatch.setattr(Lab, 'stage', lambda *_: (None, {}))
+    lm = LanguageModel(AWDLSTM(100, (192, 384, 2)))
+    def rate(**kw): return lab(tmp_path, backbone='en-small').classifier('c', lm, [0]*2500, [0]*2500, 2, **kw)[1]['settings']['lr']
+    assert rate() == .003 and rate(n_labels=1000) == .01 == default_settings((192, 384, 2), True, 1000)['lr']
 
 @pytest.mark.parametrize('name,kw', [*((n, k) for n in ['imdb', 'trec6', 'wikitext2', 'vietnamese'] for k in [dict(labels=(20,)), dict(draws=1), dict(unlabelled=10), dict(test=10), dict(variants=('ulmfit',))]),
     *((n, k) for n in ['trec6-ablation', 'imdb-ablation'] for k in [dict(test=10), dict(variants=('ulmfit',))])])

@@ -248,6 +248,11 @@ def forget_tensor(d):
     save_file(t, d/'model.safetensors')
 
 def cut(f, n): f.write_bytes(f.read_bytes()[:n])
+def scales(d, n):
+    from safetensors.torch import load_file, save_file
+    from ulmfit_nb.language_model import to_8bit
+    t = to_8bit(load_file(d/'model.safetensors')); k = 'fwd.backbone.encoder.weight.scale'; t[k] = t[k][:n].clone()
+    save_file(t, d/'model.safetensors')
 
 FAULTS = dict(
     no_config=(lambda d: (d/'config.json').unlink(), 'holds no config.json'), no_weights=(lambda d: (d/'model.safetensors').unlink(), 'holds no model.safetensors'),
@@ -262,7 +267,8 @@ FAULTS = dict(
     other_tokenizer=(lambda d: tokenizer(OTHER).save(d/'tokenizer.json'), 'is not the tokenizer'), other_sizes=(lambda d: resize(d, n_hid=20), 'do not fit'),
     more_layers=(lambda d: resize(d, n_layers=3), 'do not fit'), rows=(lambda d: resize(d, vocab_size=7), 'do not belong together'),
     no_sizes=(lambda d: edit(d/'config.json', model={}), 'no sound vocab_size'), sizes_in_words=(lambda d: resize(d, emb_sz='large'), 'no sound emb_sz'),
-    forgotten_tensor=(forget_tensor, 'do not fit'))
+    forgotten_tensor=(forget_tensor, 'do not fit'), a_network_for_no_memory=(lambda d: resize(d, n_hid=3_000_000), 'do not fit'), no_end_of_layers=(lambda d: resize(d, n_layers=10**12), 'do not fit'),
+    scale_cut=(lambda d: scales(d, 3), 'damaged'), scale_of_everything=(lambda d: scales(d, 1), 'damaged'))
 
 @pytest.mark.parametrize('name', FAULTS)
 def test_broken_directory(home, name):

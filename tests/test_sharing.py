@@ -104,6 +104,19 @@ def test_a_forged_length_gets_no_memory(tmp_path):
     most = tracemalloc.get_traced_memory()[1]; tracemalloc.stop()
     assert most < 16<<20
 
+def test_one_long_word_many_times_gets_no_memory(tmp_path):
+    "A pickle says a word once, and then which."
+    (tmp_path/'itos.pkl').write_bytes(pickle.dumps(['x'*20_000]*20_000))
+    assert (tmp_path/'itos.pkl').stat().st_size < 100_000
+    refuses(lambda: read_itos(tmp_path/'itos.pkl'), 'itos.pkl')
+    (tmp_path/'itos.pkl').write_bytes(pickle.dumps(['xxunk', *['xxfake']*5000])) # fastai fills up with such
+    assert len(read_itos(tmp_path/'itos.pkl')) == 5001
+
+def test_a_forged_shape_gets_no_network(tmp_path):
+    for s in ({'0.rnns.0.weight_hh_l0_raw': torch.zeros(1, 3_000_000)}, {'0.rnns.0.weight_hh_l0_raw': torch.zeros(0, 3_000_000)}):
+        torch.save(state(20) | s, tmp_path/'lm.pth'); (tmp_path/'itos.pkl').write_bytes(pickle.dumps([f'w{i}' for i in range(20)]))
+        refuses(lambda: import_fastai(tmp_path/'lm.pth', tmp_path/'itos.pkl'), 'lm.pth')
+
 def test_word_list_as_fastcore_keeps_it(tmp_path):
     (tmp_path/'itos.pkl').write_bytes(pickle.dumps(L('xxunk', 'xxpad', 'the')))
     assert read_itos(tmp_path/'itos.pkl') == ['xxunk', 'xxpad', 'the']

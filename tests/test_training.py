@@ -1,5 +1,5 @@
 "The loop and the three stages: what must stay true whatever is changed."
-import math, warnings
+import math, os, warnings
 from dataclasses import replace
 
 import numpy as np
@@ -267,6 +267,19 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path):
     t.train_batch = impatient
     with pytest.raises(KeyboardInterrupt): t.fit()
     assert not after and not (tmp_path/'last.pt').exists()
+
+@pytest.mark.skipif(os.name != 'posix', reason='whether a process lives is asked on POSIX only')
+def test_what_killed_processes_left_goes_when_it_is_old(tmp_path):
+    import subprocess, sys, time
+    from ulmfit_nb.runtime import atomic
+    p = subprocess.Popen([sys.executable, '-c', '']); p.wait()
+    old = [tmp_path/f'.last.pt.12345678.{p.pid}.tmp', tmp_path/f'.last.pt.87654321.{p.pid}.tmp']
+    stay = [tmp_path/f'.last.pt.12345678.{os.getpid()}.tmp', tmp_path/f'.best.pt.12345678.{p.pid}.tmp', tmp_path/f'.last.pt.{p.pid}.tmp', tmp_path/'.last.pt.mine.tmp', tmp_path/f'.last.pt.aaaaaaaa.{p.pid}.tmp']
+    old[1].mkdir()
+    for f in (old[0], old[1]/'inside', *stay): f.write_text('x')
+    for f in (*old, *stay[:-1]): os.utime(f, (time.time()-3600,)*2)
+    with atomic(tmp_path/'last.pt') as tmp: tmp.write_text('whole')
+    assert {*tmp_path.iterdir()} == {tmp_path/'last.pt', *stay} and (tmp_path/'last.pt').read_text() == 'whole'
 
 def test_checkpoint_runs_no_code(tmp_path):
     import pickle
@@ -612,6 +625,46 @@ def test_a_step_that_was_broken_off_without_a_folder_is_taken_again(opt, accumul
     part.fit(steps=6)
     assert equal(part.model, whole.model) if accumulate == 1 else part.step == 6 and part.batch == whole.batch
 
+def test_an_evaluation_that_breaks_off_takes_no_step_twice():
+    def make():
+        t = lm_trainer(None, accumulate=4)
+        t.cfg,t.phases = replace(t.cfg, eval_every=None),[Phase(2, .01)]
+        t.model.backbone.drops = NO_DROPOUT
+        return t
+    whole,part = make(),make()
+    whole.fit()
+    assert whole.source.n_batches(0)%4 # the last group of an epoch is a smaller one
+    evaluate,part.evaluate = part.evaluate,lambda m: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt): part.fit()
+    part.evaluate = evaluate
+    part.fit()
+    assert equal(part.model, whole.model) and [r['step'] for r in part.history] == [r['step'] for r in whole.history]
+    assert [r['train_loss'] for r in part.history] == [r['train_loss'] for r in whole.history]
+
+def test_a_run_that_begins_is_not_taken_for_the_one_before(tmp_path):
+    lm_trainer(tmp_path).fit()
+    assert (tmp_path/'last.pt').exists()
+    new = lm_trainer(tmp_path)
+    new.train_batch = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt) # killed before it has saved anything
+    with pytest.raises(KeyboardInterrupt): new.fit()
+    assert not lm_trainer(tmp_path).resume()
+
+def test_a_row_of_the_history_counts_passes_and_no_evaluations():
+    t = lm_trainer(None)
+    t.phases = [Phase(.5, .01)]
+    was,clock = t.evaluate,[0.]
+    def slow(m): clock[0] += 1000.; return was(m)
+    t.evaluate = slow
+    import ulmfit_nb.training as T
+    real = T.time
+    class Clock: monotonic = staticmethod(lambda: real.monotonic() + clock[0])
+    T.time = Clock
+    try: rows = t.fit()
+    finally: T.time = real
+    n = t.source.n_batches(0)
+    assert [r['epoch'] for r in rows] == [round(r['step']/n, 3) for r in rows] and rows[-1]['step'] == math.ceil(n/2)
+    assert min(r['tokens/s'] for r in rows) > 1. and rows[-1]['seconds'] > 1000*len(rows)
+
 @pytest.mark.parametrize('stage', ['language model', 'classifier'])
 def test_resume_refuses_other_held_out_data(stage, tmp_path):
     c, docs = corpus(60), lambda s: ([c[i] for i in range(s, s+8)], np.arange(8) % 3)
@@ -635,6 +688,23 @@ def test_int8_leaves_the_model_as_it_was():
     assert int8_model(made) is made and made.head[0].weight is model.head[0].weight and made.backbone.encoder.weight is model.backbone.encoder.weight
     torch.testing.assert_close(predict_logits(made, docs, precision='int8'), predict_logits(model, docs, precision='int8'))
     assert torch.backends.quantized.engine == engine
+
+def test_int8_models_are_made_again_for_another_window():
+    from ulmfit_nb.classifier import Predictor
+    p = Predictor()
+    p.models_ = dict(forward=decided(max_len=40))
+    first = p._int8()['forward']
+    assert p._int8()['forward'] is first
+    p.models_['forward'].max_len = 2
+    assert p._int8()['forward'].max_len == 2
+    p.models_['forward'].head = nn.Sequential(*p.models_['forward'].head)
+    assert p._int8()['forward'].head[0] is not first.head[0]
+
+def test_labels_that_are_held_out_may_be_of_any_whole_type():
+    c = corpus(12)
+    docs = [c[i] for i in range(12)]
+    t = finetune_classifier(TextClassifier(lm(seed=1).backbone, 3), docs, np.arange(12) % 3, (docs, (np.arange(12) % 3).astype(np.int32)), epochs=1, bs=4, cfg=CPU, progress=False)
+    assert 'accuracy' in t.history[-1]
 
 def test_int8_of_zeros_and_bad_precisions(monkeypatch):
     model, docs = decided(), random_docs((5,))

@@ -17,7 +17,7 @@ from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS
 from .bpt3c import ClasBatches, ConcatPool, TextClassifier, chunk_ends, pad_docs, sorted_batches, sortish_batches # also importable from here
 from .corpus import InputError
 from .int8 import int8_model
-from .language_model import DIRECTIONS, evaluating, load_model, load_tensors, reverse_doc
+from .language_model import DIRECTIONS, check_sizes, evaluating, load_model, load_tensors, reverse_doc
 from .runtime import check_device, full_float32, gather_rows, or_best, world
 from .training import Phase, TrainConfig, Trainer
 
@@ -55,7 +55,7 @@ def clas_metrics(
     backward:bool=False, # direction
 ) -> dict: # valid_loss, accuracy
     "Loss and accuracy on held-out documents."
-    (rank,n),y = world(),torch.as_tensor(np.asarray(labels))
+    (rank,n),y = world(),torch.as_tensor(np.asarray(labels, np.int64))
     order = np.concatenate([np.arange(len(docs))[r::n] for r in range(n)]) # which process predicts which documents
     logits = torch.empty(len(docs), model.head[-1].out_features)
     logits[order] = gather_rows(predict_logits(model, [docs[i] for i in range(rank, len(docs), n)], backward=backward).to(next(model.parameters()).device)).cpu()
@@ -137,9 +137,9 @@ class Predictor:
     temperature_ = 1. # see chapter 10b
 
     def _int8(self):
-        "The models with int8 weights, made again where these have changed."
+        "The models with int8 weights, made again where weights of LSTM layers, modules or windows have changed."
         ws = [w for m in self.models_.values() for r in m.backbone.rnns for w in (r.weight_hh_l0, r.weight_ih_l0)]
-        key = [(id(w), w._version) for w in ws]
+        key = [(id(w), w._version) for w in ws],[(m.bptt, m.max_len, [*m.modules()]) for m in self.models_.values()]
         if getattr(self, '_rounded', (None,))[0] != key: self._rounded = key,{d: int8_model(m) for d,m in self.models_.items()}
         return self._rounded[1]
 
@@ -169,17 +169,18 @@ def read(self:Predictor,
     config,self.tokenizer_,tensors = load_model(path, 'classifier')
     try:
         c,s,n_hidden,directions = (config[k] for k in ('model', 'settings', 'n_hidden', 'directions'))
-        self.classes_,self.models_,self.meta_ = np.atleast_1d(config['labels']),{},config['meta']
+        labels,self.models_,self.meta_ = config['labels'],{},config['meta']
         shape = c['vocab_size'],(c['emb_sz'], c['n_hid'], c['n_layers']),LM_DROPOUTS,c['pad_id'],bool(c.get('skip')) # older models had no skip and no pool
-        head = len(self.classes_),CLAS_DROPOUTS*s['drop_mult'],s['bptt'],s['max_len'],n_hidden,s.get('pool', 'concat')
+        head = len(labels) if isinstance(labels, list) else 0,CLAS_DROPOUTS*s['drop_mult'],s['bptt'],s['max_len'],n_hidden,s.get('pool', 'concat')
     except (KeyError, TypeError, AttributeError) as e: raise InputError(f'{path}/config.json lacks {e}: save or copy the model again') from e
-    labels = config['labels']
     sound = isinstance(labels, list) and len({type(l) for l in labels}) == 1 and isinstance(labels[0], (str, int, float)) and len({*labels}) == len(labels) > 1
-    wrong = [k for k,v in dict(bptt=s['bptt'], max_len=s['max_len'], n_hidden=n_hidden).items() if type(v) is not int or v < 1] + ['labels']*(not sound)
+    wrong = [k for k,v in dict(bptt=s['bptt'], max_len=s['max_len'], n_hidden=n_hidden).items() if type(v) is not int or v < 1] + ['labels']*(not sound) + ['meta']*(not isinstance(self.meta_, dict))
     if wrong: raise InputError(f'{path}/config.json has no sound {wrong[0]}: save or copy the model again')
-    self.temperature_ = t = config.get('temperature', 1.) # older models had none
-    if isinstance(t, bool) or not isinstance(t, (int, float)) or not 0 < t < float('inf'): raise InputError(f'{path}/config.json has a temperature of {t!r}, which is no number above 0: save or copy the model again')
+    self.classes_,self.temperature_ = np.array(labels),(t := config.get('temperature', 1.)) # older models had none
+    if isinstance(t, bool) or not isinstance(t, (int, float)) or not 0 < t < 1e300: raise InputError(f'{path}/config.json has a temperature of {t!r}, which is no number above 0: save or copy the model again')
     for d in directions:
+        check_sizes(c, tensors, DIRECTIONS[d], path)
+        if getattr(tensors.get(f'{DIRECTIONS[d]}head.2.bias'), 'shape', None) != (n_hidden,): raise InputError(f'the weights in {path} do not fit its config.json: save or copy the model again')
         m = TextClassifier(AWDLSTM(*shape), *head) # on torch's meta device no random weights would be drawn, but its first use imports for over a second
         load_tensors(m, tensors, DIRECTIONS[d], path)
         self.models_[d] = m.to(or_best(device)).eval()

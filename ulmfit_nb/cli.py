@@ -318,6 +318,8 @@ def read_stdin(
     for sep in ',;\t':
         with suppress(csv.Error): # no table
             if {*cols} & {*next(csv.reader([first], delimiter=sep), [])}: return _csv_rows(where, every, delimiter=sep)
+    if 'text' in cols and any(len(cells) > 1 and all(re.fullmatch(r'"?[^\W\d]\w*"?', c) for c in cells) for cells in (first.strip().split(sep) for sep in ',;\t')): # it looks like the head of a table
+        print(f'standard input is read as a text a line, since its first line, {first.strip()[:60]!r}, has no column {" or ".join(map(repr, sorted(cols)))}: name one with --text', file=sys.stderr)
     return (dict(text=l.rstrip('\r\n')) for l in (chain([first], rest) if first else ()))
 
 # %% ../nbs/14_cli.ipynb #eb89b3bf
@@ -349,6 +351,7 @@ def text_rows(clf, a): # yields rows, their texts, the columns, and how many row
     for part in iter(lambda: list(islice(rows, 1000)), []):
         if head is None:
             col = next((c for c in ([a.text] if a.text else [trained, 'text']) if c in part[0]), None)
+            if col is None and a.file in (None, '-'): raise InputError(f'the first line of standard input has no column {a.text!r}: name one that it has with --text, or leave --text out to give a text a line')
             if col is None: raise InputError(f'{where} has no column {a.text or trained!r}: name one of {", ".join(map(str, part[0]))} with --text')
             head = [*part[0]]
         yield part,[row_text(r, head, col, where, i) for i,r in enumerate(part, n+1)],head,n
@@ -622,7 +625,7 @@ PRETRAIN = (opt('files', nargs='+', help='.txt, JSONL, CSV, Parquet (also .xz, .
     opt('--size', help='micro, tiny, small, base (400/1152/3) or three numbers such as 192,384,2; base, or that of --init, if left out'), opt('--kind', choices=['word', 'bpe', 'unigram'], help='of the tokenizer; word, or that of --init, if left out'), DIRECTION, opt('--vocab-size', type=at_least(20), help='words or pieces at most; 60,000, or that of --init, if left out'),
     opt('--min-count', type=at_least(1), help='of a word in the vocabulary; 3 if left out'), opt('--vocab-texts', type=at_least(1), help='documents, the first ones, that the vocabulary is learned from; 20,000 if left out'),
     opt('--epochs', type=at_least(0, float, True), default=1., help='passes'), opt('--lr', type=at_least(0, float, True), default=4e-3, help='largest rate'), opt('--bs', type=at_least(1), default=64, help='rows'), opt('--bptt', type=at_least(1), default=70, help='tokens a step'),
-    opt('--drop-mult', type=at_least(0, float), default=.5, help='times the dropouts'), opt('--max-tokens', type=at_least(1), help='read no more than this'), opt('--minutes', type=at_least(0, float), help='stop cleanly after so long'),
+    opt('--drop-mult', type=at_least(0, float), default=.5, help='times the dropouts'), opt('--max-tokens', type=at_least(1), help='stop after the document in which so many are reached'), opt('--minutes', type=at_least(0, float), help='stop cleanly after so long'),
     opt('--skip', action='store_true', help='skip connections past the LSTM layers (chapter 11)'),
     opt('--cutoffs', type=at_least(1), nargs='+', default=[], help='cut the softmax at these ids: an adaptive one (chapter 03)'), opt('--init', help='go on from this backbone: its vocabulary, size, skip connections and softmax'),
     opt('--bits', type=int, default=32, choices=[8, 32], help='of a stored weight'), opt('--profile', action='store_true', help='show where the time of a step goes, and train nothing'), *TRAINING)

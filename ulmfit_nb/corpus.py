@@ -7,7 +7,7 @@ __all__ = ['DATASETS', 'InputError', 'is_plain', 'read_lines', 'read_rows', 'rea
            'DataSet', 'list_data', 'cache_home', 'data_dir', 'get_data']
 
 # %% ../nbs/00_corpus.ipynb #dc5cebc3
-import codecs, csv, gzip, hashlib, json, lzma, os, re, shutil, uuid, zlib
+import codecs, csv, glob, gzip, hashlib, json, lzma, os, re, shutil, uuid, zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -372,7 +372,7 @@ def _free(path, overwrite):
 def _sweep(path):
     "Remove what writers of the same corpus left behind that were killed."
     if os.name != 'posix': return
-    for o in path.parent.glob(f'{path.name}.partial-*-*'):
+    for o in path.parent.glob(f'{glob.escape(path.name)}.partial-*-*'):
         if not (m := re.search(r'\.partial-(\d{1,9})-[0-9a-f]{8}(-old)?$', o.name)): continue
         try: os.kill(int(m[1]), 0)                                     # signal 0 asks whether the process lives
         except ProcessLookupError:

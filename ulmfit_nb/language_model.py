@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['DIRECTIONS', 'FORMAT', 'LMBatches', 'reverse_doc', 'evaluating', 'lm_metrics', 'perplexity', 'lm_scores', 'train_lm',
            'pretrain', 'filter_scores', 'generate', 'to_8bit', 'from_8bit', 'save_model', 'backbone_card',
-           'save_backbone', 'list_backbones', 'find_backbone', 'load_config', 'load_model', 'model_kind',
+           'save_backbone', 'list_backbones', 'find_backbone', 'load_config', 'load_model', 'model_kind', 'check_sizes',
            'load_tensors', 'load_backbone']
 
 # %% ../nbs/06_language_model.ipynb #53896997
-import json, math, os, shutil, uuid, zlib
+import json, math, os, re, shutil, uuid, zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .awd_lstm import AWDLSTM, LM_DROPOUTS, Dropouts, LanguageModel
 from .corpus import Corpus, InputError
-from .runtime import joint_sum, write_history
+from .runtime import joint_sum, sweep, write_history
 from .tokenization import Tokenizer
 from .training import Batch, Phase, TrainConfig, Trainer
 
@@ -279,8 +279,8 @@ def generate(
     state = None
     with evaluating(model) as dev:
         for _ in range(n):
-            scores,state = model(torch.tensor([new], device=dev), state)
-            s = scores[0,-1].float().cpu()
+            _,x,state = model.backbone(torch.tensor([new], device=dev), state)
+            s = model.decode(x[:, -1])[0].float().cpu() # a prompt's other scores are of no use
             s[[tok.pad_id, tok.unk_id]] = -torch.inf
             if temperature == 0: i = int(s.argmax())
             else: i = int(torch.multinomial(filter_scores((s-s.max())/temperature, top_k, top_p).softmax(-1), 1, generator=gen))
@@ -313,7 +313,8 @@ def to_8bit(
 def from_8bit(
     tensors:dict, # of `to_8bit`, or any other
 ) -> dict:
-    "Back to floats."
+    "Back to floats. Raises `ValueError` where matrices and scales do not go together."
+    if odd := [k for k,v in tensors.items() if v.dtype == torch.int8 and (v.ndim != 2 or tensors[f'{k}.scale'].shape != v.shape[:1])]: raise ValueError(odd[0])
     return {k: v.float()*tensors[f'{k}.scale'].unsqueeze(1) if v.dtype == torch.int8 else v for k,v in tensors.items() if not k.endswith('.scale')}
 
 # %% ../nbs/06_language_model.ipynb #5370e94c
@@ -329,7 +330,8 @@ def save_model(
     from safetensors.torch import save
     path = Path(path).resolve()
     if path.exists() and not path.is_dir(): raise InputError(f'{path} is a file: name a directory to save to')
-    hidden = f'.{path.name}.{uuid.uuid4().hex[:8]}'
+    hidden = f'.{path.name}.{uuid.uuid4().hex[:8]}.{os.getpid()}.tmp'
+    for p in (path, path/path.name): sweep(p)
     tmp = path/hidden if path.exists() else path.with_name(hidden) # a directory may be a mount point: inside it is the same file system
     tmp.mkdir(parents=True)
     try:
@@ -447,7 +449,7 @@ def load_model(
     tok = Tokenizer.load(path/'tokenizer.json')
     if tok.fingerprint != config['tokenizer']: raise InputError(f'{path/"tokenizer.json"} is not the tokenizer that this model was trained with: put back the one that was saved beside it')
     try: tensors = from_8bit(load_file(path/'model.safetensors'))
-    except (SafetensorError, KeyError) as e: raise InputError(f'{path/"model.safetensors"} is damaged: save or copy the model again') from e
+    except (SafetensorError, KeyError, ValueError) as e: raise InputError(f'{path/"model.safetensors"} is damaged: save or copy the model again') from e
     return config, tok, tensors
 
 # %% ../nbs/06_language_model.ipynb #c5441ef5
@@ -455,6 +457,20 @@ def model_kind(path) -> str:
     "What a model directory holds: 'language model' or 'classifier'. Raises `InputError`."
     try: return str(json.loads((Path(path)/'config.json').read_text(encoding='utf-8'))['kind'])
     except (OSError, ValueError, KeyError, TypeError, RecursionError): raise InputError(f'{path} holds no sound config.json: name a directory that `save` wrote') from None
+
+# %% ../nbs/06_language_model.ipynb #213609fa
+def check_sizes(
+    model:dict, # `config['model']`
+    tensors:dict, # of a model directory
+    prefix:str, # 'fwd.' or 'bwd.'
+    path, # for the message
+):
+    "Are the sizes in config.json those of the weights? It is asked before a network is built, which takes whatever memory they say. Raises `InputError`."
+    shapes,n = {k: tuple(v.shape) for k,v in tensors.items()},model['n_layers']
+    layers = [k for k in shapes if re.fullmatch(rf'{re.escape(prefix)}backbone\.rnns\.\d+\.weight_hh_l0', k)]
+    outs = [model['n_hid']]*(len(layers)-1) + [model['emb_sz']]
+    sound = n == len(layers) and shapes.get(f'{prefix}backbone.encoder.weight') == (model['vocab_size'], model['emb_sz'])
+    if not sound or any(shapes.get(f'{prefix}backbone.rnns.{i}.weight_hh_l0') != (4*o, o) for i,o in enumerate(outs)): raise InputError(f'the weights in {path} do not fit its config.json: save or copy the model again')
 
 # %% ../nbs/06_language_model.ipynb #b4fff9f5
 def load_tensors(
@@ -477,6 +493,7 @@ def load_backbone(
     config,tok,tensors = load_model(path, 'language model', [direction])
     vocab_size,pad_id,*size = (config['model'][k] for k in ('vocab_size', 'pad_id', 'emb_sz', 'n_hid', 'n_layers'))
     if vocab_size != tok.vocab_size: raise InputError(f'{path}: the model has {vocab_size} rows and the tokenizer {tok.vocab_size} ids: they do not belong together')
+    check_sizes(config['model'], tensors, DIRECTIONS[direction], path)
     model = LanguageModel(AWDLSTM(vocab_size, size, drops, pad_id, bool(config['model'].get('skip'))), cutoffs=config['model'].get('cutoffs') or ())
     load_tensors(model, tensors, DIRECTIONS[direction], path)
     return model, tok

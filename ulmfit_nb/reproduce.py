@@ -271,9 +271,9 @@ CLAS_RECIPES = { # table 7: recipe, rates by layer, schedule
 
 # %% ../nbs/13b_reproduce.ipynb #4473ff37
 @patch
-def classifier(self:Lab, name, lm, docs, ys, n_classes, direction='forward', seed=0, recipe=None, epochs=None, valid=None, key='inductive', weights=None):
-    "Stage 3: the classifier, and its facts. `recipe` is one of `CLAS_RECIPES` with the paper's dropout, or `None` for the package's settings; `weights` of the texts in the loss."
-    bs,s = self.clas_bs,self.settings(lm, n_labels=len(docs))
+def classifier(self:Lab, name, lm, docs, ys, n_classes, direction='forward', seed=0, recipe=None, epochs=None, valid=None, key='inductive', weights=None, n_labels=None):
+    "Stage 3: the classifier, and its facts. `recipe` is one of `CLAS_RECIPES` with the paper's dropout, or `None` for the package's settings, which go by `n_labels`, where some labels are the classifier's own; `weights` of the texts in the loss."
+    bs,s = self.clas_bs,self.settings(lm, n_labels=len(docs) if n_labels is None else n_labels)
     if recipe is None: kw,lr,drops = dict(recipe=s['recipe'], div=s['div']),s['lr'],CLAS_DROPOUTS*s['drop_mult']
     else: s,kw,lr,drops = PAPER,dict(div=PAPER['div']) | CLAS_RECIPES[recipe],self.lr or PAPER['lr'],CLAS_DROPOUTS*PAPER['drop_mult']
     epochs = epochs or max(self.epochs, clas_passes(math.ceil(len(docs)/bs), s['max_epochs']))
@@ -411,7 +411,7 @@ def one_draw(lab:Lab, task:Task, tok:Tokenizer, corpus:Corpus, read:Task, test:l
         name,ps = f'{v.replace(" ", "-")}-{n}',{}
         for d in lab.directions(['forward']):
             lm,f2 = lab.lm(t, c, d, recipe=None if v in LOWSHOT[2:] else 'none', pretrained=v != 'from scratch', key=at)
-            model,f3 = lab.classifier(name, lm, docs, ys, len(classes), d, seed, recipe='from scratch' if v == 'from scratch' else None, epochs=epochs, key=at)
+            model,f3 = lab.classifier(name, lm, docs, ys, len(classes), d, seed, recipe='from scratch' if v == 'from scratch' else None, epochs=epochs, key=at, n_labels=n)
             if v == 'ulmfit': teachers[d],spent[d] = (name, model),f3['minutes']
             ps[d] = lab.probs(name, model, t, [x for x,_ in test], d, seed, at),f2['minutes'] + f3['minutes'] + (spent[d] if own else 0.)
         if len(ps) > 1: ps['both'] = np.mean([p for p,_ in ps.values()], 0),sum(m for _,m in ps.values())

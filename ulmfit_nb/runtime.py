@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['check_device', 'or_best', 'get_accelerator', 'use_bf16', 'full_float32', 'reuse_memory', 'total_memory', 'world',
            'joint_sum', 'gather_rows', 'rng_states', 'set_rng_states', 'ProcessLost', 'as_lost', 'connect',
-           'main_first', 'in_notebook', 'plot_history', 'Progress', 'asked_to_stop', 'in_a_job', 'meanwhile', 'atomic',
-           'write_history', 'read_checkpoint', 'only_one']
+           'main_first', 'in_notebook', 'plot_history', 'Progress', 'asked_to_stop', 'in_a_job', 'meanwhile', 'sweep',
+           'atomic', 'write_history', 'read_checkpoint', 'only_one']
 
 # %% ../nbs/04b_runtime.ipynb #9f58e389
-import _thread, csv, ctypes, hashlib, importlib, io, json, os, signal, subprocess, sys, tempfile, threading, time, uuid
+import _thread, csv, ctypes, glob, hashlib, importlib, io, json, os, re, shutil, signal, subprocess, sys, tempfile, threading, time, uuid
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -330,6 +330,7 @@ def _ended(p, errors):
         while p.poll() is None:
             if asked(): raise KeyboardInterrupt
             with suppress(subprocess.TimeoutExpired): p.wait(.2)
+        if asked(): raise KeyboardInterrupt # it came while the other was ending
     if not p.returncode: return None
     errors.seek(0)
     return (errors.read().decode(errors='replace').strip().splitlines() or [f'status {p.returncode}'])[-1]
@@ -363,6 +364,16 @@ def meanwhile(
             except subprocess.TimeoutExpired: p.kill(); p.wait()
 
 # %% ../nbs/04b_runtime.ipynb #c0c03694
+def sweep(path):
+    "Remove what processes of this machine had begun for `path` before they were killed: names of `atomic`'s kind, ten minutes old."
+    path = Path(path)
+    for o in path.parent.glob(f'.{glob.escape(path.name)}.*.tmp') if os.name == 'posix' else ():
+        m = re.fullmatch(r'[0-9a-f]{8}\.(\d{1,9})\.tmp', o.name[len(path.name)+2:])
+        with suppress(OSError):
+            if not m or time.time()-o.stat().st_mtime < 600: continue
+            try: os.kill(int(m[1]), 0) # signal 0 asks whether the process lives
+            except ProcessLookupError: shutil.rmtree(o) if o.is_dir() else o.unlink()
+
 @contextmanager
 def atomic(
     path, # the file that is to stand there, whole or not at all
@@ -370,6 +381,7 @@ def atomic(
     "Gives a neighbouring path to write to, and puts it in place when all went well."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path)
     tmp = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}.{os.getpid()}.tmp') # of this call, and of this process
     try:
         yield tmp

@@ -55,7 +55,7 @@ def read_itos(
         raise InputError(f'{path} asks for {e}, which no list of words needs: nothing in it was run; do not use the file') from None
     except Exception: raise InputError(f'{path} is not a pickle, or it is cut short: name the .pkl with the list of words') from None
     if isinstance(words, _Counts): raise InputError(f'{path} holds counts of words and not their order: save the list itself, `list(learn.dls.vocab)`')
-    if not isinstance(words, list) or not words or not all(isinstance(w, str) for w in words): raise InputError(f'{path} does not hold a list of words: name the .pkl with `itos`')
+    if not isinstance(words, list) or not words or not all(isinstance(w, str) for w in words) or sum(map(len, words)) > 10*Path(path).stat().st_size: raise InputError(f'{path} does not hold a list of words: name the .pkl with `itos`')
     return words
 
 # %% ../nbs/09b_sharing.ipynb #60667d26
@@ -154,7 +154,7 @@ def import_fastai(
     if {len(emb), len(state['bias'])} != {len(words)}: raise InputError(f'{weights} has {len(emb)} rows and {itos} {len(words)} words: they do not belong together')
     n = len([k for k in state if k.endswith('weight_hh_l0')])
     hid = state.get('backbone.rnns.0.weight_hh_l0')
-    if hid is None or hid.dim() != 2: raise InputError(f'{weights} holds no LSTM layers: it is not a language model of fastai')
+    if hid is None or hid.dim() != 2 or n > 1 and hid.shape[0] != 4*hid.shape[1]: raise InputError(f'{weights} holds no LSTM layers: it is not a language model of fastai')
     new,rows = match_vocab(words)
     tok = Tokenizer(_learn([(w, 1) for w in new], 'word', len(rows), 1), dict(kind='word', rules=True, rules_version=RULES_VERSION))
     model = LanguageModel(AWDLSTM(len(rows), (emb.shape[1], hid.shape[1], n)))

@@ -10,6 +10,7 @@ __all__ = ['Batch', 'layer_params', 'group_rates', 'Phase', 'TrainConfig', 'NTAS
 import errno, json, math, time, zlib
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from numbers import Integral
 from pathlib import Path
 
 import torch
@@ -74,10 +75,11 @@ class Phase:
     def unfrozen(self, n:int) -> list[int]:
         "Indices of the groups that train, of `n`. Raises `InputError`."
         if self.train is None: return list(range(n))
-        if isinstance(self.train, str) or self.train == () or isinstance(self.train, int) and self.train < 1: raise InputError(f'train={self.train!r} trains nothing: give the number of upper groups, their indices, or None for all')
-        if isinstance(self.train, int): return list(range(max(0, n-self.train), n))
+        count = isinstance(self.train, Integral)
+        if isinstance(self.train, str) or (self.train < 1 if count else not len(self.train)): raise InputError(f'train={self.train!r} trains nothing: give the number of upper groups, their indices, or None for all')
+        if count: return list(range(max(0, n-int(self.train)), n))
         if wrong := [i for i in self.train if not -n <= i < n]: raise InputError(f'there is no layer group {wrong[0]} among {n}: give indices from 0 to {n-1}')
-        return list(dict.fromkeys(i%n for i in self.train))
+        return list(dict.fromkeys(int(i)%n for i in self.train))
 
 # %% ../nbs/05_training.ipynb #759063ed
 @dataclass(frozen=True)
@@ -304,9 +306,10 @@ def record(self:Trainer, since):
     "Evaluate, add a row to the history, keep the best weights."
     self.check_finite()
     loss,n,new = joint_sum(float(self.meter[0]), self.meter[1], self.meter[1]-self.counted)
-    row = dict(epoch=round(self.epoch + self.batch/self._n_batches(self.phase_epoch), 3), step=self.step, phase=self.phase,
+    row = dict(epoch=round(self.epoch + self.batch/self.source.n_batches(self.epoch), 3), step=self.step, phase=self.phase,
         lr=self.lr, train_loss=loss/max(1, n))
-    speed = new/max(1e-9, time.monotonic()-since)
+    begun = time.monotonic()
+    speed = new/max(1e-9, begun-since-self.idle)
     if self.evaluate:
         self.model.eval()
         with self.opt.averaged() if isinstance(self.opt, NTASGD) else nullcontext(), torch.inference_mode():
@@ -319,6 +322,7 @@ def record(self:Trainer, since):
     row |= {f'{self.unit}/s': round(speed, 1), 'seconds': round(self.seconds + time.monotonic()-since, 1)}
     self.history.append(row)
     self.progress.row(self.history)
+    self.idle += time.monotonic()-begun # no time of training
 
 # %% ../nbs/05_training.ipynb #e835b9ca
 @patch(as_prop=True)
@@ -376,7 +380,7 @@ def resume(self:Trainer, missing_ok:bool=True) -> bool:
 def _epoch(self:Trainer, stop) -> bool: # is the epoch complete?
     "Train through the rest of this epoch, or until `stop()`."
     n = self.n_epoch = self._n_batches(self.phase_epoch)
-    since,self.counted = time.monotonic(),self.meter[1]
+    since,self.counted,self.idle = time.monotonic(),self.meter[1],0.
     self.progress.start(n, self.batch, f'epoch {self.epoch+1}')
     for batch in self.source.batches(self.epoch, self.batch) if self.batch < n else ():
         out = self.train_batch(batch, self.batch == n-1)
@@ -391,7 +395,7 @@ def _epoch(self:Trainer, stop) -> bool: # is the epoch complete?
         if due:
             self.seconds += time.monotonic()-since
             self.save()
-            since = self.saved = time.monotonic(); self.counted = self.meter[1]
+            since = self.saved = time.monotonic(); self.counted,self.idle = self.meter[1],0.
         if over: break
     self.progress.stop()
     if whole := self.batch == n: self.record(since)
@@ -419,7 +423,9 @@ def fit(self:Trainer,
 def _rewind(self:Trainer):
     "A step that was broken off leaves nothing: its batches come again, with the state and the losses from before them."
     self.model.zero_grad()
-    self.scales,self.batch = [],self.batch - self.batch%self.cfg.accumulate
+    self.scales = []
+    if self.batch == self.n_epoch: return # every step of the epoch was taken, it was its evaluation that broke off
+    self.batch -= self.batch%self.cfg.accumulate
     if self.group and self.group[0] == self.batch: _,self.state,self.meter = self.group
 
 # %% ../nbs/05_training.ipynb #57b42254
@@ -432,7 +438,7 @@ def _fit(self:Trainer, minutes, steps, asked):
     if self.opt is not None: self._rewind()
     if self.opt is None and self.step == 0: # a run that begins
         torch.manual_seed(self.cfg.seed + 1000003*self.rank)
-        if self.path and self.rank == 0: (self.path/'best.pt').unlink(missing_ok=True) # of a run before
+        for f in ('best.pt', 'last.pt') if self.path and self.rank == 0 else (): (self.path/f).unlink(missing_ok=True) # of a run before
     def stop(): return asked() or (minutes is not None and time.monotonic()-begun > minutes*60) or (steps is not None and self.step >= steps)
     if steps is not None and self.step >= steps: return
     try:

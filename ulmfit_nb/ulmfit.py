@@ -59,7 +59,7 @@ def check_texts(
     "Texts as a list of strings; anything else gets its sentence."
     X = _one_column(X, what)
     if getattr(X, 'ndim', 1) == 2 and X.shape[1] != 1 or getattr(X, 'ndim', 1) > 2: raise InputError(f'{what} has the shape {X.shape}: give one column')
-    if X is None or not hasattr(X, '__iter__'): raise InputError(f'{what}: {X!r} is no list of texts: give one')
+    if X is None or not hasattr(X, '__iter__') or isinstance(X, (set, frozenset)): raise InputError(f'{what}: {str(X)[:60]} is no list of texts, in an order that stays: give one')
     X = list(np.asarray(X, dtype=object).ravel()) if isinstance(X, np.ndarray) else list(X)
     if none := [i for i,t in enumerate(X) if not isinstance(t, str)]: raise InputError(f'{what}: row {none[0]} (counted from 0) holds {X[none[0]]!r} and not a text' + (f', and {len(none)-1:,} more {"row holds" if len(none) == 2 else "rows hold"} none' if none[1:] else '') + ': drop them or put empty strings, as `.fillna("")` does')
     return X
@@ -85,7 +85,7 @@ def check_labels(
     "Labels as indices, their own types kept. Raises `InputError`."
     y = label_list(y, n)
     for i,v in enumerate(y):
-        if v is None or type(v).__name__ in ('NAType', 'NaTType') or (isinstance(v, float) and math.isnan(v)): raise InputError(f'row {i} has no label: drop it, or give its text as unlabelled')
+        if v is None or type(v).__name__ in ('NAType', 'NaTType') or (isinstance(v, float) and math.isnan(v)) or (isinstance(v, str) and not v.strip()): raise InputError(f'row {i} has no label: drop it, or give its text as unlabelled')
         if not isinstance(v, (str, int, float)): raise InputError(f'row {i} has the label {v!r}: a label is a text or a whole number')
         if isinstance(v, float) and not v.is_integer(): raise InputError(f'row {i} has the label {v!r}, a number between two classes: give such labels as text, {str(v)!r}')
         if isinstance(v, str) and any('\ud800' <= c <= '\udfff' for c in v): raise InputError(f'row {i} has the label {v!r}, which holds half a character: no file can keep it, so correct it')
@@ -321,7 +321,7 @@ def _seed(self:ULMFiT, folder:Path, texts, labels, extra, resume) -> int:
     seed = int(given) if given is not None else int(joint_sum(0 if rank else check_random_state(None).randint(2**31-1))[0]) # of NumPy's own generator, as scikit-learn has it
     if not rank:
         folder.mkdir(parents=True, exist_ok=True)
-        for f in [f for d in DIRECTIONS for f in (folder/d).rglob('*.pt')]: f.unlink() # of a run before: it must not be taken for this one
+        for f in [folder/'own.json', *(f for d in DIRECTIONS for f in (folder/d).rglob('*.pt'))]: f.unlink(missing_ok=True) # of a run before: it must not be taken for this one
         with atomic(old) as tmp: tmp.write_text(json.dumps(now | dict(seed=seed), indent=1), encoding='utf-8')
     return seed
 
@@ -485,14 +485,16 @@ def _stage2(self:ULMFiT, lm, tok, corpus, known, direction, seed, path, resume):
 @patch
 def _stage3(self:ULMFiT, lm, docs, ys, n_classes, direction, seed, path, resume, epochs=None, key='classifier', labelled='labelled texts'):
     "The classifier learns the labels, its layers unfrozen as the recipe says."
-    self.settings_ = {k: self._setting(k, lm) for k in PAPER} # what was in force
-    s,recipe = self.settings_,'from-scratch' if self.backbone is None and self.lm_epochs == 0 and self.recipe in (None, 'freez') else self.settings_['recipe']
+    self.settings_ = s = {k: self._setting(k, lm) for k in PAPER} # what was in force
+    if self.backbone is None and self.lm_epochs == 0 and self.recipe in (None, 'freez'): s['recipe'] = 'from-scratch'
+    if s['recipe'] == 'from-scratch': s['div'] = 1.
     epochs = epochs or (self.epochs if self.epochs is not None else clas_passes(math.ceil(len(docs)/self.bs), s['max_epochs']))
     torch.manual_seed(seed)
     model = TextClassifier(lm.backbone, n_classes, CLAS_DROPOUTS*s['drop_mult'], self.bptt, self.max_len, pool=self.pool)
-    self._say(f'Stage 3, {direction}: classifier on {len(docs):,} {labelled}, {n_classes} classes, passes: {epochs}, recipe {recipe}')
+    passes = sum(p.epochs for p in recipe_phases(s['recipe'], len(model.layer_groups()), epochs))
+    self._say(f'Stage 3, {direction}: classifier on {len(docs):,} {labelled}, {n_classes} classes, passes: {passes:g}, recipe {s["recipe"]}')
     cfg = TrainConfig(clip=25., precision=self.precision, device=self.device, seed=seed)
-    t = finetune_classifier(model, docs, ys, recipe=recipe, epochs=epochs, lr=s['lr'], div=s['div'], bs=self.bs, cfg=cfg,
+    t = finetune_classifier(model, docs, ys, recipe=s['recipe'], epochs=epochs, lr=s['lr'], div=s['div'], bs=self.bs, cfg=cfg,
         backward=direction=='backward', seed=seed, path=path, resume=resume, progress=self.progress, weights=None if self.class_weight is None else compute_sample_weight(self.class_weight, ys))
     self.history_[f'{key} {direction}'] = t.history
     return t.model.eval()
@@ -518,8 +520,9 @@ def second_round_texts(
     labelled=(), # texts that people labelled: none of them is given another label
 ) -> list: # none where labels are many: more than half of what would be labelled
     "The texts that a classifier labels itself in a second round."
-    idx,seen = np.random.default_rng(seed).permutation(len(unlabelled))[:n],{*labelled}
-    texts = [unlabelled[i] for i in idx if unlabelled[i] not in seen]
+    seen = {*labelled}
+    free = [t for t in unlabelled if t not in seen]
+    texts = [free[i] for i in np.random.default_rng(seed).permutation(len(free))[:n]]
     return [] if 2*n_labels > len(texts) else texts
 
 def second_passes(
@@ -540,8 +543,7 @@ def _second_round(self:ULMFiT, lms, models, tok, corpus, ys, texts, extra, seed,
         return models
     sample = list(tok.encode_iter(sample))
     self._say(f'Self-training: the classifier labels {len(sample):,} of the unlabelled texts and keeps the surer half')
-    def probs(d, m): return predict_logits(m, sample, backward=d=='backward', precision='bf16' if use_bf16(self.precision, next(m.parameters()).device) else 'float32').softmax(1)
-    idx,own = pseudo_labels(torch.stack([probs(d, m) for d,m in models.items()]).mean(0).numpy())
+    idx,own = self._own_labels(models, sample, folder, resume)
     more = [sample[i] for i in idx]
     def again(d, resume): return self._stage3_again(lms[d], corpus, more, ys, own, n_classes, d, seed, folder/d, resume)
     return self._each([*lms], again, resume, job and job | dict(more=[np.asarray(i).tolist() for i in more], own=own.tolist()))
@@ -551,6 +553,20 @@ def _stage3_again(self:ULMFiT, lm, corpus, more, ys, own, n_classes, d, seed, at
     "Stage 3 on the labels and on `own` labels of `more` documents."
     docs = labelled_docs(corpus, ys) + more
     return self._stage3(lm, docs, np.concatenate([ys, own]), n_classes, d, seed, at/'self-training', resume, second_passes(math.ceil(len(docs)/self.bs)), 'self-training', f'texts, {len(more):,} of them labelled by itself')
+
+# %% ../nbs/09_ulmfit.ipynb #8306a642
+@patch
+def _own_labels(self:ULMFiT, models, sample, folder, resume):
+    "What the first round says of `sample`: indices of the surest and their labels. `folder` keeps them, since another machine, which may go on, would round otherwise."
+    f = folder/'own.json'
+    if resume and f.exists():
+        try: return (np.array(v, np.int64) for v in json.loads(f.read_text(encoding='utf-8')))
+        except (ValueError, TypeError): raise InputError(f'{f} is damaged: choose another folder') from None
+    def probs(d, m): return predict_logits(m, sample, backward=d=='backward', precision='bf16' if use_bf16(self.precision, next(m.parameters()).device) else 'float32').softmax(1)
+    res = pseudo_labels(torch.stack([probs(d, m) for d,m in models.items()]).mean(0).numpy())
+    if not world()[0]:
+        with atomic(f) as tmp: tmp.write_text(json.dumps([v.tolist() for v in res]), encoding='utf-8')
+    return res
 
 # %% ../nbs/09_ulmfit.ipynb #21e38957
 @patch
