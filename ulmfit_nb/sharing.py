@@ -154,7 +154,8 @@ def import_fastai(
     if {len(emb), len(state['bias'])} != {len(words)}: raise InputError(f'{weights} has {len(emb)} rows and {itos} {len(words)} words: they do not belong together')
     n = len([k for k in state if k.endswith('weight_hh_l0')])
     hid = state.get('backbone.rnns.0.weight_hh_l0')
-    if hid is None or hid.dim() != 2 or n > 1 and hid.shape[0] != 4*hid.shape[1]: raise InputError(f'{weights} holds no LSTM layers: it is not a language model of fastai')
+    if hid is None or hid.dim() != 2: raise InputError(f'{weights} holds no LSTM layers: it is not a language model of fastai')
+    if hid.shape[0] != 4*hid.shape[1]: raise InputError(f'{weights}: the sizes of its layers are not those of an AWD-LSTM: only that architecture can be imported') # before a network is built, which takes whatever memory they say
     new,rows = match_vocab(words)
     tok = Tokenizer(_learn([(w, 1) for w in new], 'word', len(rows), 1), dict(kind='word', rules=True, rules_version=RULES_VERSION))
     model = LanguageModel(AWDLSTM(len(rows), (emb.shape[1], hid.shape[1], n)))
