@@ -211,6 +211,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'ulmfit_nb.corpus.InputError': ('corpus.html#inputerror', 'ulmfit_nb/corpus.py'),
                                   'ulmfit_nb.corpus._checked': ('corpus.html#_checked', 'ulmfit_nb/corpus.py'),
                                   'ulmfit_nb.corpus._csv_rows': ('corpus.html#_csv_rows', 'ulmfit_nb/corpus.py'),
+                                  'ulmfit_nb.corpus._dead': ('corpus.html#_dead', 'ulmfit_nb/corpus.py'),
                                   'ulmfit_nb.corpus._distinct': ('corpus.html#_distinct', 'ulmfit_nb/corpus.py'),
                                   'ulmfit_nb.corpus._fetch': ('corpus.html#_fetch', 'ulmfit_nb/corpus.py'),
                                   'ulmfit_nb.corpus._file_rows': ('corpus.html#_file_rows', 'ulmfit_nb/corpus.py'),

@@ -179,8 +179,7 @@ def read(self:Predictor,
     self.classes_,self.temperature_ = np.array(labels),(t := config.get('temperature', 1.)) # older models had none
     if isinstance(t, bool) or not isinstance(t, (int, float)) or not 0 < t < 1e300: raise InputError(f'{path}/config.json has a temperature of {t!r}, which is no number above 0: save or copy the model again')
     for d in directions:
-        check_sizes(c, tensors, DIRECTIONS[d], path)
-        if getattr(tensors.get(f'{DIRECTIONS[d]}head.2.bias'), 'shape', None) != (n_hidden,): raise InputError(f'the weights in {path} do not fit its config.json: save or copy the model again')
+        check_sizes(c, tensors, DIRECTIONS[d], path, n_hidden)
         m = TextClassifier(AWDLSTM(*shape), *head) # on torch's meta device no random weights would be drawn, but its first use imports for over a second
         load_tensors(m, tensors, DIRECTIONS[d], path)
         self.models_[d] = m.to(or_best(device)).eval()

@@ -369,16 +369,21 @@ def _free(path, overwrite):
     if there and not overwrite: raise InputError(f'{path} is not empty: choose another directory or pass overwrite=True.')
     if not there <= set(_files): raise InputError(f'{path} holds other files than a corpus: choose another directory.')
 
+def _dead(pid):
+    "Has that process of this machine ended? No, where it cannot be known."
+    if os.name != 'posix': return False
+    try: os.kill(pid, 0)                                               # signal 0 only asks
+    except ProcessLookupError: return True
+    except OSError: pass
+    return False
+
 def _sweep(path):
     "Remove what writers of the same corpus left behind that were killed."
-    if os.name != 'posix': return
     for o in path.parent.glob(f'{glob.escape(path.name)}.partial-*-*'):
         if not (m := re.search(r'\.partial-(\d{1,9})-[0-9a-f]{8}(-old)?$', o.name)): continue
-        try: os.kill(int(m[1]), 0)                                     # signal 0 asks whether the process lives
-        except ProcessLookupError:
-            if m[2] and not path.exists(): o.rename(path)              # it died between two renames: the old corpus comes back
-            else: shutil.rmtree(o, ignore_errors=True)
-        except OSError: pass
+        if not _dead(int(m[1])): continue
+        if m[2] and not path.exists(): o.rename(path)                  # it died between two renames: the old corpus comes back
+        else: shutil.rmtree(o, ignore_errors=True)
 
 # %% ../nbs/00_corpus.ipynb #12a9f4e4
 @patch(cls_method=True)

@@ -464,12 +464,13 @@ def check_sizes(
     tensors:dict, # of a model directory
     prefix:str, # 'fwd.' or 'bwd.'
     path, # for the message
+    n_hidden:int|None=None, # of a classifier's head
 ):
     "Are the sizes in config.json those of the weights? It is asked before a network is built, which takes whatever memory they say. Raises `InputError`."
     shapes,n = {k: tuple(v.shape) for k,v in tensors.items()},model['n_layers']
     layers = [k for k in shapes if re.fullmatch(rf'{re.escape(prefix)}backbone\.rnns\.\d+\.weight_hh_l0', k)]
     outs = [model['n_hid']]*(len(layers)-1) + [model['emb_sz']]
-    sound = n == len(layers) and shapes.get(f'{prefix}backbone.encoder.weight') == (model['vocab_size'], model['emb_sz'])
+    sound = n == len(layers) and shapes.get(f'{prefix}backbone.encoder.weight') == (model['vocab_size'], model['emb_sz']) and n_hidden in (None, *shapes.get(f'{prefix}head.2.bias', ()))
     if not sound or any(shapes.get(f'{prefix}backbone.rnns.{i}.weight_hh_l0') != (4*o, o) for i,o in enumerate(outs)): raise InputError(f'the weights in {path} do not fit its config.json: save or copy the model again')
 
 # %% ../nbs/06_language_model.ipynb #b4fff9f5

@@ -19,7 +19,7 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from .bfloat16 import cpu_has_bf16
-from .corpus import InputError
+from .corpus import InputError, _dead
 
 # %% ../nbs/04b_runtime.ipynb #a3c34a93
 def check_device(
@@ -367,12 +367,10 @@ def meanwhile(
 def sweep(path):
     "Remove what processes of this machine had begun for `path` before they were killed: names of `atomic`'s kind, ten minutes old."
     path = Path(path)
-    for o in path.parent.glob(f'.{glob.escape(path.name)}.*.tmp') if os.name == 'posix' else ():
+    for o in path.parent.glob(f'.{glob.escape(path.name)}.*.tmp'):
         m = re.fullmatch(r'[0-9a-f]{8}\.(\d{1,9})\.tmp', o.name[len(path.name)+2:])
         with suppress(OSError):
-            if not m or time.time()-o.stat().st_mtime < 600: continue
-            try: os.kill(int(m[1]), 0) # signal 0 asks whether the process lives
-            except ProcessLookupError: shutil.rmtree(o) if o.is_dir() else o.unlink()
+            if m and time.time()-o.stat().st_mtime > 600 and _dead(int(m[1])): shutil.rmtree(o) if o.is_dir() else o.unlink()
 
 @contextmanager
 def atomic(

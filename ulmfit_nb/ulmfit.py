@@ -520,8 +520,7 @@ def second_round_texts(
     labelled=(), # texts that people labelled: none of them is given another label
 ) -> list: # none where labels are many: more than half of what would be labelled
     "The texts that a classifier labels itself in a second round."
-    seen = {*labelled}
-    free = [t for t in unlabelled if t not in seen]
+    seen = {*labelled}; free = [t for t in unlabelled if t not in seen]
     texts = [free[i] for i in np.random.default_rng(seed).permutation(len(free))[:n]]
     return [] if 2*n_labels > len(texts) else texts
 
@@ -560,7 +559,7 @@ def _own_labels(self:ULMFiT, models, sample, folder, resume):
     "What the first round says of `sample`: indices of the surest and their labels. `folder` keeps them, since another machine, which may go on, would round otherwise."
     f = folder/'own.json'
     if resume and f.exists():
-        try: return (np.array(v, np.int64) for v in json.loads(f.read_text(encoding='utf-8')))
+        try: return [np.array(v, np.int64) for v in json.loads(f.read_text(encoding='utf-8'))]
         except (ValueError, TypeError): raise InputError(f'{f} is damaged: choose another folder') from None
     def probs(d, m): return predict_logits(m, sample, backward=d=='backward', precision='bf16' if use_bf16(self.precision, next(m.parameters()).device) else 'float32').softmax(1)
     res = pseudo_labels(torch.stack([probs(d, m) for d,m in models.items()]).mean(0).numpy())
