@@ -466,7 +466,24 @@ def test_odd_labels_are_pointed_at(capsys):
     from ulmfit_nb.cli import print_labels
     print_labels(['Ship']*12 + ['ship ']*12); assert 'capitals or spaces' in capsys.readouterr().out
     print_labels([str(i) for i in range(30)]); assert 'the right column' in capsys.readouterr().out
+    print_labels(['a']*12 + ['nan']*12); assert "'nan' looks like a missing one" in capsys.readouterr().out
     print_labels(['a']*12 + ['b']*12); assert '?' not in capsys.readouterr().out
+
+@pytest.mark.parametrize('classes', [[0, 1], ['0', '1'], [0., 1.]])
+def test_a_number_is_one_label_however_a_file_has_it(classes, tmp_path):
+    "A column with a gap becomes one of floats, and keeps that when the gap is gone."
+    from types import SimpleNamespace
+    from ulmfit_nb.cli import InputError, baseline_scores, labelled_for
+    clf = SimpleNamespace(classes_=np.array(classes), meta_={})
+    texts,said = ['dull', 'fine', 'dull'],np.array([[.9, .1], [.2, .8], [.6, .4]])
+    for label in (str, int, float):
+        f = tmp_path/f'{label.__name__}.jsonl'
+        f.write_text(''.join(json.dumps(dict(text=t, label=label(l)))+'\n' for t,l in zip(texts, (0, 1, 0))), encoding='utf-8')
+        _,y,known,cols = labelled_for(clf, SimpleNamespace(file=f, text=None, label=None))
+        assert y == [classes[0], classes[1], classes[0]] and type(y[0]) is type(classes[0])
+        assert baseline_scores(f, (cols['text'], cols['label']), texts, y, known, said)[0]['baseline_accuracy'] == 1.
+    f.write_text('{"text": "so so", "label": 0.5}\n', encoding='utf-8')
+    with pytest.raises(InputError, match="'0.5'"): labelled_for(clf, SimpleNamespace(file=f, text=None, label=None))
 
 def test_labels_are_counted_before_training(tmp_path):
     t = table(tmp_path/'x.csv', 20)

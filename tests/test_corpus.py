@@ -41,6 +41,11 @@ def test_tables_round_trip(tmp_path, kind, pack, bom):
     assert list(read_texts(str(path))) == TEXTS
     assert list(read_texts([path, path])) == TEXTS*2
 
+@pytest.mark.parametrize('delimiter', ',;\t')
+def test_a_csv_file_may_have_other_separators(delimiter, tmp_path):
+    (tmp_path/'t.csv').write_text(csv_text(delimiter), encoding='utf-8')
+    assert read_labelled(tmp_path/'t.csv') == (TEXTS, LABELS)
+
 def test_parquet_and_frames(tmp_path):
     pd, pq = pytest.importorskip('pandas'), pytest.importorskip('pyarrow.parquet')
     df = pd.DataFrame(dict(text=TEXTS, label=[1, 0, 1, 0], more=[.5]*4))

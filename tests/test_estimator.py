@@ -16,7 +16,7 @@ from ulmfit_nb.corpus import Corpus, InputError
 from ulmfit_nb.language_model import load_backbone, save_backbone
 from ulmfit_nb.reproduce import Lab, Task, ablation, draw, lowshot, reproduce, wikitext2
 from ulmfit_nb.tokenization import Tokenizer
-from ulmfit_nb.ulmfit import check_texts, default_settings, second_round_texts
+from ulmfit_nb.ulmfit import check_labels, check_texts, default_settings, second_round_texts
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -518,6 +518,30 @@ def test_fit_leaves_the_callers_random_numbers_alone_and_follows_numpys(tmp_path
         ULMFiT(**FAST).fit(TEXTS, LABELS, run_dir=tmp_path/folder)
         seeds.append(json.loads((tmp_path/folder/'fit.json').read_text())['seed'])
     assert seeds[0] == seeds[1]
+
+def test_defaults_of_torch_that_the_caller_has_set_do_not_reach_in(tmp_path):
+    "Another number type, another device, no gradients: a fit and a prediction are what they were."
+    from ulmfit_nb.interpretation import attribute
+    def all_of_it(folder):
+        a = ULMFiT(**FAST, random_state=0).fit(TEXTS, LABELS)
+        a.save(folder)
+        b = ULMFiT.load(folder, device='cpu')
+        return [a.predict_proba(TEXTS), b.predict_proba(TEXTS), b.predict_proba(TEXTS, precision='int8'), [w.score for w in attribute(b, TEXTS[0]).words]]
+    want = all_of_it(tmp_path/'plain')
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.no_grad(), torch.device('meta'): found = all_of_it(tmp_path/'other') # meta: whatever is made there by oversight has no numbers
+        with torch.inference_mode(): again = all_of_it(tmp_path/'inference')
+        assert torch.get_default_dtype() == torch.float64
+    finally: torch.set_default_dtype(torch.float32)
+    for w,f,a in zip(want, found, again): assert np.array_equal(w, f) and np.array_equal(w, a)
+
+@pytest.mark.parametrize('word', ['nan', 'None', '<NA>', ' NULL'])
+def test_a_label_that_looks_like_a_missing_one_is_said(word):
+    with pytest.warns(UserWarning, match=f'{word.strip()}.* looks like a missing one'): check_labels(['good', word, 'good'], 3)
+def test_labels_that_only_remind_of_it(recwarn):
+    check_labels(['NA', 'none of these', 'nancy', 'a'], 4) # Namibia among countries
+    assert not len(recwarn)
 
 def test_tables_of_other_libraries():
     pa = pytest.importorskip('pyarrow')

@@ -18,7 +18,7 @@ from .bpt3c import ClasBatches, ConcatPool, TextClassifier, chunk_ends, pad_docs
 from .corpus import InputError
 from .int8 import int8_model
 from .language_model import DIRECTIONS, check_sizes, evaluating, load_model, load_tensors, reverse_doc
-from .runtime import check_device, full_float32, gather_rows, or_best, world
+from .runtime import check_device, full_float32, gather_rows, on_cpu, or_best, world
 from .training import Phase, TrainConfig, Trainer
 
 # %% ../nbs/08_classifier.ipynb #51daf1b2
@@ -35,9 +35,9 @@ def predict_logits(
     "Scores of each document, computed longest first. Raises `InputError`."
     if precision not in PRECISIONS: raise InputError(f'unknown precision {precision!r}: choose one of {", ".join(PRECISIONS)}')
     if bs < 1: raise InputError(f'bs={bs} predicts nothing: give 1 or more')
-    res = torch.zeros(len(docs), model.head[-1].out_features if head is None else model.pooling.n_out)
+    res = torch.zeros(len(docs), model.head[-1].out_features if head is None else model.pooling.n_out, dtype=torch.float32, device='cpu')
     m = int8_model(model) if precision == 'int8' else model
-    with evaluating(model) as dev, full_float32():
+    with evaluating(model) as dev, full_float32(), on_cpu():
         slack,room = (128, 2**14) if dev.type == 'cpu' else (2**11, 2**17)
         for idx in sorted_batches([len(d) for d in docs], bs):
             ids,lengths = pad_docs([reverse_doc(docs[i]) if backward else docs[i] for i in idx], model.backbone.pad_id)
@@ -57,7 +57,7 @@ def clas_metrics(
     "Loss and accuracy on held-out documents."
     (rank,n),y = world(),torch.as_tensor(np.asarray(labels, np.int64))
     order = np.concatenate([np.arange(len(docs))[r::n] for r in range(n)]) # which process predicts which documents
-    logits = torch.empty(len(docs), model.head[-1].out_features)
+    logits = torch.empty(len(docs), model.head[-1].out_features, dtype=torch.float32, device='cpu')
     logits[order] = gather_rows(predict_logits(model, [docs[i] for i in range(rank, len(docs), n)], backward=backward).to(next(model.parameters()).device)).cpu()
     return dict(valid_loss=F.cross_entropy(logits, y).item(), accuracy=(logits.argmax(1) == y).float().mean().item())
 
@@ -140,7 +140,8 @@ class Predictor:
         "The models with int8 weights, made again where weights of LSTM layers, modules or windows have changed."
         ws = [w for m in self.models_.values() for r in m.backbone.rnns for w in (r.weight_hh_l0, r.weight_ih_l0)]
         key = [(id(w), w._version) for w in ws],[(m.bptt, m.max_len, [*m.modules()]) for m in self.models_.values()]
-        if getattr(self, '_rounded', (None,))[0] != key: self._rounded = key,{d: int8_model(m) for d,m in self.models_.items()}
+        if getattr(self, '_rounded', (None,))[0] != key:
+            with on_cpu(): self._rounded = key,{d: int8_model(m) for d,m in self.models_.items()}
         return self._rounded[1]
 
     def probs(self,
@@ -180,7 +181,7 @@ def read(self:Predictor,
     if isinstance(t, bool) or not isinstance(t, (int, float)) or not 0 < t < 1e300: raise InputError(f'{path}/config.json has a temperature of {t!r}, which is no number above 0: save or copy the model again')
     for d in directions:
         check_sizes(c, tensors, DIRECTIONS[d], path, n_hidden)
-        m = TextClassifier(AWDLSTM(*shape), *head) # on torch's meta device no random weights would be drawn, but its first use imports for over a second
+        with on_cpu(): m = TextClassifier(AWDLSTM(*shape), *head) # on torch's meta device no random weights would be drawn, but its first use imports for over a second
         load_tensors(m, tensors, DIRECTIONS[d], path)
         self.models_[d] = m.to(or_best(device)).eval()
     return config

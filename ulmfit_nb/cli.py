@@ -8,12 +8,13 @@ __all__ = ['COMMANDS', 'SEED', 'DIRECTION', 'DEVICE', 'TRAINING', 'TRAIN', 'FILE
            'fail', 'free_dir', 'free_file', 'file_stamp', 'stamp_of', 'start_run', 'goes_on', 'hold', 'options', 'drop',
            'leaving_nothing', 'print_labels', 'print_texts', 'cmd_train', 'read_stdin', 'row_text', 'CSVLines',
            'text_rows', 'cmd_predict', 'scores', 'label_scores', 'print_labels_found', 'print_scores',
-           'baseline_scores', 'labelled_for', 'seen_in_training', 'print_backbone', 'cmd_evaluate', 'cmd_calibrate',
-           'cmd_explain', 'limited', 'prepare', 'profile_pretraining', 'network_size', 'cmd_pretrain', 'cmd_generate',
-           'cmd_reproduce', 'cmd_import_fastai', 'cmd_export_fastai', 'cmd_data', 'demo_models', 'cmd_demo']
+           'baseline_scores', 'label_text', 'labelled_for', 'seen_in_training', 'print_backbone', 'cmd_evaluate',
+           'cmd_calibrate', 'cmd_explain', 'limited', 'prepare', 'profile_pretraining', 'network_size', 'cmd_pretrain',
+           'cmd_generate', 'cmd_reproduce', 'cmd_import_fastai', 'cmd_export_fastai', 'cmd_data', 'demo_models',
+           'cmd_demo']
 
 # %% ../nbs/14_cli.ipynb #fde4a199
-import argparse, csv, hashlib, io, json, math, os, random, re, shutil, sys, time
+import argparse, csv, hashlib, io, json, math, os, random, re, shutil, sys, time, warnings
 from collections import Counter
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from itertools import chain, islice
@@ -240,9 +241,11 @@ def leaving_nothing(
 # %% ../nbs/14_cli.ipynb #74d3d69a
 def print_labels(labels:list, weighted:bool=False, table:bool=True):
     "How often each label occurs, the most frequent first: a mistake shows there before an hour has gone into it. Without the table only what looks like one."
+    from ulmfit_nb.ulmfit import missing_words
     counts,alike = Counter(labels).most_common(),{}
     for l,_ in counts: alike.setdefault(str(l).strip().casefold(), []).append(l)
     if table: print('Labels: ' + ', '.join(f'{l!r} {n:,}' for l,n in counts[:20]) + (f', and {len(counts)-20:,} others' if len(counts) > 20 else ''))
+    if odd := missing_words(c for c,_ in counts): print(f'The label {odd[0]!r} looks like a missing one that was made text: if it is, leave its rows out, or give their texts with --unlabelled')
     if two := next((ls for ls in alike.values() if len(ls) > 1), None): print(f'The labels {two[0]!r} and {two[1]!r} differ by capitals or spaces only: are they one?')
     if len(labels) > 20 and 2*len(counts) > len(labels): print(f'There are {len(counts):,} labels for {len(labels):,} texts: is this the right column?')
     elif counts[-1][1] == 1: print(f'The label {counts[-1][0]!r} stands in one row only: is it a mistake?')
@@ -294,7 +297,9 @@ def cmd_train(a):
         old,run,begun = goes_on(a),start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank),time.monotonic()
     with redirect_stdout(None if rank else sys.stderr if a.quiet else sys.stdout): print_labels(labels, a.class_weight is not None, not a.quiet); print_texts(texts, labels)
     a.quiet = a.quiet or rank > 0
-    with leaving_nothing(run, old): clf.set_params(progress=not a.quiet).fit(texts, labels, extra, run, a.resume)
+    with leaving_nothing(run, old), warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'the label .* looks like') # said above
+        clf.set_params(progress=not a.quiet).fit(texts, labels, extra, run, a.resume)
     if rank: return # of several processes the first writes
     clf.save(a.out, (run/'overwrite').exists(), columns=dict(text=a.text, label=a.label), data=str(Path(a.data).resolve()), data_stamp=stamp_of(a.data), n_labelled=len(texts), n_unlabelled=len(extra or ()),
         minutes=round((time.monotonic()-begun)/60, 2), seed=a.seed)
@@ -441,7 +446,7 @@ def baseline_scores(
     "Counting words beside a model; a label that the model does not know is a wrong guess. Raises `InputError`, and `ValueError` where there are no words."
     from ulmfit_nb.results import baseline
     xs,ys = read_labelled(train, *cols)
-    y,names,counting = [str(l) for l in y],[*known],baseline(xs, [str(l) for l in ys])
+    y,names,counting = [label_text(l) for l in y],[*known],baseline(xs, [label_text(l) for l in ys])
     mean = probs/2
     for c,p in zip(counting.classes_.tolist(), counting.predict_proba(texts).T):
         if c in names: mean[:, names.index(c)] += p/2
@@ -450,14 +455,18 @@ def baseline_scores(
     return res, [r['f1'] for r in label_scores(y, said['baseline'], names)]
 
 # %% ../nbs/14_cli.ipynb #5f4df757
+def label_text(label) -> str:
+    "A label as it stands in a CSV file: 1.0, as a table with a gap keeps a 1, is 1."
+    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
+
 def labelled_for(clf, a) -> tuple: # texts, labels as the model has them, label as text → label, columns of the training
     "The labelled texts of `a.file` for a model. Raises `InputError` for a label that the model does not know."
     cols = clf.meta_.get('columns', dict(text='text', label='label'))
     texts,labels = read_labelled(a.file, a.text or cols['text'], a.label or cols['label'], min_classes=1)
-    known = {str(c): c for c in clf.classes_.tolist()}
-    unseen = sorted({str(l) for l in labels} - set(known))
+    known = {label_text(c): c for c in clf.classes_.tolist()}
+    unseen = sorted({*map(label_text, labels)} - {*known})
     if unseen: raise InputError(f'{a.file} has the label {unseen[0][:60]!r}, which the model was not trained on ({", ".join(known)}): correct it or leave those rows out')
-    return texts,[known[str(l)] for l in labels],known,cols
+    return texts,[known[label_text(l)] for l in labels],known,cols
 
 def seen_in_training(clf, file, texts) -> list: # of bool, one a text
     "Which texts of a file the model was trained on: all of the training file, and those that stand there, too, where it is at hand and has not changed."

@@ -63,7 +63,7 @@ def _csv_rows(path, lines=None, **opts):
     while first and not first.strip() or re.fullmatch(r'sep=.\r?\n?', first): # blank lines, and the line by which a spreadsheet names its separator
         if first.strip(): opts = dict(delimiter=first[4]) | opts
         before,first = before+1,next(lines, '')
-    sep = '\t' if tabs else ';' if ';' in first and ',' not in first else ',' # some spreadsheets write semicolons
+    sep = '\t' if tabs or '\t' in first and not {*',;'} & {*first} else ';' if ';' in first and ',' not in first else ',' # some spreadsheets write semicolons, or tabs into a .csv
     rows = csv.reader(chain([first], lines), **dict(delimiter=sep, strict=True) | opts)
     try:
         head = next(rows, [])
@@ -71,7 +71,7 @@ def _csv_rows(path, lines=None, **opts):
         bare = [k for k,c in enumerate(head) if not c]
         for row in rows:
             if len(bare) > 1 and any(row[k] for k in bare if k < len(row)): raise InputError(f'{path} has {len(bare)} columns without a name, and line {before+rows.line_num} fills one of them: name them in the first line.')
-            if len(row) > len(head): raise InputError(f'{path} has {len(row)} fields at line {before+rows.line_num} but {len(head)} columns: quote the fields that hold the separator' + (', which has to be a comma (a tab in .tsv).' if len(head) == 1 else '.'))
+            if len(row) > len(head): raise InputError(f'{path} has {len(row)} fields at line {before+rows.line_num} but {len(head)} columns: quote the fields that hold the separator' + (', a comma, a semicolon or a tab.' if len(head) == 1 else '.'))
             if row: yield dict(zip(head, row + [None]*(len(head)-len(row))))
     except csv.Error as e:
         _modern(path, first)

@@ -24,7 +24,7 @@ from .bpt3c import TextClassifier
 from .classifier import predict_logits
 from .corpus import InputError
 from .language_model import reverse_doc
-from .runtime import full_float32
+from .runtime import full_float32, on_cpu
 from .tokenization import _break, _collapse, _lines, _piece, _reserved, _wrep, Tokenizer, plain
 from .ulmfit import ULMFiT, check_texts, label_list
 
@@ -141,7 +141,7 @@ def _in_order(rs, per):
 def _along(rs, k, alphas, weights):
     "Log-odds at points of the path (m,), and for each token (n,) the weighted sum of the gradients there, times the distance from the baseline."
     few,odds,total = max(1, 8192//rs[0].ids.shape[1]),[],[0.]*len(rs) # a few points at a time
-    with _as_predicting([r.model for r in rs]), torch.enable_grad():
+    with _as_predicting([r.model for r in rs]), torch.enable_grad(), on_cpu():
         for i in range(0, len(alphas), few):
             a,w = (torch.tensor(v[i:i+few], dtype=torch.float32)[:, None, None] for v in (alphas, weights))
             xs = [torch.where(r.free, a.to(r.x.device)*r.x, r.x).requires_grad_() for r in rs]
@@ -178,7 +178,9 @@ class Word(NamedTuple):
     end:int     # behind the last one
 
 # %% ../nbs/10_interpretation.ipynb #042691e3
-def _shown(s): return ' '.join(s.split()) if any(c.isalnum() for c in s) else repr(s) # ',' and '\n' as what they are
+def _shown(s): # ',' and '\n' as what they are
+    s = ' '.join(s.split()) if any(c.isalnum() for c in s) else repr(s)
+    return s if len(s) <= 40 else s[:37]+'…'
 
 @dataclass(frozen=True)
 class Attribution:

@@ -482,7 +482,7 @@ def load_tensors(
 ):
     "Put the tensors that carry a prefix into a module; every one of them must be there and have the right shape."
     part = {k.removeprefix(prefix): v for k,v in tensors.items() if k.startswith(prefix)}
-    try: module.load_state_dict(part)
+    try: module.float().load_state_dict(part) # whatever torch's default is
     except RuntimeError as e: raise InputError(f'the weights in {path} do not fit its config.json: save or copy the model again') from e
 
 def load_backbone(

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['PAPER', 'SMALL', 'MANY', 'WHOLE', 'NUMBERS', 'READ', 'SETTINGS', 'check_texts', 'label_list', 'check_labels',
-           'default_settings', 'lm_passes', 'clas_passes', 'ULMFiT', 'labelled_docs', 'pseudo_labels',
+           'missing_words', 'default_settings', 'lm_passes', 'clas_passes', 'ULMFiT', 'labelled_docs', 'pseudo_labels',
            'second_round_texts', 'second_passes', 'model_card']
 
 # %% ../nbs/09_ulmfit.ipynb #f45019cc
-import csv, hashlib, json, math, multiprocessing, os, shutil, tempfile
+import csv, hashlib, json, math, multiprocessing, os, shutil, tempfile, warnings
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
@@ -34,7 +34,7 @@ from .classifier import Predictor, finetune_classifier, predict_logits, recipe_p
 from .corpus import Corpus, InputError
 from .fine_tuning import finetune_lm, transfer_vocab
 from .language_model import DIRECTIONS, load_backbone, load_config, model_kind, save_model
-from .runtime import atomic, check_device, connect, get_accelerator, in_a_job, joint_sum, meanwhile, only_one, total_memory, use_bf16, world
+from .runtime import atomic, check_device, connect, get_accelerator, in_a_job, joint_sum, meanwhile, on_cpu, only_one, total_memory, use_bf16, world
 from .tokenization import Tokenizer
 from .training import TrainConfig
 
@@ -94,8 +94,13 @@ def check_labels(
     classes = sorted(set(y))
     if len(classes) < 2: raise InputError(f'all {n} rows have the label {classes[0]!r}: a classifier needs two at least' if classes else 'there are no rows: a classifier needs labelled texts')
     if any(type(a) is not type(b) or a != b for a,b in zip(np.array(classes).tolist(), classes)): raise InputError('an array cannot keep these labels as they are (a zero byte at the end, or a number of more than 64 bits): give other ones')
+    if odd := missing_words(classes): warnings.warn(f'the label {odd[0]!r} looks like a missing one that was made text: if it is, drop its rows or give their texts as unlabelled', stacklevel=3)
     at = {c: i for i,c in enumerate(classes)}
     return np.array(classes), np.array([at[v] for v in y])
+
+def missing_words(labels) -> list: # distinct
+    "Labels that look like what a table's missing value becomes when it is made text."
+    return [l for l in dict.fromkeys(labels) if isinstance(l, str) and l.strip().casefold() in ('nan', '<na>', 'nat', 'none', 'null', 'n/a')]
 
 # %% ../nbs/09_ulmfit.ipynb #7aa00c76
 PAPER = dict(lm_bs=64, lm_drop_mult=.7, lm_div=None, max_lm_epochs=15, lr=.01, drop_mult=.5, recipe='freez', div=2.6, max_epochs=30, self_train=0) # the paper and its scripts of 2018, as the table of chapter 08 chooses between them; dropouts and passes of fastai's lesson notebook
@@ -142,7 +147,7 @@ class ULMFiT(ClassifierMixin, BaseEstimator, Predictor):
         epochs:int=None, # passes of the classifier; `None` is 4, or more where labels are few
         lr:float=None, # its largest rate; `None`, here and below: see `default_settings`
         bs:int=32, # documents in a batch of the classifier
-        lm_bs:int=None, # rows of the language model
+        lm_bs:int=None, # rows of the language model at most; fewer where texts are few
         drop_mult:float=None, # times the classifier's dropouts
         lm_drop_mult:float=None, # times the language model's dropouts
         recipe:str=None, # unfreezing: see `recipe_phases`
@@ -252,9 +257,14 @@ def _column_names(X, y) -> dict: # for the model directory, so that `ulmfit pred
 _one_fit = RLock()
 
 @contextmanager
-def _own_random_numbers():
-    "One `fit` at a time in a process; the caller's random numbers, of the CPU and of GPUs in use, go on as if nothing had happened."
-    with _one_fit, torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()): yield
+def _own_state():
+    "One `fit` at a time in a process; the caller's random numbers, of the CPU and of GPUs in use, go on as if nothing had happened, and their defaults of torch do not reach in."
+    with _one_fit, torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()), torch.inference_mode(False), torch.enable_grad():
+        was = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        try:
+            with on_cpu(): yield
+        finally: torch.set_default_dtype(was)
 
 # %% ../nbs/09_ulmfit.ipynb #3fe1a6d3
 WHOLE = dict(bs=2, vocab_size=1, bptt=1, max_len=1, min_count=1, lm_bs=1, epochs=1, self_train=0) # settings, and their smallest values; from min_count on `None` is the default
@@ -341,7 +351,7 @@ def fit(self:ULMFiT,
     (classes,ys),directions = check_labels(y, len(texts)),self.check()._directions()
     extra,columns,before,self.n_labels_,self.history_ = self._unlabelled(unlabelled),_column_names(X, y),{k: self.__dict__[k] for k in ('history_', 'settings_', 'n_labels_') if k in self.__dict__},len(texts),{}
     try:
-        with _own_random_numbers(), tempfile.TemporaryDirectory() if run_dir is None else _held(run_dir, self.device) as folder:
+        with _own_state(), tempfile.TemporaryDirectory() if run_dir is None else _held(run_dir, self.device) as folder:
             seed,folder = self._seed(Path(folder), texts, (classes.tolist(), ys.tolist()), extra, resume),Path(folder)
             tok,corpus,known = self._read(texts, extra, directions[0])
             def stages(d, resume): return self._stages(tok, corpus, known, ys, len(classes), d, seed, folder/d, resume)
