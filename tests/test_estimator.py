@@ -226,7 +226,9 @@ def test_load_and_save_keep_meta_and_history(tmp_path):
     a.save(tmp_path/'b')
     assert [(tmp_path/d/f).read_text() for d in 'ab' for f in ('config.json',)][0] == (tmp_path/'b/config.json').read_text()
     assert (tmp_path/'a/history.csv').read_text() == (tmp_path/'b/history.csv').read_text()
-    assert a.fit(TEXTS, LABELS).meta_ == {} # what was said of the first data is not true of others
+    assert a.fit(TEXTS, LABELS, MORE).meta_ == dict(n_labelled=len(TEXTS), n_unlabelled=len(MORE)) # what was said of the first data is not true of others
+    card = (tmp_path/'a/README.md').read_text()
+    assert '| n_labelled | 24 |' in card and f'torch {torch.__version__}' in card and 'evaluate' in card
 
 @pytest.mark.parametrize('mine', ['config.json', 'README.md', 'history.csv'])
 def test_save_spares_files_of_others(mine, tmp_path):
@@ -323,7 +325,7 @@ def test_the_names_of_columns_are_kept(tmp_path, capsys):
     main(['evaluate', str(tmp_path/'m'), str(tmp_path/'d.csv'), '--device', 'cpu'])         # finds them without being told
     assert f'{len(TEXTS)} texts' in capsys.readouterr().out
     assert ULMFiT.load(tmp_path/'m').meta_['columns'] == dict(text='review', label='mood')
-    assert clf.fit(d[['review']], LABELS).meta_['columns'] == dict(text='review', label='label') and clf.fit(TEXTS, LABELS).meta_ == {}
+    assert clf.fit(d[['review']], LABELS).meta_['columns'] == dict(text='review', label='label') and 'columns' not in clf.fit(TEXTS, LABELS).meta_
 
 def test_a_backbone_on_a_hub_is_fetched_once(one_way, monkeypatch):
     asked = []
@@ -616,7 +618,7 @@ def test_a_table_of_arrow_names_its_columns():
     for X,y in ((t.select(['review']), t.select(['mood'])), (t['review'], t['mood'])):
         clf = ULMFiT(**FAST, random_state=0).fit(X, y)
         assert clf.predict(t['review']).tolist() == clf.predict(TEXTS).tolist()
-        assert clf.meta_ == (dict(columns=dict(text='review', label='mood')) if hasattr(X, 'columns') and hasattr(X, 'column_names') else {})
+        assert clf.meta_.get('columns') == (dict(text='review', label='mood') if hasattr(X, 'columns') and hasattr(X, 'column_names') else None)
 
 def test_what_is_saved_is_the_model_and_not_what_was_set_since(tmp_path):
     clf = ULMFiT(**FAST, random_state=0).fit(TEXTS, LABELS)
@@ -666,6 +668,11 @@ def test_the_supervised_variant_reads_its_labelled_texts_and_no_others(tmp_path,
         if v == 'supervised':
             tok,drawn = Tokenizer.load(l.out/'inductive'/f'supervised-20-{s}'/'tokenizer.json'),[TASK.train[i][0] for i in draw(TASK.train, 20, s)]
             assert [*map(list, read[v, s])] == [list(i) for i in tok.encode_iter(drawn)] # the draw's texts, in the draw's order
+
+def test_an_experiment_spares_a_folder_of_somebody(tmp_path):
+    (tmp_path/'thesis').mkdir(); (tmp_path/'thesis'/'chapter1.txt').write_text('mine')
+    with pytest.raises(InputError, match='thesis is not empty and holds no experiment'): reproduce('trec6', Lab(tmp_path/'thesis', tmp_path/'rows', 0., size='micro', progress=False), 30)
+    assert [f.name for f in (tmp_path/'thesis').iterdir()] == ['chapter1.txt'] and not (tmp_path/'rows').exists()
 
 def test_another_backbone_in_the_same_place_is_another_experiment(tmp_path, one_way):
     lab(tmp_path, backbone=one_way).claim(experiment='x')

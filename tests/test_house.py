@@ -490,3 +490,27 @@ def test_what_is_imported_is_used(path): assert not unused(path)
 
 def test_an_unused_import_is_found(tmp_path):
     assert unused(write_chapter(tmp_path/'a.ipynb', [code('import os, ast as tree\nfrom json import dumps, loads\nfrom re import sub # also importable from here'), code('loads("1"); os.getcwd()')])) == ['dumps', 'tree']
+
+# ---- errors are named
+def unnamed_errors(code):
+    "Public functions and classes that raise an `InputError` of their own, and whose docstring does not say so; a command's docstring is its help."
+    def raises(o): return any(isinstance(r, ast.Raise) and r.exc and ast.unparse(r.exc).startswith('InputError') for r in ast.walk(o))
+    def public(o): return not o.name.startswith('_') and not o.name.startswith('cmd_')
+    def named(o): return 'InputError' in (ast.get_docstring(o) or '')
+    found = []
+    for o in ast.parse(code).body:
+        if isinstance(o, ast.FunctionDef) and public(o) and raises(o) and not named(o): found.append(o.name)
+        for f in o.body if isinstance(o, ast.ClassDef) and public(o) else ():
+            if not isinstance(f, ast.FunctionDef) or not raises(f): continue
+            if f.name in ('__init__', '__post_init__') and not named(o): found.append(o.name)
+            if public(f) and not named(f): found.append(f'{o.name}.{f.name}')
+    return found
+
+@pytest.mark.parametrize('module', sorted(p.stem for p in (root/lib).glob('[a-z]*.py')))
+def test_errors_are_named(module): assert not unnamed_errors((root/lib/f'{module}.py').read_text(encoding='utf-8'))
+
+def test_an_unnamed_error_is_found():
+    body = 'if x: raise InputError("no")'
+    assert unnamed_errors(f'def f(x):\n    "Does it."\n    {body}\n') == ['f']
+    assert unnamed_errors(f'class C:\n    "One."\n    def __init__(self, x):\n        {body}\n    def go(self, x):\n        {body}\n') == ['C', 'C.go']
+    assert not unnamed_errors(f'def f(x):\n    "Does it. Raises `InputError`."\n    {body}\ndef _g(x):\n    {body}\n')

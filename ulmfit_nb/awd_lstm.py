@@ -100,7 +100,7 @@ def forward(self:WeightDropLSTM,
 # %% ../nbs/03_awd_lstm.ipynb #b7704e79
 @dataclass(frozen=True)
 class Dropouts:
-    "The five probabilities of AWD-LSTM; multiply by a number to turn all of them up or down."
+    "The five probabilities of AWD-LSTM; multiply by a number to turn all of them up or down. Raises `InputError`."
     input:float=.25     # whole components of the embedded sequence
     weight:float=.2     # hidden-to-hidden weights (DropConnect)
     embedding:float=.02 # whole words of the vocabulary
@@ -300,7 +300,7 @@ class LMOutput(NamedTuple):
 
 # %% ../nbs/03_awd_lstm.ipynb #a3d1c07e
 class LanguageModel(nn.Module):
-    "A backbone and a decoder that shares the embedding's weights (Merity et al. 2017, section 4.4)."
+    "A backbone and a decoder that shares the embedding's weights (Merity et al. 2017, section 4.4). Raises `InputError`."
     def __init__(self,
         backbone:AWDLSTM, # embedding and LSTM layers
         alpha:float=2., # activation regularisation (AR), Merity et al. 2017, section 4.6

@@ -70,7 +70,7 @@ def pad_docs(
 
 # %% ../nbs/07b_bpt3c.ipynb #46baa314
 class ClasBatches:
-    "Labelled documents in sortish batches."
+    "Labelled documents in sortish batches. Raises `InputError`."
     stateful = False
     def __init__(self,
         docs:list, # arrays of ids, or a `Corpus`
@@ -207,7 +207,7 @@ SCRIPTS = dict(masks='chunk', alpha=2., beta=1.) # settings of `TextClassifier` 
 
 # %% ../nbs/07b_bpt3c.ipynb #69498b96
 class TextClassifier(nn.Module):
-    "Reads a document in chunks, pools the states of its last `max_len` tokens, and classifies: BPT3C (Howard & Ruder 2018, section 3.3)."
+    "Reads a document in chunks, pools the states of its last `max_len` tokens, and classifies: BPT3C (Howard & Ruder 2018, section 3.3). Raises `InputError`."
     def __init__(self,
         backbone:AWDLSTM, # from a language model, not copied: it trains with the classifier, and takes its dropouts
         n_classes:int, # outputs

@@ -147,7 +147,7 @@ def free_dir(
     resume:bool=False, # may hold an unfinished run
     overwrite:bool=False, # may hold anything
 ) -> Path:
-    "Refuse a directory that holds something, unless told otherwise."
+    "Refuse a directory that holds something, unless told otherwise. Raises `InputError`."
     path = Path(path)
     if path.exists() and not path.is_dir(): raise InputError(f'{path} is a file: name a directory for --out')
     if path.is_dir() and any(path.iterdir()) and not (resume or overwrite):
@@ -168,7 +168,7 @@ def free_file(
 
 # %% ../nbs/14_cli.ipynb #87dbbbeb
 def file_stamp(path) -> list:
-    "Name, size and content (SHA-256, of files up to 256 MB; of larger ones the time) of a file, or of all texts in a folder: what tells whether the data are the same."
+    "Name, size and content (SHA-256, of files up to 256 MB; of larger ones the time) of a file, or of all texts in a folder: what tells whether the data are the same. Raises `InputError`."
     if not Path(path).exists(): raise InputError(f'there is no file or folder {str(path)!r}: check the path')
     def content(f):
         if f.stat().st_size > 2**28: return int(f.stat().st_mtime)
@@ -188,7 +188,7 @@ def start_run(
     resume:bool=False, # go on from its checkpoints
     overwrite:bool=False, # drop what is there
 ) -> Path: # folder of checkpoints, inside `out`
-    "Prepare the folder `out`/run: a resumed run must have the same settings."
+    "Prepare the folder `out`/run: a resumed run must have the same settings. Raises `InputError`."
     out = free_dir(out, resume, overwrite)
     run,text = out/'run',json.dumps(what, indent=1, sort_keys=True, default=str)
     if overwrite and not resume and run.exists(): shutil.rmtree(run)
@@ -585,7 +585,7 @@ def limited(
         yield d
 
 def prepare(a, run:Path): # tokenizer, training and held-out corpus
-    "Learn the vocabulary and write the corpus, unless an interrupted run has done it."
+    "Learn the vocabulary and write the corpus, unless an interrupted run has done it. Raises `InputError`."
     import numpy as np
     from ulmfit_nb.language_model import load_model
     from ulmfit_nb.tokenization import Tokenizer
@@ -603,7 +603,7 @@ def prepare(a, run:Path): # tokenizer, training and held-out corpus
 
 # %% ../nbs/14_cli.ipynb #809d903d
 def profile_pretraining(a, corpus:Corpus, size):
-    "Print where the time of a training step goes."
+    "Print where the time of a training step goes. Raises `InputError`."
     from ulmfit_nb.awd_lstm import AWDLSTM, LM_DROPOUTS, LanguageModel
     from ulmfit_nb.language_model import LMBatches, load_backbone
     from ulmfit_nb.scaling import print_profile, profile_steps
@@ -619,7 +619,7 @@ def profile_pretraining(a, corpus:Corpus, size):
 VOCABULARY = dict(vocab_size=60000, min_count=3, vocab_texts=20000) # where there is no --init
 
 def network_size(a, ways:tuple): # directions → `Size`
-    "How large a network stage 1 trains; what cannot work is refused before anything is written."
+    "How large a network stage 1 trains; what cannot work is refused before anything is written. Raises `InputError`."
     from ulmfit_nb.awd_lstm import LM_DROPOUTS, Size
     from ulmfit_nb.language_model import load_backbone
     if a.init and (idle := [k for k in ('size', 'kind', 'skip', 'cutoffs', *VOCABULARY) if getattr(a, k)]): raise InputError(f'--{idle[0].replace("_", "-")} does nothing here, since {a.init} has its own: leave it out')

@@ -243,7 +243,7 @@ def _checked(docs, vocab_size):
 
 # %% ../nbs/00_corpus.ipynb #182e36c0
 class Corpus:
-    "Documents as token ids: one flat array, and the offsets where documents begin; memory-mapped or in memory."
+    "Documents as token ids: one flat array, and the offsets where documents begin; memory-mapped or in memory. Raises `InputError`."
     def __init__(self,
         path, # directory that `Corpus.write` made
     ):
@@ -482,7 +482,7 @@ def cache_home(
     return Path(cache_dir or os.environ.get('ULMFIT_CACHE') or Path.home()/'.cache'/'ulmfit_nb')
 
 def data_dir() -> Path | None: # the directory that `ULMFIT_DATA` names
-    "Where the user keeps data sets that the optional tests read; None where it is not set."
+    "Where the user keeps data sets that the optional tests read; None where it is not set. Raises `InputError`."
     d = os.environ.get('ULMFIT_DATA')
     if d and not os.path.isdir(d): raise InputError(f'ULMFIT_DATA names {d!r}, and there is no such folder: correct it, or unset it.')
     return Path(d) if d else None

@@ -78,7 +78,7 @@ def ppmi_vectors(
     power:float=.5, # of the singular values (the same paper, section 3.3)
     seed:int=0, # of the randomised decomposition
 ) -> np.ndarray: # (V, dim) float32
-    "Truncated SVD of the PPMI matrix (Levy & Goldberg 2014, section 4.2)."
+    "Truncated SVD of the PPMI matrix (Levy & Goldberg 2014, section 4.2). Raises `InputError`."
     from sklearn.utils.extmath import randomized_svd
     if not 1 <= dim <= counts.shape[0]: raise InputError(f'dim={dim} must lie between 1 and the {counts.shape[0]} words of the vocabulary')
     u,s,_ = randomized_svd(ppmi(counts, alpha), dim, n_iter=4, random_state=seed)
@@ -86,7 +86,7 @@ def ppmi_vectors(
 
 # %% ../nbs/02_embeddings.ipynb #1fc5045e
 class WordVectors:
-    "A fixed vector for each known word."
+    "A fixed vector for each known word. Raises `InputError`."
     def __init__(self,
         vocab:list, # of str
         vectors, # (len(vocab), dim)

@@ -115,7 +115,7 @@ def cache_probs(
 # %% ../nbs/11_extensions.ipynb #68d46b73
 @dataclass(frozen=True)
 class Cache:
-    "A continuous cache (Grave, Joulin & Usunier 2017): `perplexity(model, corpus, cache=Cache(...))`."
+    "A continuous cache (Grave, Joulin & Usunier 2017): `perplexity(model, corpus, cache=Cache(...))`. Raises `InputError`."
     theta:float=.3        # how much a likeness of states counts; 0: not at all. Depends on the size of the states, so tune it
     lam:float=.1          # share of the cache in the mixture
     window:int=2000       # states that are remembered

@@ -254,7 +254,7 @@ def attribute(
     method:str='ig', # ig, grad_x_input, or occlusion: the log-odds that are lost when a word is left out
     steps:int=32, # of ig: see `token_scores`
 ) -> Attribution:
-    "Which words of a text decided for or against a label, in nats of its log-odds before any calibration (chapter 10b)."
+    "Which words of a text decided for or against a label, in nats of its log-odds before any calibration (chapter 10b). Raises `InputError`."
     check_is_fitted(clf, 'models_')
     if method not in METHODS: raise InputError(f'unknown method {method!r}: choose one of {", ".join(METHODS)}')
     probs = clf.predict_proba([text])[0]
@@ -311,7 +311,7 @@ def comprehensiveness(
     n_random:int=5, # random deletions of as many words, for each text
     seed:int=0, # of these
 ) -> dict: # n; mean and sd of the drop; random_mean, random_sd; gain over random and its standard error se
-    "How far the probability falls without the words that decided, beside as many words at random (DeYoung et al. 2020)."
+    "How far the probability falls without the words that decided, beside as many words at random (DeYoung et al. 2020). Raises `InputError`."
     found = [a for a in (attribute(clf, t, None, method) for t in check_texts(texts)) if a.words]
     if len(found) < 2: raise InputError(f'{len(found)} texts with words in them are too few for a spread: give two at least')
     falls = [a.confidence - _deleted(clf, a, [max(1, round(s*len(a.words))) for s in at], n_random, [seed, i]).mean(1) for i,a in enumerate(found)]
@@ -386,7 +386,7 @@ def neighbours(
     k:int=5, # how many
     states=None, # `pooled_states(clf, texts)`, where they are at hand
 ) -> list: # of dict: index, similarity (cosine, 1 is the same), text; nearest first
-    "The texts that the classifier's head sees most like this one."
+    "The texts that the classifier's head sees most like this one. Raises `InputError`."
     texts = check_texts(texts)
     states = pooled_states(clf, texts) if states is None else states
     if len(states) != len(texts): raise InputError(f'there are {len(texts)} texts and {len(states)} states: give those of the same texts')

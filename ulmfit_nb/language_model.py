@@ -26,7 +26,7 @@ from .training import Batch, Phase, TrainConfig, Trainer
 
 # %% ../nbs/06_language_model.ipynb #2cbea491
 class LMBatches:
-    "All documents in one long stream, cut into `bs` rows that are read `bptt` tokens at a time."
+    "All documents in one long stream, cut into `bs` rows that are read `bptt` tokens at a time. Raises `InputError`."
     stateful = True
     def __init__(self,
         corpus:Corpus, # documents as ids
@@ -178,7 +178,7 @@ def lm_scores(
     bs:int=16, # see `perplexity`
     backward:bool=False, # read from last to first?
 ) -> dict: # n texts, tokens, words, bytes, share unknown, valid_loss (nats a token), perplexity, word_perplexity, bits_per_byte
-    "What a language model is worth on held-out texts, in units that every vocabulary shares."
+    "What a language model is worth on held-out texts, in units that every vocabulary shares. Raises `InputError`."
     if isinstance(texts, str): raise InputError('several texts are needed and this is one str: put it in a list')
     texts = list(texts)
     corpus = Corpus.from_docs(tok.encode_iter(texts), tok.vocab_size)
@@ -237,12 +237,12 @@ def pretrain(
     init:LanguageModel|None=None, # go on from this model, which brings its own size, skip and cutoffs
     **kw, # bs, bptt, backward, path, resume, minutes, progress: see `train_lm`
 ) -> Trainer: # `.model` is the `LanguageModel`
-    "Stage 1 (Howard & Ruder 2018, section 3.1): a language model on general text; one rate for all layers, in one cycle, is ours (their scripts: lr/6, lr/3, lr and lr by group)."
+    "Stage 1 (Howard & Ruder 2018, section 3.1): a language model on general text; one rate for all layers, in one cycle (with NT-ASGD a constant one), is ours (their scripts: lr/6, lr/3, lr and lr by group)."
     cfg = (cfg or TrainConfig()).seeded(seed)
     torch.manual_seed(cfg.seed)
     model = init or LanguageModel(AWDLSTM(corpus.vocab_size, size, skip=skip), cutoffs=cutoffs)
     model.backbone.drops = LM_DROPOUTS*drop_mult
-    return train_lm(model, corpus, valid, [Phase(epochs, lr, div=1., schedule='one_cycle')], cfg, **kw)
+    return train_lm(model, corpus, valid, [Phase(epochs, lr, div=1., schedule='constant' if cfg.opt == 'ntasgd' else 'one_cycle')], cfg, **kw)
 
 # %% ../nbs/06_language_model.ipynb #04c98e06
 def filter_scores(
@@ -480,7 +480,7 @@ def load_tensors(
     prefix:str, # 'fwd.' or 'bwd.'
     path, # for the message
 ):
-    "Put the tensors that carry a prefix into a module; every one of them must be there and have the right shape."
+    "Put the tensors that carry a prefix into a module; every one of them must be there and have the right shape. Raises `InputError`."
     part = {k.removeprefix(prefix): v for k,v in tensors.items() if k.startswith(prefix)}
     try: module.float().load_state_dict(part) # whatever torch's default is
     except RuntimeError as e: raise InputError(f'the weights in {path} do not fit its config.json: save or copy the model again') from e

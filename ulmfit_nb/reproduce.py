@@ -91,7 +91,7 @@ class TimeUp(Exception):
 
 # %% ../nbs/13b_reproduce.ipynb #0726aaf9
 class Lab:
-    "A folder of stages that are computed once, a budget of minutes, rows that are written as soon as they are known."
+    "A folder of stages that are computed once, a budget of minutes, rows that are written as soon as they are known. Raises `InputError`."
     def __init__(self,
         out, # folder of stages; may be thrown away when all rows are written
         results='results', # where rows go; see `record_result`
@@ -205,7 +205,7 @@ def stage(self:Lab,
 # %% ../nbs/13b_reproduce.ipynb #79d87ee1
 @patch
 def reads(self:Lab, task:Task) -> Task:
-    "What stage 2 may read: everything, or so many of the texts without labels, drawn by seed 0."
+    "What stage 2 may read: everything, or so many of the texts without labels, drawn by seed 0. Raises `InputError`."
     if self.unlabelled is None: return task
     if not task.more: raise InputError(f'{task.name} has no texts without labels: leave out --unlabelled')
     return replace(task, train=[], more=[task.more[i] for i in np.random.default_rng(0).permutation(len(task.more))[:self.unlabelled]])
@@ -213,7 +213,7 @@ def reads(self:Lab, task:Task) -> Task:
 # %% ../nbs/13b_reproduce.ipynb #ffcba749
 @patch
 def texts(self:Lab, task:Task, extra:list=(), key='inductive'): # tokenizer, corpus of the training texts, those without labels and `extra`
-    "Ids of everything that stage 2 may read; `extra` are test texts in the transductive protocol."
+    "Ids of everything that stage 2 may read; `extra` are test texts in the transductive protocol. Raises `InputError`."
     tok_file,folder = self.out/key/'tokenizer.json',self.out/key/'corpus'
     everything = [t for t,_ in task.train] + task.more + list(extra)
     h,known = hashlib.sha256(),self.out/key/'texts.sha256'
@@ -597,6 +597,7 @@ def reproduce(
     data_dir() # a wrong folder is refused before anything is written
     lab.directions(['forward']) # as is a backbone that lacks one
     new = not lab.out.exists()
+    if not new and any(lab.out.iterdir()) and not (lab.out/'settings.json').exists(): raise InputError(f'{lab.out} is not empty and holds no experiment: choose another folder')
     lab.claim(experiment=name, limit=limit)
     try: EXPERIMENTS[name](lab, limit)
     except TimeUp:

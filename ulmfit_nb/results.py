@@ -68,7 +68,7 @@ def record_result(
     device='cpu', # what it ran on
     **row, # the fields of `FIELDS`, and whatever else says how to repeat the run
 ) -> Path: # the file
-    "Write one run as one JSON object, with hardware, versions and commit; the id is a hash of the row."
+    "Write one run as one JSON object, with hardware, versions and commit; the id is a hash of the row. Raises `ValueError`."
     import torch
     missing = [f for f in FIELDS if f not in row]
     if missing: raise ValueError(f'a result needs {", ".join(missing)}: give them, as None where there is none')
@@ -85,7 +85,7 @@ def read_results(
     folder, # such as `results`
     experiment:str='*', # one of its sub-folders
 ) -> list[dict]: # rows, oldest first
-    "All recorded runs of an experiment."
+    "All recorded runs of an experiment. Raises `ValueError`."
     def row(f):
         try: return json.loads(f.read_text(encoding='utf-8'))
         except ValueError as e: raise ValueError(f'{f} is no JSON ({e}): mend or remove it') from None

@@ -167,7 +167,7 @@ def import_fastai(
 def their_words(
     tok:Tokenizer, # with words
 ) -> list[str]: # `itos`
-    "Our vocabulary as fastai would write it."
+    "Our vocabulary as fastai would write it. Raises `InputError`."
     if tok.config['kind'] != 'word': raise InputError(f'fastai reads words and this tokenizer has pieces of them ({tok.config["kind"]}): only a word vocabulary can be exported')
     back = {'xxnl': '\n'} | ({v: k for k,v in ENGLISH.items()} if "'t" in tok.vocab else {})
     return [re.sub(rf'{_hidden}\d+$', '', w) for w in spell(tok.vocab, back)]
@@ -241,7 +241,7 @@ def local_model(
     revision:str|None=None, # see `fetch_model`
     **kw, # cache_dir, endpoint
 ): # a directory where there is one, else what was given
-    "A directory stays what it is; only a string `owner/name` that is none is looked for on the hub."
+    "A directory stays what it is; only a string `owner/name` that is none is looked for on the hub. Raises `InputError`."
     if isinstance(name, str) and not Path(name).exists() and re.fullmatch(r'\w[\w.-]*/\w[\w.-]*', name): return fetch_model(name, revision, **kw)
     if revision is not None: raise InputError(f'revision={revision!r} needs a name on the hub, and {name} is none: leave it out')
     return name

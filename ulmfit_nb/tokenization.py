@@ -293,7 +293,7 @@ class _Memo(dict):
 
 # %% ../nbs/01_tokenization.ipynb #5f804df7
 class Tokenizer:
-    "Text to token ids and back. `Tokenizer.train` makes one, `Tokenizer.load` reads one."
+    "Text to token ids and back. `Tokenizer.train` makes one, `Tokenizer.load` reads one. Raises `InputError`."
     def __init__(self,
         hf, # `tokenizers.Tokenizer` that holds the vocabulary
         config:dict, # kind, rules, rules_version
@@ -395,7 +395,7 @@ def _spaced(words):
 def decode(self:Tokenizer,
     ids:Iterable, # int
 ) -> str:
-    "The text of `ids`: for subwords as `normalise` left it, for words with spaces set by rule."
+    "The text of `ids`: for subwords as `normalise` left it, for words with spaces set by rule. Raises `InputError`."
     ids = [i for i in map(int, ids) if i not in (PAD, BOS, EOS)]
     if ids and not 0 <= min(ids) <= max(ids) < self.vocab_size:
         raise InputError(f'ids must lie between 0 and {self.vocab_size-1}, and these reach from {min(ids)} to {max(ids)}: they belong to another tokenizer')

@@ -56,7 +56,7 @@ def group_rates(
     n:int, # number of groups
     div=2.6, # each group's rate over that of the group below it; or a multiplier a group
 ) -> list[float]: # first group to last
-    "Discriminative rates (Howard & Ruder 2018, section 3.2): the lower the layer, the smaller."
+    "Discriminative rates (Howard & Ruder 2018, section 3.2): the lower the layer, the smaller. Raises `InputError`."
     if isinstance(div, (list, tuple)):
         if len(div) != n: raise InputError(f'{len(div)} rate multipliers for {n} layer groups: give one each')
         return [lr*m for m in div]
@@ -84,7 +84,7 @@ class Phase:
 # %% ../nbs/05_training.ipynb #759063ed
 @dataclass(frozen=True)
 class TrainConfig:
-    "How the loop runs, whatever it trains."
+    "How the loop runs, whatever it trains. Raises `InputError`."
     opt:str='adam'        # adam (decoupled weight decay), sgd or ntasgd
     betas:tuple=(.8, .99) # Adam's (the first is the momentum of sgd, too); the paper says 0.7 and 0.99, the authors' scripts 0.8 and 0.99
     wd:float|None=None    # weight decay a step and unit of rate; `None` is .01, for ntasgd 1.2e-6 (Merity et al.), whose rates are a thousand times as high
@@ -167,7 +167,7 @@ def make_optimizer(cfg:TrainConfig, groups:list[dict]):
 
 # %% ../nbs/05_training.ipynb #f19cf49f
 class Trainer:
-    "Trains a model through its phases, from any batch of any epoch on."
+    "Trains a model through its phases, from any batch of any epoch on. Raises `InputError`."
     def __init__(self,
         model:nn.Module, # `model(**batch.inputs)` gives `.loss`, `.nll` and `.state`
         source, # `batches(epoch, skip)`, `n_batches(epoch)`, `stateful`, `key`; `shard(rank, n)` and `mine` where there are several processes

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import astuple
+from datetime import date
 from numbers import Integral, Real
 from pathlib import Path
 from threading import RLock
@@ -28,6 +29,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
 
+from . import __version__
 from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, LanguageModel, Size
 from .bpt3c import POOLS, TextClassifier, pool_class
 from .classifier import Predictor, finetune_classifier, predict_logits, recipe_phases
@@ -56,7 +58,7 @@ def check_texts(
     X, # list, Series, array or one column of texts
     what:str='texts', # name for the message
 ) -> list[str]:
-    "Texts as a list of strings; anything else gets its sentence."
+    "Texts as a list of strings; anything else gets its sentence. Raises `InputError`."
     X = _one_column(X, what)
     if getattr(X, 'ndim', 1) == 2 and X.shape[1] != 1 or getattr(X, 'ndim', 1) > 2: raise InputError(f'{what} has the shape {X.shape}: give one column')
     if X is None or not hasattr(X, '__iter__') or isinstance(X, (set, frozenset)): raise InputError(f'{what}: {str(X)[:60]} is no list of texts, in an order that stays: give one')
@@ -363,7 +365,7 @@ def fit(self:ULMFiT,
         for k in ('history_', 'settings_', 'n_labels_'): self.__dict__.pop(k, None)
         self.__dict__.update(before)
         raise
-    self.tokenizer_,self.models_,self.classes_,self.meta_,self.temperature_ = tok,models,classes,columns,1.
+    self.tokenizer_,self.models_,self.classes_,self.meta_,self.temperature_ = tok,models,classes,columns | dict(n_labelled=len(texts), n_unlabelled=len(extra)),1.
     return self
 
 # %% ../nbs/09_ulmfit.ipynb #1c58b7aa
@@ -636,7 +638,7 @@ def save(self:ULMFiT,
     if others and not overwrite and not _is_classifier(path): raise InputError(f'{path} holds a {others[0]} that is no classifier\'s: choose another directory, or pass overwrite=True')
     m = next(iter(self.models_.values()))
     tensors = {DIRECTIONS[d]+k: v for d,m in self.models_.items() for k,v in m.state_dict().items()}
-    config = dict(kind='classifier', directions=list(self.models_), model=m.backbone.config, n_hidden=m.head[2].out_features, labels=self.classes_.tolist(), temperature=self.temperature_, meta=getattr(self, 'meta_', {}) | meta,
+    config = dict(kind='classifier', directions=list(self.models_), model=m.backbone.config, n_hidden=m.head[2].out_features, labels=self.classes_.tolist(), temperature=self.temperature_, meta=dict(saved=date.today().isoformat(), versions=f'ulmfit_nb {__version__}, torch {torch.__version__}') | getattr(self, 'meta_', {}) | meta,
         rules=self.tokenizer_.config, params=_plain_params(self), in_force=_plain(getattr(self, 'settings_', {})), settings={k: getattr(self, k) for k in SETTINGS} | dict(drop_mult=getattr(self, 'settings_', PAPER)['drop_mult'],
         bptt=m.bptt, max_len=m.max_len, pool=next(k for k,c in POOLS.items() if type(m.pooling) is c))) # of the model, whatever `set_params` has said since
     rows = [dict(stage=k, **r) for k,h in self.history_.items() for r in h]
@@ -652,6 +654,8 @@ def model_card(config:dict) -> str:
 
 ULMFiT ({' and '.join(config['directions'])}): AWD-LSTM of embedding {c['emb_sz']}, hidden {c['n_hid']}, {c['n_layers']} layers, vocabulary {c['vocab_size']:,}.
 Labels: {', '.join(map(str, config['labels']))}. Trained with ulmfit_nb; how the losses fell is in history.csv.
+
+Every text gets one of these labels, whatever it is about. How often the label is right does not stand here: `ulmfit evaluate` says it, on labelled texts that were not trained on. A fresh classifier is surer than it is right; `ulmfit calibrate` mends that, and config.json holds the temperature.
 
     from ulmfit_nb import ULMFiT
     ULMFiT.load("this directory").predict(["a text"])
