@@ -46,7 +46,7 @@ def imdb_texts(a):
     t = load_task('imdb')
     perm = np.random.default_rng(1).permutation(len(t.train))
     held,used = [t.train[i] for i in perm[:2000]],[t.train[i] for i in perm[2000:]]
-    more = [t.unlabelled[i] for i in np.random.default_rng(0).permutation(len(t.unlabelled))[:a.unlabelled]]
+    more = [t.more[i] for i in np.random.default_rng(0).permutation(len(t.more))[:a.unlabelled]]
     return lambda seed: tuple(zip(*(used[i] for i in draw(used, a.labels, seed)))), tuple(zip(*held)), more, len(more)
 
 def language_models(texts, a, folder):
