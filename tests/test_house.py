@@ -158,6 +158,9 @@ def chapter_faults(path):
     if len(with_out) < .3*len(shown) or not shown: faults.append(f'{len(with_out)} of {len(shown)} shown code cells store outputs, under 30 %')
     skip = skipped(path)
     if len(skip) > len(coded)/5: faults.append(f'nbdev-test skips {len(skip)} of {len(coded)} code cells, over a fifth')
+    for c in coded:
+        kinds = {isinstance(o, (ast.Import, ast.ImportFrom)) for o in ast.parse(TransformerManager().transform_cell(c.source)).body}
+        if len(kinds) == 2: faults.append(f'cell {c.id} imports and does something else')
     n = n_checks([c for c in coded if c.id not in skip])
     if n < 8: faults.append(f'{n} checks run, under eight')
     return faults
@@ -181,6 +184,7 @@ breaks = dict(
     exercises=('no heading Exercises', lambda cs: cs.pop(5)),
     reading=('no heading Further reading', lambda cs: cs.pop(6)),
     joined=('a heading in a cell with text', lambda cs: cs[4].update(source='## Summary\n\nWhat was said.')),
+    imports=('imports and does something else', lambda cs: cs.append(code('import os\nos.getcwd()', out('1')))),
     outputs=('1 of 4 shown code cells store outputs', lambda cs: cs.extend([code('x = 1')]*2)),
     error=('stores an error', lambda cs: cs[3]['outputs'].append(error)),
     flagged=('nbdev-test skips 1 of 3', lambda cs: cs.append(code('#| slow\nf()', out('1')))),
