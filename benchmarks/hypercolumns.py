@@ -88,7 +88,7 @@ def run(name, a):
                 said = tuned(lm.backbone, docs, ys, test, seed) if way == 'fine-tuned' else fixed(lm.backbone, docs, ys, test, way)
                 known[key] = acc = float((said == truth).mean())
                 record_result(a.results, experiment='hypercolumns', dataset=dict(docs='documentation of seven packages', imdb='imdb')[name], split='validation texts' if name == 'docs' else '2,000 held-out training texts', n=len(truth), protocol='inductive', direction='forward', backbone='en-small',
-                    variant=way, stage_2=stage, labels=len(docs), unlabelled=n_more, seed=seed, accuracy=acc, baseline_accuracy=base, epochs=None, minutes=(time.monotonic()-begun)/60, settings=default_settings(lm.backbone.size, n_labels=len(docs)), **facts)
+                    variant=f'{way}, {stage} stage 2', labels=len(docs), unlabelled=n_more*(stage == 'after'), seed=seed, accuracy=acc, baseline_accuracy=base, epochs=None, minutes=(time.monotonic()-begun)/60, settings=default_settings(lm.backbone.size, n_labels=len(docs)), **facts if stage == 'after' else dict(lm_epochs=0))
                 done.write_text(json.dumps(known))
                 print(f'{name}, seed {seed}, {stage} stage 2, {way}: {acc:.1%} (counting words {base:.1%})', flush=True)
 
