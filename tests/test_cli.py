@@ -469,19 +469,21 @@ def test_odd_labels_are_pointed_at(capsys):
     print_labels(['a']*12 + ['nan']*12); assert "'nan' looks like a missing one" in capsys.readouterr().out
     print_labels(['a']*12 + ['b']*12); assert '?' not in capsys.readouterr().out
 
-@pytest.mark.parametrize('classes', [[0, 1], ['0', '1'], [0., 1.]])
+@pytest.mark.parametrize('classes', [[0, 1], ['0', '1'], [0., 1.], ['0.0', '1.0']])
 def test_a_number_is_one_label_however_a_file_has_it(classes, tmp_path):
     "A column with a gap becomes one of floats, and keeps that when the gap is gone."
     from types import SimpleNamespace
     from ulmfit_nb.cli import InputError, baseline_scores, labelled_for
     clf = SimpleNamespace(classes_=np.array(classes), meta_={})
     texts,said = ['dull', 'fine', 'dull'],np.array([[.9, .1], [.2, .8], [.6, .4]])
-    for label in (str, int, float):
-        f = tmp_path/f'{label.__name__}.jsonl'
+    for name,label in dict(text=str, whole=int, fraction=float, fraction_as_text=lambda l: f'{l}.0').items():
+        f = tmp_path/f'{name}.jsonl'
         f.write_text(''.join(json.dumps(dict(text=t, label=label(l)))+'\n' for t,l in zip(texts, (0, 1, 0))), encoding='utf-8')
         _,y,known,cols = labelled_for(clf, SimpleNamespace(file=f, text=None, label=None))
         assert y == [classes[0], classes[1], classes[0]] and type(y[0]) is type(classes[0])
         assert baseline_scores(f, (cols['text'], cols['label']), texts, y, known, said)[0]['baseline_accuracy'] == 1.
+    from ulmfit_nb.cli import known_label
+    assert [known_label(l, ['1', '1.0', 'v2']) for l in ('1', '1.0', 'v2.0', 'v2', 1.0)] == ['1', '1.0', 'v2.0', 'v2', '1.0'] # versions, say, are what they are
     f.write_text('{"text": "so so", "label": 0.5}\n', encoding='utf-8')
     with pytest.raises(InputError, match="'0.5'"): labelled_for(clf, SimpleNamespace(file=f, text=None, label=None))
 

@@ -672,6 +672,8 @@ def test_the_supervised_variant_reads_its_labelled_texts_and_no_others(tmp_path,
 def test_an_experiment_spares_a_folder_of_somebody(tmp_path):
     (tmp_path/'thesis').mkdir(); (tmp_path/'thesis'/'chapter1.txt').write_text('mine')
     with pytest.raises(InputError, match='thesis is not empty and holds no experiment'): reproduce('trec6', Lab(tmp_path/'thesis', tmp_path/'rows', 0., size='micro', progress=False), 30)
+    (tmp_path/'file').write_text('mine')
+    with pytest.raises(InputError, match='is a file'): reproduce('trec6', Lab(tmp_path/'file', tmp_path/'rows', 0., size='micro', progress=False), 30)
     assert [f.name for f in (tmp_path/'thesis').iterdir()] == ['chapter1.txt'] and not (tmp_path/'rows').exists()
 
 def test_another_backbone_in_the_same_place_is_another_experiment(tmp_path, one_way):

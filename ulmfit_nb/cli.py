@@ -8,7 +8,7 @@ __all__ = ['COMMANDS', 'SEED', 'DIRECTION', 'DEVICE', 'TRAINING', 'TRAIN', 'FILE
            'fail', 'free_dir', 'free_file', 'file_stamp', 'stamp_of', 'start_run', 'goes_on', 'hold', 'options', 'drop',
            'leaving_nothing', 'print_labels', 'print_texts', 'cmd_train', 'read_stdin', 'row_text', 'CSVLines',
            'text_rows', 'cmd_predict', 'scores', 'label_scores', 'print_labels_found', 'print_scores',
-           'baseline_scores', 'label_text', 'labelled_for', 'seen_in_training', 'print_backbone', 'cmd_evaluate',
+           'baseline_scores', 'known_label', 'labelled_for', 'seen_in_training', 'print_backbone', 'cmd_evaluate',
            'cmd_calibrate', 'cmd_explain', 'limited', 'prepare', 'profile_pretraining', 'network_size', 'cmd_pretrain',
            'cmd_generate', 'cmd_reproduce', 'cmd_import_fastai', 'cmd_export_fastai', 'cmd_data', 'demo_models',
            'cmd_demo']
@@ -446,7 +446,7 @@ def baseline_scores(
     "Counting words beside a model; a label that the model does not know is a wrong guess. Raises `InputError`, and `ValueError` where there are no words."
     from ulmfit_nb.results import baseline
     xs,ys = read_labelled(train, *cols)
-    y,names,counting = [label_text(l) for l in y],[*known],baseline(xs, [label_text(l) for l in ys])
+    y,names,counting = [str(l) for l in y],[*known],baseline(xs, [known_label(l, known) for l in ys])
     mean = probs/2
     for c,p in zip(counting.classes_.tolist(), counting.predict_proba(texts).T):
         if c in names: mean[:, names.index(c)] += p/2
@@ -455,18 +455,22 @@ def baseline_scores(
     return res, [r['f1'] for r in label_scores(y, said['baseline'], names)]
 
 # %% ../nbs/14_cli.ipynb #5f4df757
-def label_text(label) -> str:
-    "A label as it stands in a CSV file: 1.0, as a table with a gap keeps a 1, is 1."
-    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
+def known_label(label, known) -> str: # one of `known`, or the label as text
+    "The label that a file means: a table with a gap keeps 1 as 1.0, so either is the other where only one of them is known."
+    s = str(label)
+    if s in known or not re.fullmatch(r'-?\d+(\.0)?', s): return s
+    whole = s.removesuffix('.0')
+    return next((k for k in (whole, whole+'.0') if k in known), s)
 
 def labelled_for(clf, a) -> tuple: # texts, labels as the model has them, label as text → label, columns of the training
     "The labelled texts of `a.file` for a model. Raises `InputError` for a label that the model does not know."
     cols = clf.meta_.get('columns', dict(text='text', label='label'))
     texts,labels = read_labelled(a.file, a.text or cols['text'], a.label or cols['label'], min_classes=1)
-    known = {label_text(c): c for c in clf.classes_.tolist()}
-    unseen = sorted({*map(label_text, labels)} - {*known})
+    known = {str(c): c for c in clf.classes_.tolist()}
+    labels = [known_label(l, known) for l in labels]
+    unseen = sorted({*labels} - {*known})
     if unseen: raise InputError(f'{a.file} has the label {unseen[0][:60]!r}, which the model was not trained on ({", ".join(known)}): correct it or leave those rows out')
-    return texts,[known[label_text(l)] for l in labels],known,cols
+    return texts,[known[l] for l in labels],known,cols
 
 def seen_in_training(clf, file, texts) -> list: # of bool, one a text
     "Which texts of a file the model was trained on: all of the training file, and those that stand there, too, where it is at hand and has not changed."

@@ -597,6 +597,7 @@ def reproduce(
     data_dir() # a wrong folder is refused before anything is written
     lab.directions(['forward']) # as is a backbone that lacks one
     new = not lab.out.exists()
+    if lab.out.is_file(): raise InputError(f'{lab.out} is a file: name a folder')
     if not new and any(lab.out.iterdir()) and not (lab.out/'settings.json').exists(): raise InputError(f'{lab.out} is not empty and holds no experiment: choose another folder')
     lab.claim(experiment=name, limit=limit)
     try: EXPERIMENTS[name](lab, limit)
