@@ -454,7 +454,7 @@ def baseline_scores(
     res = {f'{k}_{what}': v for k,p in said.items() for what,v in zip(('accuracy', 'macro_f1'), scores(y, p, names))}
     return res, [r['f1'] for r in label_scores(y, said['baseline'], names)]
 
-# %% ../nbs/14_cli.ipynb #5f4df757
+# %% ../nbs/14_cli.ipynb #3122eec8
 def known_label(label, known) -> str: # one of `known`, or the label as text
     "The label that a file means: a table with a gap keeps 1 as 1.0, so either is the other where only one of them is known."
     s = str(label)
@@ -462,6 +462,7 @@ def known_label(label, known) -> str: # one of `known`, or the label as text
     whole = s.removesuffix('.0')
     return next((k for k in (whole, whole+'.0') if k in known), s)
 
+# %% ../nbs/14_cli.ipynb #5f4df757
 def labelled_for(clf, a) -> tuple: # texts, labels as the model has them, label as text → label, columns of the training
     "The labelled texts of `a.file` for a model. Raises `InputError` for a label that the model does not know."
     cols = clf.meta_.get('columns', dict(text='text', label='label'))

@@ -369,6 +369,7 @@ def _free(path, overwrite):
     if there and not overwrite: raise InputError(f'{path} is not empty: choose another directory or pass overwrite=True.')
     if not there <= set(_files): raise InputError(f'{path} holds other files than a corpus: choose another directory.')
 
+# %% ../nbs/00_corpus.ipynb #656e382d
 def _dead(pid):
     "Has that process of this machine ended? No, where it cannot be known."
     if os.name != 'posix': return False

@@ -177,11 +177,12 @@ class Word(NamedTuple):
     begin:int   # first character
     end:int     # behind the last one
 
-# %% ../nbs/10_interpretation.ipynb #042691e3
+# %% ../nbs/10_interpretation.ipynb #9d1f982b
 def _shown(s): # ',' and '\n' as what they are
     s = ' '.join(s.split()) if any(c.isalnum() for c in s) else repr(s)
     return s if len(s) <= 40 else s[:37]+'…'
 
+# %% ../nbs/10_interpretation.ipynb #042691e3
 @dataclass(frozen=True)
 class Attribution:
     "Which words decided. In a notebook it shows the text, coloured."

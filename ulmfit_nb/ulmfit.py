@@ -29,6 +29,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
 
+# %% ../nbs/09_ulmfit.ipynb #fd23a3ef
 from . import __version__
 from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, LanguageModel, Size
 from .bpt3c import POOLS, TextClassifier, pool_class
@@ -256,6 +257,7 @@ def _column_names(X, y) -> dict: # for the model directory, so that `ulmfit pred
     if text == label: label = None # labels that were computed from the texts: a Series keeps its name
     return dict(columns=dict(text=text or 'text', label=label or 'label')) if text or label else {}
 
+# %% ../nbs/09_ulmfit.ipynb #11f88a1f
 _one_fit = RLock()
 
 @contextmanager
