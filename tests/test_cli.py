@@ -1,5 +1,5 @@
 "The `ulmfit` command and the estimator: the whole way on small text, and one sentence for each mistake."
-import csv, io, json, os, re, subprocess, sys
+import csv, io, json, os, re, shutil, subprocess, sys
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +144,41 @@ def test_the_mean_of_both_is_that_of_the_probabilities(tmp_path):
     right = np.mean([['good', 'bad'][i] == l for i,l in zip(both.argmax(1), labels)])
     assert res['both_accuracy'] == pytest.approx(right) and right < 2/3+1e-9 and res['baseline_accuracy'] == 1
 
+def test_predictions_by_the_mean_of_both(model, tmp_path):
+    from ulmfit_nb.results import baseline
+    new,train = table(tmp_path/'new.csv', 30, seed=5),Path(json.loads((model/'config.json').read_text())['meta']['data'])
+    def probs(*args): return np.array([[float(r['p(bad)']), float(r['p(good)'])] for r in csv.DictReader(io.StringIO(ulmfit('predict', model, new, '--proba', *args).stdout.decode()))])
+    seen,rows = list(csv.DictReader(open(train))),list(csv.DictReader(open(new)))
+    counting = baseline([r['text'] for r in seen], [r['label'] for r in seen]).predict_proba([r['text'] for r in rows])
+    assert np.allclose(probs('--mean'), (probs() + counting)/2, atol=2e-4) and not np.allclose(probs('--mean'), probs(), atol=1e-2)
+    rng = np.random.default_rng(1)
+    (tmp_path/'turned.csv').write_text('text,label\n' + ''.join(f'{review(rng, l)},{dict(good="bad", bad="good")[l]}\n' for l in ('good', 'bad')*200), encoding='utf-8') # teaches counting words the opposite
+    turned = list(csv.DictReader(io.StringIO(ulmfit('predict', model, new, '--mean', '--proba', '--train', tmp_path/'turned.csv').stdout.decode())))
+    assert all((r['p(good)'] > r['p(bad)']) == (r['prediction'] == 'good') and r['confidence'] == max(r['p(good)'], r['p(bad)']) for r in turned) # the answer is that of the mean
+    assert np.mean([float(r['confidence']) for r in turned]) < .75
+
+def test_the_mean_is_refused_where_it_would_be_another(model, tmp_path):
+    new,copy = table(tmp_path/'new.csv', 5, seed=5),tmp_path/'model'
+    shutil.copytree(model, copy)
+    refused(ulmfit('predict', model, new, '--train', new), '--mean')
+    refused(ulmfit('predict', model, new, '--mean', '--train', tmp_path/'nosuch.csv'), 'nosuch.csv')
+    for name,text,*words in (('more', 'fine,good\ndull,bad\nso so,middling\n', 'middling', 'more.csv'), ('fewer', 'fine,good\n', 'fewer.csv'), ('signs', '!!!,good\n...,bad\n', 'signs.csv', '--mean')):
+        (tmp_path/f'{name}.csv').write_text('text,label\n'+text, encoding='utf-8')
+        refused(ulmfit('predict', model, new, '--mean', '--train', tmp_path/f'{name}.csv', '--out', tmp_path/'said.csv'), *words)
+    config = json.loads((copy/'config.json').read_text())
+    moved = table(tmp_path/'moved.csv', 40)
+    for meta,word in ((dict(data=str(moved)), 'has changed'), (dict(data=str(tmp_path/'gone.csv')), 'not at hand')):
+        (copy/'config.json').write_text(json.dumps(config | dict(meta=config['meta'] | meta)))
+        refused(ulmfit('predict', copy, new, '--mean', '--out', tmp_path/'said.csv'), word, '--train')
+    assert not (tmp_path/'said.csv').exists()
+
+def test_what_is_ahead_is_said(capsys):
+    from ulmfit_nb.cli import print_ahead
+    def said(**kw): print_ahead(dict(n=100, accuracy=.8) | kw); return capsys.readouterr().out
+    assert not said() and not said(baseline_accuracy=.8, both_accuracy=.8)
+    assert 'mean of both is ahead by 2.0 points' in (s := said(baseline_accuracy=.7, both_accuracy=.82)) and '--mean' in s
+    assert 'Counting words is ahead by 5.0 points' in (s := said(baseline_accuracy=.85, both_accuracy=.9)) and 'more unlabelled' in s and s.count('\n') == 1
+
 def test_pretrain_stops_in_time_resumes_and_generates(tmp_path):
     rng = np.random.default_rng(0)
     f = tmp_path/'docs.txt'
@@ -251,7 +286,6 @@ def test_label_unseen_in_training(tmp_path, model):
     refused(ulmfit('evaluate', model, tmp_path/'t.csv'), 'middling', 'not trained')
 
 def copy_of(model, path):
-    import shutil
     shutil.copytree(model, path)
     return path
 
