@@ -120,19 +120,20 @@ SHORT = [ # task, experiment, variant (of several the first that was run with so
 def short_table(
     rows:list[dict], # of `read_results`
 ) -> str: # Markdown
-    "The recorded runs in short: mean accuracy (number of runs) beside counting words on the same rows, and how far ahead in the mean and from the worst run to the best."
-    out = ['| task | labels | more texts | backbone | counting words | ULMFiT | points ahead | the paper | minutes |', '|---|--:|--:|---|--:|--:|--:|--:|--:|']
+    "The recorded runs in short, a line for a task and a number of labels: mean accuracy beside counting words on the same rows, and how far ahead of it each run is, or the worst and the best of three or more."
+    heads,lines = ['small backbone, up to 10,000 more texts', 'small backbone, 49,730 more texts', '`en-base`, 49,730 more texts, on a GPU'],{}
     def pct(x): return '–' if x is None else f'{100*x:.1f} %'
     for task,e,v,d,b,paper in SHORT:
         of = {w: [r for r in rows if (r['experiment'], r.get('variant'), r['direction'], r['backbone'], r['protocol']) == (e, w, d, b, 'inductive')] for w in ([v] if isinstance(v, str) else v)}
         first = {r['labels']: w for w in reversed(of) for r in of[w]}
         for n,more in sorted({(r['labels'], r.get('unlabelled') or 0) for w in of for r in of[w] if first[r['labels']] == w}):
             rs = [r for r in of[first[n]] if (r['labels'], r.get('unlabelled') or 0) == (n, more)]
-            s,ahead = summary(rs, ('labels',))[0],[100*(r['accuracy']-r['baseline_accuracy']) for r in rs]
-            runs,span = (f' ({len(rs)})', f' ({min(ahead):+.1f} to {max(ahead):+.1f})') if len(rs) > 1 else ('', '')
-            name,where = b + (f', {d}' if d != 'both' else ''),'GPU' if 'NVIDIA' in s['hardware'] else 'CPU'
-            out.append(f'| {task} | {n:,} | {more:,} | {name} | {pct(s["baseline"])} | **{pct(s["accuracy"])}**{runs} | {np.mean(ahead):+.1f}{span} | {pct(paper)} | {s["minutes"]:.0f}, {where} |'.replace('-0.0', '0.0').replace('| -', '| −').replace('(-', '(−'))
-    return '\n'.join(out)
+            s,ahead = summary(rs, ('labels',))[0],[f'{round(1000*a)/10 + 0.:+.1f}'.replace('-', '−') for a in sorted(r['accuracy']-r['baseline_accuracy'] for r in rs)]
+            line,k = lines.setdefault((task, n), [s['baseline'], *[[] for _ in heads], paper]),3 if b == 'en-base' else 1+(more > 10000)
+            line[k].append(f'**{pct(s["accuracy"])}** ({", ".join(ahead) if len(ahead) < 3 else ahead[0] + " to " + ahead[-1]})')
+    out = [['task', 'labels', 'counting words', *heads, 'the paper'], ['---', '--:', '--:', *['---']*len(heads), '--:']]
+    out += [[task, f'{n:,}', pct(base), *['; '.join(c) or '–' for c in cells], pct(paper)] for (task,n),(base,*cells,paper) in lines.items()]
+    return '\n'.join(f'| {" | ".join(l)} |' for l in out)
 
 # %% ../nbs/13_results.ipynb #e82b5d06
 ROADS = [('from scratch', 'forward'), ('pretraining only', 'forward'), ('supervised', 'forward'), ('supervised', 'backward'), ('supervised', 'both'), ('ulmfit', 'forward'), ('ulmfit', 'backward'), ('ulmfit', 'both'), ('self-training', 'both')]
