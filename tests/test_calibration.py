@@ -90,6 +90,21 @@ def test_calibration_refuses(clf, X, y, words):
     with pytest.raises(InputError, match=words): clf.calibrate(X, y)
     assert clf.temperature_ == was
 
+def test_texts_of_the_training_choose_no_temperature(clf, tmp_path):
+    import pickle, warnings
+    both_ways(clf)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        alone = clf.calibrate(HELD, LABELS).temperature_
+    with pytest.warns(UserWarning, match=f'{len(TEXTS)} of the {2*len(TEXTS)} texts were trained on'): assert clf.calibrate([f' {t}\n' for t in TEXTS] + HELD, 2*LABELS).temperature_ == alone
+    for c in (clf, pickle.loads(pickle.dumps(clf))):
+        with pytest.raises(InputError, match='of the training'): c.calibrate(TEXTS, LABELS)
+    with pytest.raises(InputError, match='^10 texts are too few'): clf.calibrate(TEXTS + HELD[:10], LABELS + LABELS[:10])
+    assert clf.temperature_ == alone
+    clf.fit(HELD, LABELS).calibrate(TEXTS, LABELS) # another training, other texts
+    clf.save(tmp_path/'m')
+    assert ULMFiT.load(tmp_path/'m', device='cpu').calibrate(HELD, LABELS) # what a directory does not keep is not known
+
 def test_a_calibration_that_fails_leaves_the_old_one(clf, monkeypatch):
     clf.calibrate(HELD, LABELS)
     was = clf.temperature_

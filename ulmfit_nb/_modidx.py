@@ -845,4 +845,5 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'ulmfit_nb.ulmfit.model_card': ('ulmfit.html#model_card', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.pseudo_labels': ('ulmfit.html#pseudo_labels', 'ulmfit_nb/ulmfit.py'),
                                   'ulmfit_nb.ulmfit.second_passes': ('ulmfit.html#second_passes', 'ulmfit_nb/ulmfit.py'),
-                                  'ulmfit_nb.ulmfit.second_round_texts': ('ulmfit.html#second_round_texts', 'ulmfit_nb/ulmfit.py')}}}
+                                  'ulmfit_nb.ulmfit.second_round_texts': ('ulmfit.html#second_round_texts', 'ulmfit_nb/ulmfit.py'),
+                                  'ulmfit_nb.ulmfit.text_keys': ('ulmfit.html#text_keys', 'ulmfit_nb/ulmfit.py')}}}

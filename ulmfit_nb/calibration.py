@@ -6,7 +6,7 @@
 __all__ = ['Bin', 'reliability', 'calibration_error', 'fit_temperature', 'keep_temperature']
 
 # %% ../nbs/10b_calibration.ipynb #638bbc42
-import json
+import json, warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from .classifier import soften
 from .corpus import InputError
 from .runtime import atomic
 from .sharing import ULMFiT
-from .ulmfit import check_texts, label_list
+from .ulmfit import check_texts, label_list, text_keys
 
 # %% ../nbs/10b_calibration.ipynb #dba52c9f
 class Bin(NamedTuple):
@@ -75,15 +75,18 @@ def calibrate(self:ULMFiT,
     X, # texts that it was not trained on, 20 or more
     y, # a label each
 ):
-    "Choose `temperature_`, by which `predict_proba` is softened, on labelled texts that it was not trained on; predictions stay. Texts without an error cannot tell how sure it may be: they make it no surer. A new `fit` forgets it. Raises `InputError`."
+    "Choose `temperature_`, by which `predict_proba` is softened, on labelled texts that it was not trained on; predictions stay. After `fit` it knows those of the training, and leaves them out with a warning. Texts without an error cannot tell how sure it may be: they make it no surer. A new `fit` forgets it. Raises `InputError`."
     check_is_fitted(self, 'models_')
     texts,known = check_texts(X),self.classes_.tolist()
     labels = label_list(y, len(texts))
-    if len(texts) < 20: raise InputError(f'{len(texts)} texts are too few to choose a temperature: give 20 or more that were not trained on')
+    kept = [k not in getattr(self, '_learnt', ()) for k in text_keys(texts)] # a model that was loaded does not know
+    if texts and not any(kept): raise InputError('these are the texts of the training, where it is surer than on others: give labelled texts that were kept back')
+    if sum(kept) < 20: raise InputError(f'{sum(kept)} texts are too few to choose a temperature: give 20 or more that were not trained on')
     for i,l in enumerate(labels):
         if l not in known: raise InputError(f'row {i} has the label {l!r}, which was not trained on ({", ".join(map(repr, known))}): correct it or leave its texts out')
-    probs = self.probs(texts, temperature=1.)
-    ys = np.array([known.index(l) for l in labels])
+    if n := kept.count(False): warnings.warn(f'{n:,} of the {len(texts):,} texts {"was" if n == 1 else "were"} trained on, and {"is" if n == 1 else "are"} left out here', stacklevel=2)
+    probs = self.probs([t for t,k in zip(texts, kept) if k], temperature=1.)
+    ys = np.array([known.index(l) for l,k in zip(labels, kept) if k])
     self.temperature_ = max(fit_temperature(probs, ys), 0. if (probs.argmax(1) != ys).any() else 1.)
     return self
 

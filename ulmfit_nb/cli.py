@@ -239,7 +239,11 @@ def leaving_nothing(
         raise
 
 # %% ../nbs/14_cli.ipynb #74d3d69a
-def print_labels(labels:list, weighted:bool=False, table:bool=True):
+def print_labels(
+    labels:list, # one a text
+    weighted:bool=False, # does a rare label count as much as a frequent one?
+    table:bool=True, # print the counts, too?
+):
     "How often each label occurs, the most frequent first: a mistake shows there before an hour has gone into it. Without the table only what looks like one."
     from ulmfit_nb.ulmfit import missing_words
     counts,alike = Counter(labels).most_common(),{}
@@ -412,7 +416,12 @@ def label_scores(y, p, classes) -> list: # of dict, in the order of `classes`: l
     return [dict(label=label, n=int(n), **{k: None if v != v else float(v) for k,v in dict(precision=precision, recall=recall, f1=f1).items()}) for label,(precision,recall,f1,n) in zip(classes, found)]
 
 # %% ../nbs/14_cli.ipynb #b338c1c5
-def print_labels_found(per:list, conf, classes:list, width:int=110):
+def print_labels_found(
+    per:list, # of `label_scores`
+    conf, # confusion matrix, rows true, columns predicted
+    classes:list, # labels in its order
+    width:int=110, # letters of a line
+):
     "A line a label; then the confusion, as a matrix where that fits into `width` letters, else its largest entries."
     w = max(8, *(len(str(c))+1 for c in classes))
     def cell(v, k): return f'{"–":>{k}}' if v is None else f'{v:>{k}.3f}'
@@ -431,7 +440,11 @@ def print_ahead(res:dict):
     if base > 0: print(f'Counting words is ahead by {base:.1f} points, on {res["n"]:,} texts (standard error {50/res["n"]**.5:.1f} at most): use it (`ulmfit_nb.baseline` in Python), or the mean of both (`ulmfit predict --mean`), or give more unlabelled texts')
     elif both > 0: print(f'The mean of both is ahead by {both:.1f} points, on {res["n"]:,} texts: `ulmfit predict --mean` answers by it')
 
-def print_scores(res:dict, conf, classes:list):
+def print_scores(
+    res:dict, # what `ulmfit evaluate --json` prints
+    conf, # confusion matrix
+    classes:list, # labels in its order
+):
     "A small table for people."
     print(f'{res["n"]} texts\n{"":12}{"accuracy":>10}{"macro F1":>10}{"confidence":>12}')
     print(f'{"ULMFiT":12}{res["accuracy"]:>10.3f}{res["macro_f1"]:>10.3f}{res["mean_confidence"]:>12.3f}')

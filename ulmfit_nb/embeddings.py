@@ -101,7 +101,9 @@ class WordVectors:
         "The direction of a word, (dim,) of length 1; `InputError` for a word that has none."
         if word not in self: raise InputError(f'{word!r} has no vector: it is not among the {len(self):,} words of this matrix')
         return self.unit[self.at[word]]
-    def similarity(self, a:str, b:str) -> float:
+    def similarity(self,
+        a:str, b:str, # words
+    ) -> float:
         "Cosine of two words, -1 to 1."
         return float(self[a]@self[b])
 

@@ -395,7 +395,16 @@ def taught(
 LOWSHOT = 'from scratch', 'pretraining only', 'supervised', 'ulmfit', 'self-training' # the second and third need a backbone; the last follows the fourth, where the package would do it
 N_LABELS = 20, 100, 500, 1000, 5000
 
-def one_draw(lab:Lab, task:Task, tok:Tokenizer, corpus:Corpus, read:Task, test:list, rows:list, seed:int, variants:tuple, common:dict):
+# %% ../nbs/13b_reproduce.ipynb #7b5fc253
+def one_draw(
+    lab:Lab, task:Task, # where, what
+    tok:Tokenizer, corpus:Corpus, # of what stage 2 reads
+    read:Task, # whose texts these are
+    test:list, rows:list, # (text, label): to be scored on, to learn from
+    seed:int, # of the draw, and of stage 3
+    variants:tuple, # some of `LOWSHOT`
+    common:dict, # fields of every row
+):
     "All variants on one draw of labels, a row each."
     n,classes,key,teachers,spent = len(rows),task.classes,common['protocol'],{},{}
     base = lab.base(f'{task.name}-{n}-{seed}-{len(test)}', rows, test)
@@ -542,7 +551,12 @@ def wikitext2(
 
 
 # %% ../nbs/13b_reproduce.ipynb #d39e14c4
-def vietnamese(lab:Lab, articles, out=None, limit:int|None=None):
+def vietnamese(
+    lab:Lab, # where
+    articles, # file with the articles, in a column `text`
+    out=None, # directory of the backbone; `None` is one in the lab's folder
+    limit:int|None=None, # rehearse with so many articles, and rows a split
+):
     "A new language: a backbone from Vietnamese Wikipedia, then the sentiment of students' feedback, in one call. Raises `InputError`, `TimeUp`."
     if lab.backbone or lab.direction not in (None, 'forward'): raise InputError('vietnamese makes its own backbone, forward: leave out the backbone and the direction')
     def texts(): return (r['text'] for r in islice(read_rows(articles), limit and limit+40))

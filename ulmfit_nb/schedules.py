@@ -215,15 +215,27 @@ def _lone(t):
 @delegates()
 class STLR(Schedule):
     "`stlr` over `total_steps` batches; a run of a single one takes it at the highest rate, where it would train next to nothing at the lowest."
-    def __init__(self, optimizer, total_steps, cut_frac=0.1, ratio=32, **kwargs):
+    def __init__(self,
+        optimizer,    # see `Schedule`
+        total_steps,  # batches in the run
+        cut_frac=0.1, # part of them in which the rate rises
+        ratio=32,     # highest rate over the lowest
+        **kwargs):
         self.total_steps, self.cut_frac, self.lowest = total_steps, cut_frac, 1/ratio
         super().__init__(optimizer, **kwargs)
     def height(self, t): return _slant(t, self.total_steps, self.cut_frac) if self.total_steps > 1 else _lone(t)
 
+# %% ../nbs/04_schedules.ipynb #190a4811
 @delegates()
 class CLR(Schedule):
     "`clr` with `step_size` batches in half a cycle; each group's lower bound is its highest rate over `ratio`."
-    def __init__(self, optimizer, step_size, ratio=10, mode='triangular', gamma=1., **kwargs):
+    def __init__(self,
+        optimizer,         # see `Schedule`
+        step_size,         # batches in half a cycle
+        ratio=10,          # upper bound over the lower
+        mode='triangular', # as in `clr`
+        gamma=1.,          # decay a batch of 'exp_range'
+        **kwargs):
         self.step_size, self.lowest, self.mode, self.gamma = step_size, 1/ratio, mode, gamma
         super().__init__(optimizer, **kwargs)
     def height(self, t): return _zigzag(t, self.step_size, self.mode, self.gamma)
@@ -232,7 +244,12 @@ class CLR(Schedule):
 @delegates()
 class SGDR(Schedule):
     "`sgdr` whose first cycle lasts `T_0` batches; each group falls to `lowest` times its highest rate."
-    def __init__(self, optimizer, T_0, T_mult=1, lowest=0., **kwargs):
+    def __init__(self,
+        optimizer, # see `Schedule`
+        T_0,       # batches in the first cycle
+        T_mult=1,  # each cycle is this many times as long as the one before
+        lowest=0., # lowest rate as a part of the highest
+        **kwargs):
         self.T_0, self.T_mult, self.lowest = T_0, T_mult, lowest
         super().__init__(optimizer, **kwargs)
     def height(self, t): return _restarts(t, self.T_0, self.T_mult)
@@ -240,7 +257,13 @@ class SGDR(Schedule):
 @delegates()
 class OneCycle(Schedule):
     "`one_cycle` over `total_steps` batches; give `moms=(0.85, 0.95)` to cycle momentum as well."
-    def __init__(self, optimizer, total_steps, div=25, div_final=1e5, pct_start=0.25, **kwargs):
+    def __init__(self,
+        optimizer,      # see `Schedule`
+        total_steps,    # batches in the run
+        div=25,         # highest rate over the first
+        div_final=1e5,  # highest rate over the last
+        pct_start=0.25, # part of the batches in which the rate rises
+        **kwargs):
         self.total_steps, self.div, self.div_final, self.pct_start = total_steps, div, div_final, pct_start
         super().__init__(optimizer, **kwargs)
     def height(self, t): return _hill(t, self.total_steps, self.pct_start)
@@ -250,7 +273,11 @@ class OneCycle(Schedule):
 @delegates()
 class Cosine(Schedule):
     "`cosine` over `total_steps` batches; each group falls to `lowest` times its highest rate."
-    def __init__(self, optimizer, total_steps, lowest=0., **kwargs):
+    def __init__(self,
+        optimizer,   # see `Schedule`
+        total_steps, # batches in the run
+        lowest=0.,   # lowest rate as a part of the highest
+        **kwargs):
         self.total_steps, self.lowest = total_steps, lowest
         super().__init__(optimizer, **kwargs)
     def height(self, t): return _decline(t, self.total_steps)

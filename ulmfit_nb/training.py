@@ -158,7 +158,10 @@ def averaged(self:NTASGD):
         for p,v in last: p.data.copy_(v)
 
 # %% ../nbs/05_training.ipynb #8284cedb
-def make_optimizer(cfg:TrainConfig, groups:list[dict]):
+def make_optimizer(
+    cfg:TrainConfig, # its `opt` names the optimiser
+    groups:list[dict], # of parameters, each with its `lr`
+) -> torch.optim.Optimizer:
     "The optimiser that `cfg` names, over groups that bring their own rates."
     one = next(p for g in groups for p in g['params']).device.type in ('cpu', 'cuda') # one pass over the weights in place of ten
     if cfg.opt == 'adam': return torch.optim.AdamW(groups, betas=tuple(cfg.betas), eps=1e-7, weight_decay=cfg.wd, fused=one)

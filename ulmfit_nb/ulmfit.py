@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PAPER', 'SMALL', 'MANY', 'WHOLE', 'NUMBERS', 'READ', 'SETTINGS', 'check_texts', 'label_list', 'check_labels',
-           'missing_words', 'default_settings', 'lm_passes', 'clas_passes', 'ULMFiT', 'labelled_docs', 'pseudo_labels',
-           'second_round_texts', 'second_passes', 'model_card']
+           'missing_words', 'default_settings', 'lm_passes', 'clas_passes', 'ULMFiT', 'text_keys', 'labelled_docs',
+           'pseudo_labels', 'second_round_texts', 'second_passes', 'model_card']
 
 # %% ../nbs/09_ulmfit.ipynb #f45019cc
 import csv, hashlib, json, math, multiprocessing, os, shutil, tempfile, warnings
@@ -367,7 +367,7 @@ def fit(self:ULMFiT,
         for k in ('history_', 'settings_', 'n_labels_'): self.__dict__.pop(k, None)
         self.__dict__.update(before)
         raise
-    self.tokenizer_,self.models_,self.classes_,self.meta_,self.temperature_ = tok,models,classes,columns | dict(n_labelled=len(texts), n_unlabelled=len(extra)),1.
+    self.tokenizer_,self.models_,self.classes_,self.meta_,self.temperature_,self._learnt = tok,models,classes,columns | dict(n_labelled=len(texts), n_unlabelled=len(extra)),1.,frozenset(text_keys(texts))
     return self
 
 # %% ../nbs/09_ulmfit.ipynb #1c58b7aa
@@ -377,6 +377,12 @@ def _stages(self:ULMFiT, tok, corpus, known, ys, n_classes, d, seed, at, resume)
     lm = self._stage2(self._start(tok, d, seed), tok, corpus, known, d, seed, at/'lm', resume)
     before = deepcopy(lm) if len(corpus) > len(ys) and self._setting('self_train', lm) else None
     return self._stage3(lm, labelled_docs(corpus, ys), ys, n_classes, d, seed, at/'classifier', resume),before
+
+def text_keys(
+    texts, # strings
+) -> list[bytes]: # one a text
+    "Short hashes, by which texts that were trained on are known again."
+    return [hashlib.blake2b(t.strip().encode('utf-8', 'surrogatepass'), digest_size=8).digest() for t in texts]
 
 def labelled_docs(corpus, ys) -> list: # of arrays of ids
     "The first texts of the corpus, which have labels."
