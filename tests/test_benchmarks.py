@@ -1,5 +1,5 @@
 "The side-by-side benchmark: who runs where, what a row holds, what the table says. No timings."
-import json, re, sys
+import json, re, runpy, sys
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +114,12 @@ def test_the_readme_shows_the_recorded_runs():
     rows = read_results(root/'results')
     assert {r['backbone'] for r in rows if r['experiment'] == 'imdb-lowshot'} == {'en-small', 'en-base'}
     assert short_table(rows) in (root/'README.md').read_text(encoding='utf-8')
+
+def test_the_readme_shows_the_figure_of_chapter_13():
+    root = Path(__file__).resolve().parent.parent
+    figure = runpy.run_path(str(root/'benchmarks'/'readme_figure.py'))
+    assert figure['FILE'].relative_to(root).as_posix() in (root/'README.md').read_text(encoding='utf-8')
+    assert figure['FILE'].read_bytes() == figure['stored'](), 'chapter 13 has another figure now: run python benchmarks/readme_figure.py'
 
 def test_the_short_table():
     row = dict(experiment='trec6', protocol='inductive', variant='ulmfit', direction='both', backbone='en-small', labels=5000, unlabelled=0, baseline_accuracy=.5, minutes=3., hardware='a CPU')
