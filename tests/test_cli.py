@@ -177,7 +177,8 @@ def test_what_is_ahead_is_said(capsys):
     def said(**kw): print_ahead(dict(n=100, accuracy=.8) | kw); return capsys.readouterr().out
     assert not said() and not said(baseline_accuracy=.8, both_accuracy=.8)
     assert 'mean of both is ahead by 2.0 points' in (s := said(baseline_accuracy=.7, both_accuracy=.82)) and '--mean' in s
-    assert 'Counting words is ahead by 5.0 points' in (s := said(baseline_accuracy=.85, both_accuracy=.9)) and 'more unlabelled' in s and s.count('\n') == 1
+    assert 'Counting words is ahead by 5.0 points' in (s := said(baseline_accuracy=.85, both_accuracy=.9)) and 'more unlabelled' in s and s.count('\n') == 1 and '--mean' in s
+    assert '--mean' not in said(baseline_accuracy=.85, both_accuracy=.84)
 
 def test_pretrain_stops_in_time_resumes_and_generates(tmp_path):
     rng = np.random.default_rng(0)

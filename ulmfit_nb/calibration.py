@@ -75,7 +75,7 @@ def calibrate(self:ULMFiT,
     X, # texts that it was not trained on, 20 or more
     y, # a label each
 ):
-    "Choose `temperature_`, by which `predict_proba` is softened, on labelled texts that it was not trained on; predictions stay. After `fit` it knows those of the training, and leaves them out with a warning. Texts without an error cannot tell how sure it may be: they make it no surer. A new `fit` forgets it. Raises `InputError`."
+    "Choose `temperature_`, by which `predict_proba` is softened, on labelled texts that it was not trained on; predictions stay. After `fit` it knows the labelled texts of the training, and leaves them out with a warning; not those without labels, from which a second round may have learnt, too. Texts without an error cannot tell how sure it may be: they make it no surer. A new `fit` forgets it. Raises `InputError`."
     check_is_fitted(self, 'models_')
     texts,known = check_texts(X),self.classes_.tolist()
     labels = label_list(y, len(texts))

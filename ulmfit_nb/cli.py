@@ -382,7 +382,7 @@ def cmd_predict(a):
     from tqdm import tqdm
     from ulmfit_nb.classifier import Predictor
     from ulmfit_nb.runtime import atomic
-    if a.train and not a.mean: raise InputError('--train does nothing here without --mean: give both or neither')
+    if a.train and not a.mean: raise InputError('--train does nothing here without --mean: add that, or leave --train out')
     file,clf,blank = a.out and free_file(a.out, a.overwrite),Predictor(),0
     clf.read(a.model, a.device)
     counting = counting_for(clf, a) if a.mean else None # see below
@@ -437,7 +437,7 @@ def print_labels_found(
 def print_ahead(res:dict):
     "What to do where counting words, or the mean of both, is ahead."
     base,both = (100*(res.get(f'{k}_accuracy', 0.)-res['accuracy']) for k in ('baseline', 'both'))
-    if base > 0: print(f'Counting words is ahead by {base:.1f} points, on {res["n"]:,} texts (standard error {50/res["n"]**.5:.1f} at most): use it (`ulmfit_nb.baseline` in Python), or the mean of both (`ulmfit predict --mean`), or give more unlabelled texts')
+    if base > 0: print(f'Counting words is ahead by {base:.1f} points, on {res["n"]:,} texts (standard error {50/res["n"]**.5:.1f} at most): use it (`ulmfit_nb.baseline` in Python)' + (', or the mean of both (`ulmfit predict --mean`)' if both >= base else '') + ', or give more unlabelled texts')
     elif both > 0: print(f'The mean of both is ahead by {both:.1f} points, on {res["n"]:,} texts: `ulmfit predict --mean` answers by it')
 
 def print_scores(

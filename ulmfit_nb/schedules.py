@@ -52,7 +52,7 @@ def stlr(
     cut_frac=0.1,  # part of the steps that rise (P section 3.2)
     ratio=32,      # highest rate over lowest (P section 3.2)
 ):                 # rate(s), float or array
-    "Slanted triangular rate (P eq. 3, mended): `lr_max/ratio` at both ends, `lr_max` at the cut, which is the second of two steps; one step alone is at `lr_max/ratio`."
+    "Slanted triangular rate (P eq. 3, mended): `lr_max/ratio` at both ends, `lr_max` at the cut, where a run ends whose cut is its last step, such as one of two steps; one step alone is at `lr_max/ratio`."
     return lr_max*_between(1/ratio, 1., _slant(t, T, cut_frac))
 
 # %% ../nbs/04_schedules.ipynb #691823ab
@@ -243,7 +243,7 @@ class CLR(Schedule):
 # %% ../nbs/04_schedules.ipynb #29ca3316
 @delegates()
 class SGDR(Schedule):
-    "`sgdr` whose first cycle lasts `T_0` batches; each group falls to `lowest` times its highest rate."
+    "`sgdr` whose first cycle lasts `T_0` batches; each group falls towards `lowest` times its highest rate, which it would reach one step after the end of a cycle."
     def __init__(self,
         optimizer, # see `Schedule`
         T_0,       # batches in the first cycle
@@ -261,7 +261,7 @@ class OneCycle(Schedule):
         optimizer,      # see `Schedule`
         total_steps,    # batches in the run
         div=25,         # highest rate over the first
-        div_final=1e5,  # highest rate over the last
+        div_final=1e5,  # highest rate over the last (two batches end at the highest)
         pct_start=0.25, # part of the batches in which the rate rises
         **kwargs):
         self.total_steps, self.div, self.div_final, self.pct_start = total_steps, div, div_final, pct_start
@@ -272,7 +272,7 @@ class OneCycle(Schedule):
 # %% ../nbs/04_schedules.ipynb #e73ec256
 @delegates()
 class Cosine(Schedule):
-    "`cosine` over `total_steps` batches; each group falls to `lowest` times its highest rate."
+    "`cosine` over `total_steps` batches; each group falls towards `lowest` times its highest rate, which it reaches one step after the run."
     def __init__(self,
         optimizer,   # see `Schedule`
         total_steps, # batches in the run
