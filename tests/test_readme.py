@@ -73,7 +73,7 @@ def test_python(desk, monkeypatch):
     for f,n in dict(lm_passes=.3, clas_passes=1, second_passes=1).items(): monkeypatch.setattr(f'ulmfit_nb.ulmfit.{f}', lambda *_, n=n: n)
     from ulmfit_nb import ULMFiT
     (texts,labels),(kept_texts,kept_labels) = zip(*reviews(24)),zip(*reviews(24, 1))
-    names = dict(texts=list(texts), labels=list(labels), more_texts=[t for t,_ in reviews(30, 2)], kept_texts=list(kept_texts), kept_labels=list(kept_labels), new=[t for t,_ in reviews(3, 3)])
+    names = dict(texts=list(texts), labels=list(labels), more_texts=[t for t,_ in reviews(30, 2)], kept_texts=[t + ' Indeed.' for t in kept_texts], kept_labels=list(kept_labels), new=[t for t,_ in reviews(3, 3)])
     for b in blocks('python'): exec(b, names)
     assert isinstance(names['clf'], ULMFiT) and (desk/'model/config.json').exists() and (desk/'run/fit.json').exists()
     assert names['both'].shape == (3, 2)
