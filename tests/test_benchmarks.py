@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ulmfit_nb.results import lowshot_table, read_results, short_table
+from ulmfit_nb.results import lowshot_table, read_results, short_table, summary
 from ulmfit_nb.scaling import brief_table, compare_rows, compare_table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'benchmarks'))
@@ -120,6 +120,13 @@ def test_the_readme_shows_the_figure_of_chapter_13():
     figure = runpy.run_path(str(root/'benchmarks'/'readme_figure.py'))
     assert figure['FILE'].relative_to(root).as_posix() in (root/'README.md').read_text(encoding='utf-8')
     assert figure['FILE'].read_bytes() == figure['stored'](), 'chapter 13 has another figure now: run python benchmarks/readme_figure.py'
+
+def test_chapter_13_stores_the_tables_of_these_results():
+    root = Path(__file__).resolve().parent.parent
+    cells = [(''.join(c['source']), [''.join(o['data']['text/markdown']) for o in c.get('outputs', ()) if 'text/markdown' in o.get('data', {})]) for c in json.loads((root/'nbs'/'13_results.ipynb').read_text(encoding='utf-8'))['cells']]
+    shown,names = [o for _,os in cells for o in os],dict(np=np, read_results=read_results, summary=summary, results=root/'results')
+    exec(next(s for s,_ in cells if 'def tables(' in s), names)
+    for table in (short_table(read_results(root/'results')), '\n\n'.join(names['tables'](names['recorded']))): assert table in shown, 'chapter 13 stores a table of other results: run it again'
 
 def test_the_short_table():
     row = dict(experiment='trec6', protocol='inductive', variant='ulmfit', direction='both', backbone='en-small', labels=5000, unlabelled=0, baseline_accuracy=.5, minutes=3., hardware='a CPU')
