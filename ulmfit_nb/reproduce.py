@@ -398,13 +398,10 @@ N_LABELS = 20, 100, 500, 1000, 5000
 # %% ../nbs/13b_reproduce.ipynb #7b5fc253
 def one_draw(
     lab:Lab, task:Task, # where, what
-    tok:Tokenizer, corpus:Corpus, # of what stage 2 reads
-    read:Task, # whose texts these are
+    tok:Tokenizer, corpus:Corpus, read:Task, # what stage 2 reads
     test:list, rows:list, # (text, label): to be scored on, to learn from
-    seed:int, # of the draw, and of stage 3
-    variants:tuple, # some of `LOWSHOT`
-    common:dict, # fields of every row
-):
+    seed:int, variants:tuple, # of the draw and of stage 3; some of `LOWSHOT`
+    common:dict): # fields of every row
     "All variants on one draw of labels, a row each."
     n,classes,key,teachers,spent = len(rows),task.classes,common['protocol'],{},{}
     base = lab.base(f'{task.name}-{n}-{seed}-{len(test)}', rows, test)
