@@ -117,10 +117,10 @@ def texts(a, key):
     lab,task,extra = make_lab(a, 'imdb-ablation' if key == 'ablation' else 'imdb'),reviews(a),[]
     if key == 'ablation':
         held,used,_ = ablation_rows(lab, task)
-        lab.base('imdb-ablation', used, held)
+        lab.base('imdb-ablation', used, held, task.classes)
         task = replace(task, train=used)
     elif key == 'transductive': extra = [t for t,_ in task.test]
-    else: lab.base('imdb', task.train, task.test)
+    else: lab.base('imdb', task.train, task.test, task.classes)
     f = lab.out/key/'tokenizer.json'
     if not f.exists():
         f.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +153,7 @@ def clas(a, what, seed):
         else: os.link(src, tmp)
         try: tmp.rename(to)
         except OSError: pass # another job was faster
-    link(a.out/'imdb'/'baseline-imdb.json', lab.out/'baseline-imdb.json')
+    link(a.out/'imdb'/'baseline-imdb.npy', lab.out/'baseline-imdb.npy')
     for f in ('tokenizer.json', 'texts.sha256', 'corpus'): link(a.out/'imdb'/key/f, lab.out/key/f)
     for d in ways: link(a.out/'imdb'/key/f'lm-default-{d}-0', lab.out/key/f'lm-default-{d}-{seed}')
     headline(lab, replace(task, note=f'{task.note}; recipe and rate chosen on held-out training reviews; stage 2 of seed 0'), ways, (int(seed),), key)

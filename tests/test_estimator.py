@@ -495,7 +495,7 @@ def test_an_ablation_with_few_labels(tmp_path):
     rows = [json.loads(f.read_text()) for f in (tmp_path/'results').rglob('*.json')]
     assert sorted((r['variant'], r['seed']) for r in rows) == [(v, s) for v in ('LM full', 'classifier last') for s in (0, 1)]
     assert {(r['labels'], r['unlabelled'], r['n']) for r in rows} == {(10, 7, len(TASK.train)//10)}
-    assert len(list((tmp_path/'work').glob('baseline-*'))) == 2 # each draw has its own
+    assert len(list((tmp_path/'work').glob('baseline-*.npy'))) == 2 # each draw has its own
     assert len(Corpus(tmp_path/'work'/'ablation'/'corpus')) == 7 # stage 2 read nothing else
 
 # ---- what other tools do with an estimator ----------------------------------------------------------------------

@@ -312,26 +312,31 @@ def row(self:Lab, key:str, **fields):
         if here.exists(): return
     f = record_result(self.results, or_best(self.device), backbone=str(Path(self.backbone).name) if self.backbone else None, **fields)
     with atomic(mark) as tmp: tmp.write_text(json.dumps(dict(key=key, file=str(f))))
-    self.say(f'{key}: {fields["accuracy"]:.2%}' if fields.get('accuracy') is not None else f'{key}: {fields.get("perplexity"):.1f}')
+    beside = f' (counting words {fields["baseline_accuracy"]:.2%}, the mean of both {fields["mean_accuracy"]:.2%})' if fields.get('mean_accuracy') is not None else ''
+    self.say(f'{key}: {fields["accuracy"]:.2%}{beside}' if fields.get('accuracy') is not None else f'{key}: {fields.get("perplexity"):.1f}')
 
 # %% ../nbs/13b_reproduce.ipynb #60868704
 @patch
-def base(self:Lab, name:str, train:list, test:list) -> float:
-    "Accuracy of the baseline on the same rows, computed once."
-    f = self.out/f'baseline-{name}.json'
+def base(self:Lab, name:str, train:list, test:list, classes:list) -> np.ndarray: # (n, n_classes)
+    "Probabilities of the baseline on the same rows, computed once; a class without a row in `train` gets none."
+    f = self.out/f'baseline-{name}.npy'
     if not f.exists():
-        acc = baseline([t for t,_ in train], [l for _,l in train]).score([t for t,_ in test], [l for _,l in test])
-        with atomic(f) as tmp: tmp.write_text(json.dumps(float(acc)))
-    return json.loads(f.read_text())
+        m,p = baseline([t for t,_ in train], [l for _,l in train]),np.zeros((len(test), len(classes)))
+        p[:, [classes.index(c) for c in m.classes_]] = m.predict_proba([t for t,_ in test])
+        with atomic(f) as tmp, open(tmp, 'wb') as o: np.save(o, p)
+    return np.load(f, allow_pickle=False)
 
 def scores(
     p:np.ndarray, # (n, n_classes)
     rows:list, # (text, label)
     classes:list, # in the order of the columns of `p`
+    base:np.ndarray|None=None, # (n, n_classes) of the baseline, to stand beside it
 ) -> dict: # for a row
-    "How often it is right, how sure it is in the mean, and the gap between the two (chapter 10b)."
+    "How often it is right, how sure it is in the mean, and the gap between the two (chapter 10b); then how often the baseline is right, and the mean of both."
     ys = np.array([classes.index(l) for _,l in rows])
-    return dict(accuracy=float((p.argmax(1) == ys).mean()), confidence=float(p.max(1).mean()), calibration_error=float(calibration_error(p, ys)))
+    def right(p): return float((p.argmax(1) == ys).mean())
+    res = dict(accuracy=right(p), confidence=float(p.max(1).mean()), calibration_error=float(calibration_error(p, ys)))
+    return res if base is None else res | dict(baseline_accuracy=right(base), mean_accuracy=right(p+base))
 
 # %% ../nbs/13b_reproduce.ipynb #fb6ed7f6
 def headline(
@@ -345,7 +350,7 @@ def headline(
     "The three stages on all labels (Howard & Ruder 2018, tables 2 and 3). Raises `TimeUp`."
     key,classes,directions = protocol,task.classes,lab.directions(directions)
     tok,corpus = lab.texts(task, [t for t,_ in task.test] if protocol == 'transductive' else (), key)
-    base = lab.base(task.name, task.train, task.test)
+    base = lab.base(task.name, task.train, task.test, classes)
     ys = np.array([classes.index(l) for _,l in task.train])
     for seed in seeds:
         perm,n = np.random.default_rng(seed).permutation(len(ys)),min(500, len(ys)//10)
@@ -356,10 +361,10 @@ def headline(
             model,f3 = lab.classifier('clas', lm, docs(used), ys[used], len(classes), d, seed, epochs=lab.epochs, valid=(docs(held), ys[held]) if n else None, key=key)
             p = lab.probs('clas', model, tok, [t for t,_ in task.test], d, seed, key)
             ps.append(p); cost += f2['minutes'] + f3['minutes']
-            common = dict(experiment=experiment, dataset=task.name, split='test', n=len(task.test), protocol=protocol, labels=len(used), seed=seed, baseline_accuracy=base,
+            common = dict(experiment=experiment, dataset=task.name, split='test', n=len(task.test), protocol=protocol, labels=len(used), seed=seed,
                 unlabelled=len(task.more), epochs=f3['epochs'], lm_epochs=f2['epochs'], lr_lm=lab.lr_lm, settings=in_force(f2, f3), note=task.note, variant='ulmfit')
-            lab.row(f'{key} {d} seed {seed}', direction=d, **scores(p, task.test, classes), minutes=f2['minutes']+f3['minutes'], history=dict(lm=f2['history'], classifier=f3['history']), **common)
-        if len(ps) > 1: lab.row(f'{key} both seed {seed}', direction='both', **scores(np.mean(ps, 0), task.test, classes), minutes=cost, **common)
+            lab.row(f'{key} {d} seed {seed}', direction=d, **scores(p, task.test, classes, base), minutes=f2['minutes']+f3['minutes'], history=dict(lm=f2['history'], classifier=f3['history']), **common)
+        if len(ps) > 1: lab.row(f'{key} both seed {seed}', direction='both', **scores(np.mean(ps, 0), task.test, classes, base), minutes=cost, **common)
 
 # %% ../nbs/13b_reproduce.ipynb #fdeec131
 def draw(
@@ -404,7 +409,7 @@ def one_draw(
     common:dict): # fields of every row
     "All variants on one draw of labels, a row each."
     n,classes,key,teachers,spent = len(rows),task.classes,common['protocol'],{},{}
-    base = lab.base(f'{task.name}-{n}-{seed}-{len(test)}', rows, test)
+    base = lab.base(f'{task.name}-{n}-{seed}-{len(test)}', rows, test, classes)
     for v in variants:
         own = taught(lab, tok, teachers, read.more, [t for t,_ in rows], seed, key) if v == 'self-training' and teachers else None
         if v == 'self-training' and own is None: continue
@@ -423,7 +428,7 @@ def one_draw(
         if len(ps) > 1: ps['both'] = np.mean([p for p,_ in ps.values()], 0),sum(m for _,m in ps.values())
         for d,(p,minutes) in ps.items():
             if own and 'both' in ps and d != 'both': continue # each was taught by both
-            lab.row(f'{"" if key == "inductive" else key + " "}{v} {n} labels, draw {seed}, {len(test)} texts, {d}', variant=v, direction=d, **scores(p, test, classes), baseline_accuracy=base, labels=n, seed=seed, minutes=minutes,
+            lab.row(f'{"" if key == "inductive" else key + " "}{v} {n} labels, draw {seed}, {len(test)} texts, {d}', variant=v, direction=d, **scores(p, test, classes, base), labels=n, seed=seed, minutes=minutes,
                 epochs=f3['epochs'], lm_epochs=f2['epochs'], settings=in_force(f2, f3) | (dict(self_train=len(own[0])) if own else {}), **common | told)
 
 # %% ../nbs/13b_reproduce.ipynb #6e4b12fa
@@ -489,7 +494,7 @@ def ablation(
     for seed in seeds if lab.draws is None else range(lab.draws):
         rows = [used[i] for i in draw(used, few, seed)] if lab.labels else used
         docs,ys = [np.asarray(i) for i in tok.encode_iter([t for t,_ in rows])],np.array([classes.index(l) for _,l in rows])
-        base = lab.base(f'{task.name}-ablation' + (f'-{few}-{seed}' if lab.labels else ''), rows, held)
+        base = lab.base(f'{task.name}-ablation' + (f'-{few}-{seed}' if lab.labels else ''), rows, held, classes)
         for name in names:
             a = ABLATIONS[name]
             lm,f2 = lab.lm(tok, corpus, d, seed, recipe=a.get('lm', 'full + discr + stlr'), pretrained=a.get('pretrained', True), dropout=a.get('dropout', True), key=key)
@@ -497,7 +502,7 @@ def ablation(
             model,f3 = lab.classifier(run, lm, docs, ys, len(classes), d, seed, recipe=a.get('clas', 'freez + discr + stlr'), key=key)
             p = lab.probs(run, model, tok, [t for t,_ in held], d, seed, key)
             lab.row(f'{name}, seed {seed}' + ('' if d == 'forward' else f', {d}'), experiment=f'{experiment or task.name}-ablation', dataset=task.name, split='a tenth of train', n=len(held), protocol='inductive', direction=d, variant=name,
-                labels=len(rows), seed=seed, unlabelled=len(read.more), **scores(p, held, classes), baseline_accuracy=base, epochs=f3['epochs'], lm_epochs=f2['epochs'], lr_lm=lab.lr_lm, settings=in_force(f2, f3), minutes=f2['minutes']+f3['minutes'], note=task.note)
+                labels=len(rows), seed=seed, unlabelled=len(read.more), **scores(p, held, classes, base), epochs=f3['epochs'], lm_epochs=f2['epochs'], lr_lm=lab.lr_lm, settings=in_force(f2, f3), minutes=f2['minutes']+f3['minutes'], note=task.note)
 
 # %% ../nbs/13b_reproduce.ipynb #d1256cab
 def wikitext2_lines(split:str, folder=None): # train, valid or test → its lines
