@@ -1,4 +1,4 @@
-"The commands and the Python of README.md, as they stand there, on small files."
+"The commands and the Python of README.md and GUIDE.md, as they stand there, on small files."
 import json, lzma, re, shlex
 from itertools import product
 from pathlib import Path
@@ -10,7 +10,8 @@ from ulmfit_nb.cli import main, parse
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
-README = (Path(__file__).resolve().parent.parent/'README.md').read_text(encoding='utf-8')
+ROOT = Path(__file__).resolve().parent.parent
+README = '\n'.join((ROOT/f).read_text(encoding='utf-8') for f in ('README.md', 'GUIDE.md'))
 def blocks(language): return re.findall(rf'^```{language}\n(.*?)^```$', README, re.M | re.S)
 def commands(): return [l for b in blocks('sh') for l in b.splitlines() if l.startswith('ulmfit ')]
 
@@ -33,7 +34,7 @@ def desk(tmp_path, monkeypatch):
     return tmp_path
 
 def test_there_is_something_to_run():
-    assert len(blocks('python')) == 2 and len(commands()) == 11, 'README.md has other blocks than this file knows'
+    assert len(blocks('python')) == 2 and len(commands()) == 11, 'README.md and GUIDE.md have other blocks than this file knows'
 
 def test_every_command_is_one(): # its words and options exist
     for c in commands(): assert parse(shlex.split(c)[1:]).run
