@@ -57,9 +57,8 @@ def test_backbones_on_the_command_line(desk, capsys):
     assert 'The film' in out and 'perplexity' in out and 'wikitext-2' in out
     tok = Tokenizer.train([t for t,_ in reviews(40)], kind='word', min_count=1, n_workers=1)
     export_fastai(LanguageModel(AWDLSTM(tok.vocab_size, (12, 20, 2))), tok, desk, 'lstm_fwd')
-    (desk/'backbone').rename(desk/'first')
     main(shlex.split(theirs)[1:])
-    assert json.loads((desk/'backbone/config.json').read_text())['directions'] == ['forward']
+    assert json.loads((desk/'fastai-backbone/config.json').read_text())['directions'] == ['forward']
 
 def test_the_demo_in_small(tmp_path, capsys):
     "With fewer texts: every line that README promises, none of the figures."
@@ -76,5 +75,5 @@ def test_python(desk, monkeypatch):
     (texts,labels),(kept_texts,kept_labels) = zip(*reviews(24)),zip(*reviews(24, 1))
     names = dict(texts=list(texts), labels=list(labels), more_texts=[t for t,_ in reviews(30, 2)], kept_texts=[t + ' Indeed.' for t in kept_texts], kept_labels=list(kept_labels), new=[t for t,_ in reviews(3, 3)])
     for b in blocks('python'): exec(b, names)
-    assert isinstance(names['clf'], ULMFiT) and (desk/'model/config.json').exists() and (desk/'run/fit.json').exists()
+    assert isinstance(names['clf'], ULMFiT) and (desk/'my-model/config.json').exists() and (desk/'run/fit.json').exists()
     assert names['both'].shape == (3, 2)
