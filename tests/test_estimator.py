@@ -14,7 +14,8 @@ from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT, LanguageModel, Size
 from ulmfit_nb.cli import main, start_run
 from ulmfit_nb.corpus import Corpus, InputError
 from ulmfit_nb.language_model import load_backbone, save_backbone
-from ulmfit_nb.reproduce import Lab, Task, ablation, draw, lowshot, reproduce, wikitext2
+from ulmfit_nb.reproduce import Lab, Task, ablation, ablation_rows, draw, lowshot, reproduce, wikitext2
+from ulmfit_nb.results import baseline
 from ulmfit_nb.tokenization import Tokenizer
 from ulmfit_nb.ulmfit import check_labels, check_texts, default_settings, second_round_texts
 
@@ -467,6 +468,23 @@ def test_a_lab_knows_its_texts_and_its_settings(tmp_path):
     with pytest.raises(InputError, match='precision was auto'): lab(tmp_path, precision='bf16').claim(experiment='x')
     from dataclasses import replace
     with pytest.raises(InputError, match='other texts'): lab(tmp_path).texts(replace(TASK, train=TASK.train[::-1]))
+
+def test_a_baseline_in_the_order_of_the_classes(tmp_path, monkeypatch):
+    rows = [('dull and slow', 'c'), ('warm and quick', 'b'), ('slow, dull', 'c'), ('quick, warm', 'b')]
+    p = lab(tmp_path).base('x', rows, rows, ['a', 'b', 'c']) # nobody wrote of a
+    assert p[:, 0].max() == 0 and np.allclose(p.sum(1), 1) and p.argmax(1).tolist() == [2, 1, 2, 1]
+    monkeypatch.setattr('ulmfit_nb.reproduce.baseline', None) # computed once
+    assert np.array_equal(lab(tmp_path).base('x', rows, rows, ['a', 'b', 'c']), p)
+
+def test_a_row_says_what_stands_beside_it(tmp_path):
+    task = Task('toy', TASK.train*10, TASK.test, TASK.more)
+    ablation(a := lab(tmp_path), task, ('classifier last',))
+    row, = (json.loads(f.read_text()) for f in (tmp_path/'results').rglob('*.json'))
+    held,used,_ = ablation_rows(a, task)
+    ours,theirs = np.load(tmp_path/'work/ablation/classifier-last-forward-0/probs.npy'),baseline(*zip(*used)).predict_proba([t for t,_ in held])
+    def right(p): return np.mean([task.classes[i] == l for i,(_,l) in zip(p.argmax(1), held)])
+    assert right(ours) < right(theirs) # or the next line could not tell one from another
+    assert [row[k] for k in ('accuracy', 'baseline_accuracy', 'mean_accuracy')] == [right(ours), right(theirs), right(ours+theirs)]
 
 def test_an_ablation_backward(tmp_path):
     ablation(lab(tmp_path, direction='backward'), TASK, ('classifier last',))
