@@ -56,6 +56,7 @@ rows = sorted((r | ({'unlabelled': 0} if r.get('lm_epochs') == 0 else {}) | ({'b
     key=lambda r: (r['experiment'], r.get('labels') or 0, r.get('variant') or '', r.get('direction') or '', r.get('seed') or 0, r['file']))
 backbones = [dict(name=f.parent.name, card=re.sub(r'\A# .+\n', '', text(f.relative_to(root))), files=[(o.name, o.stat().st_size) for o in sorted(f.parent.iterdir())])
     for f in sorted(root.glob('ulmfit_nb/backbones/*/README.md'))]
+sizes = sorted((json.loads(f.read_text(encoding='utf-8')) for f in root.glob('results/sizes/*.json')), key=lambda r: r['parameters'])
 commands = {n: dict(about=p.description, options=[{k: getattr(a, k) for k in ('option_strings', 'dest', 'nargs', 'metavar', 'choices', 'default', 'required')} | dict(help=re.sub(r'--[\w-]+', r'`\g<0>`', a.help or '')) for a in p._actions if a.dest != 'help']) for n,p in ulmfit_nb.cli.parser()._subparsers._group_actions[0].choices.items()}
 
 # ---- how it is shown
