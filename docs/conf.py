@@ -54,9 +54,8 @@ def text(path):
     return re.sub(r'\]\(([^):#]+)\)', link, re.sub(r'\A---\n.*?\n---\n', '', (root/path).read_text(encoding='utf-8'), flags=re.S))
 rows = sorted((r | ({'unlabelled': 0} if r.get('lm_epochs') == 0 else {}) | ({'backbone': None} if 'scratch' in (r.get('variant') or '') else {}) | dict(file=f.name) for f in root.glob('results/*/*.json') if 'accuracy' in (r := json.loads(f.read_text(encoding='utf-8')))),
     key=lambda r: (r['experiment'], r.get('labels') or 0, r.get('variant') or '', r.get('direction') or '', r.get('seed') or 0, r['file']))
-backbones = [dict(name=f.parent.name, card=re.sub(r'\A# .+\n', '', text(f.relative_to(root))), files=[(o.name, o.stat().st_size) for o in sorted(f.parent.iterdir())])
-    for f in sorted(root.glob('ulmfit_nb/backbones/*/README.md'))]
-sizes = sorted((json.loads(f.read_text(encoding='utf-8')) for f in root.glob('results/sizes/*.json')), key=lambda r: r['parameters'])
+backbones, sizes = [dict(name=f.parent.name, card=re.sub(r'\A# .+\n', '', text(f.relative_to(root))), files=[(o.name, o.stat().st_size) for o in sorted(f.parent.iterdir())])
+    for f in sorted(root.glob('ulmfit_nb/backbones/*/README.md'))], sorted((json.loads(f.read_text(encoding='utf-8')) for f in root.glob('results/sizes/*.json')), key=lambda r: r['parameters'])
 commands = {n: dict(about=p.description, options=[{k: getattr(a, k) for k in ('option_strings', 'dest', 'nargs', 'metavar', 'choices', 'default', 'required')} | dict(help=re.sub(r'--[\w-]+', r'`\g<0>`', a.help or '')) for a in p._actions if a.dest != 'help']) for n,p in ulmfit_nb.cli.parser()._subparsers._group_actions[0].choices.items()}
 
 # ---- how it is shown
