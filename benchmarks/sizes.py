@@ -1,6 +1,6 @@
 """What does stage 1 cost by the size of the network, and what does it reach: every named size, and that of `en-small`, reads the same articles of Wikipedia once, in one thread.
 
-    ULMFIT_DATA=... python benchmarks/sizes.py runs/sizes [--names micro tiny] [--tokens 1000000] [--results results]
+    ULMFIT_DATA=... python benchmarks/sizes.py runs/sizes [--names micro tiny] [--words 1000000] [--results results]
 
 All have the settings of `en-small` (words, adaptive softmax, skip connections, hardly any dropout, one rate), which are not the best for a large network; the loss is that of articles that nobody read.
 A size that is done is not trained again, and one that was interrupted goes on: a row stands in results/sizes as soon as it is known. --size and --valid rehearse with another network and fewer held-out articles."""
@@ -21,23 +21,23 @@ from ulmfit_nb.training import TrainConfig
 NAMES = dict(micro='micro', tiny='tiny', **{'en-small': '192,384,2'}, small='small', base='base')
 SETTINGS = dict(drop_mult=.1, lr=6e-3, bs=16, skip=True, cutoffs=(2000, 8000))
 
-def articles(tokens):
-    "So many that they have `tokens` words or a few more, as their authors would count them."
+def articles(words):
+    "So many that they have `words` words or a few more."
     n = 0
     for text in read_texts(data_dir()/'enwiki'/'train-0.jsonl.xz'):
         yield text
-        if (n := n+len(text.split())) >= tokens: return
+        if (n := n+len(text.split())) >= words: return
 
 def prepared(a): # tokenizer, ids
     f = a.out/'tokenizer.json'
-    if not f.exists(): Tokenizer.train(articles(a.tokens), vocab_size=20000, n_workers=1).save(f)
+    if not f.exists(): Tokenizer.train(articles(a.words), vocab_size=20000, n_workers=1).save(f)
     tok = Tokenizer.load(f)
-    if not (a.out/'corpus').exists(): Corpus.write(a.out/'corpus', tok.encode_iter(articles(a.tokens)), tok.vocab_size)
+    if not (a.out/'corpus').exists(): Corpus.write(a.out/'corpus', tok.encode_iter(articles(a.words)), tok.vocab_size)
     return tok, Corpus(a.out/'corpus')
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('out', type=Path); p.add_argument('--names', nargs='+', choices=NAMES, default=list(NAMES)); p.add_argument('--tokens', type=int, default=1_000_000)
+    p.add_argument('out', type=Path); p.add_argument('--names', nargs='+', choices=NAMES, default=list(NAMES)); p.add_argument('--words', type=int, default=1_000_000)
     p.add_argument('--results', type=Path, default=Path('results')); p.add_argument('--size', help='in place of the named ones'); p.add_argument('--valid', type=int, default=40); p.add_argument('--note', default='')
     a = p.parse_args()
     torch.set_num_threads(1)
