@@ -457,6 +457,16 @@ def test_a_run_that_is_stopped_early_leaves_no_folder(tmp_path):
     p = process('train', table(tmp_path/'t.csv', 40), '--out', tmp_path/'out', '--quiet', code=code)
     assert p.returncode == 130 and b'begins again' in p.stderr and not (tmp_path/'out').exists(), p.stderr
 
+def test_ctrl_c_pressed_again_does_not_disturb_the_end(tmp_path):
+    code = """import atexit, os, signal
+from ulmfit_nb import cli
+def again(sig=signal.SIGINT): os.kill(os.getpid(), sig)
+atexit.register(again) # while the interpreter ends
+cli.COMMANDS['predict'] = lambda a: again(), cli.COMMANDS['predict'][1]
+cli.main()"""
+    p = process('predict', 'model', code=code)
+    assert p.returncode == 130 and p.stderr.splitlines() == [b'ulmfit: stopped'], p.stderr
+
 def test_a_closed_pipe_is_no_success_for_training(tmp_path):
     code = "import sys\nfrom ulmfit_nb import cli\ndef cmd(a): raise BrokenPipeError\ncli.COMMANDS['train'] = cmd, cli.COMMANDS['train'][1]\ncli.COMMANDS['predict'] = cmd, cli.COMMANDS['predict'][1]\ncli.main()"
     p = process('train', 'x.csv', '--out', tmp_path/'out', code=code)

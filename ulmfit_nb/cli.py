@@ -14,7 +14,7 @@ __all__ = ['COMMANDS', 'SEED', 'DIRECTION', 'DEVICE', 'TRAINING', 'TRAIN', 'FILE
            'cmd_reproduce', 'cmd_import_fastai', 'cmd_export_fastai', 'cmd_data', 'demo_models', 'cmd_demo']
 
 # %% ../nbs/14_cli.ipynb #fde4a199
-import argparse, csv, hashlib, io, json, math, os, random, re, shutil, sys, time, warnings
+import argparse, csv, hashlib, io, json, math, os, random, re, shutil, signal, sys, time, warnings
 from collections import Counter
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from itertools import chain, islice
@@ -127,7 +127,9 @@ def main(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if hasattr(a, 'out') and a.command != 'predict': sys.exit(fail('whoever read the progress has gone, and the work stopped with it' + what_is_left(a), 1))
     except OSError as e: sys.exit(fail(f'{e.filename or "a file"}: {e.strerror or e}: check the path, the space on the disk, and your right to read or write there', 2))
-    except KeyboardInterrupt: sys.exit(fail('stopped' + what_is_left(a), 130))
+    except KeyboardInterrupt:
+        if args is None: signal.signal(signal.SIGINT, signal.SIG_IGN) # pressed again, it would only disturb the end
+        sys.exit(fail('stopped' + what_is_left(a), 130))
 
 # %% ../nbs/14_cli.ipynb #d42adc48
 def what_is_left(a) -> str: # of a command's arguments
