@@ -476,6 +476,77 @@ def test_a_closed_pipe_is_no_success_for_training(tmp_path):
     assert p.returncode == 1 and b'--resume' in p.stderr
     assert process('predict', 'model', code=code).returncode == 0 # `ulmfit predict | head` is fine
 
+def test_a_page_that_was_not_written_is_no_success(tmp_path):
+    code = "from ulmfit_nb import cli\ndef cmd(a): raise BrokenPipeError\ncli.COMMANDS['explain'] = cmd, cli.COMMANDS['explain'][1]\ncli.main()"
+    assert process('explain', 'model', 'x.csv', '--html', tmp_path/'page.html', code=code).returncode == 1
+    assert process('explain', 'model', 'x.csv', code=code).returncode == 0
+
+def test_overwrite_removes_no_folder_of_somebody_else(tmp_path):
+    (tmp_path/'out'/'run').mkdir(parents=True); (tmp_path/'out'/'run'/'paper.tex').write_text('mine')
+    for words in (['train', table(tmp_path/'t.csv', 40), *TRAIN], ['pretrain', table(tmp_path/'t.csv', 40), '--size', 'micro', '--vocab-size', '100']):
+        refused(ulmfit(*words, '--out', tmp_path/'out', '--overwrite'), 'out/run', 'move it')
+    refused(ulmfit('pretrain', tmp_path/'t.csv', '--out', tmp_path/'out', '--overwrite', '--profile'), '--profile', '--overwrite')
+    assert (tmp_path/'out'/'run'/'paper.tex').read_text() == 'mine'
+
+def test_a_file_whose_name_is_not_utf8(tmp_path):
+    odd = table(tmp_path/os.fsdecode(b'caf\xe9.csv'), 40)
+    assert ulmfit('train', odd, '--out', tmp_path/'m', *TRAIN, '--quiet').returncode == 0
+    assert Path(json.loads((tmp_path/'m'/'config.json').read_text(encoding='utf-8'))['meta']['data']) == odd.resolve()
+    assert b'TF-IDF' in ulmfit('evaluate', tmp_path/'m', table(tmp_path/'test.csv', 20, seed=5)).stdout # it is found again
+    refused(ulmfit('train', odd, '--out', tmp_path/os.fsdecode(b'mod\xe9'), *TRAIN), 'UTF-8', '--out')
+
+def test_a_training_file_that_may_not_be_read_is_one_that_is_not_at_hand(model, tmp_path, monkeypatch):
+    import ulmfit_nb.cli as C
+    test,train = table(tmp_path/'test.csv', 20, seed=5),str(model.parent/'train.csv')
+    stamp = C.stamp_of
+    def not_yours(path):
+        if str(path) == train: raise PermissionError(13, 'Permission denied', train)
+        return stamp(path)
+    monkeypatch.setattr(C, 'stamp_of', not_yours)
+    p = ulmfit('evaluate', model, test)
+    assert p.returncode == 0 and b'not at hand' in p.stdout and b'ULMFiT' in p.stdout
+    shutil.copytree(model, tmp_path/'m')
+    assert ulmfit('calibrate', tmp_path/'m', test).returncode == 0
+    monkeypatch.undo()
+    assert b'TF-IDF' in ulmfit('evaluate', model, test).stdout
+
+def test_the_training_file_is_the_one_that_was_read(tmp_path, monkeypatch):
+    from ulmfit_nb.ulmfit import ULMFiT
+    data,fit = table(tmp_path/'live.csv', 40),ULMFiT.fit
+    def meanwhile(self, *args, **kw):
+        res = fit(self, *args, **kw)
+        with open(data, 'a', encoding='utf-8') as f: f.write('99,The plot was late.,good\n')
+        return res
+    monkeypatch.setattr(ULMFiT, 'fit', meanwhile)
+    assert ulmfit('train', data, '--out', tmp_path/'m', *TRAIN, '--quiet').returncode == 0
+    p = ulmfit('evaluate', tmp_path/'m', table(tmp_path/'test.csv', 20, seed=5))
+    assert b'has changed since the training' in p.stdout, p.stdout
+
+@pytest.mark.parametrize('kind', ['fifo', 'folder'])
+def test_what_is_no_ordinary_file_is_not_replaced(kind, model, tmp_path):
+    out = tmp_path/'x'
+    if kind == 'folder': out.mkdir()
+    else: os.mkfifo(out)
+    refused(ulmfit('predict', model, table(tmp_path/'t.csv', 4), '--out', out, '--overwrite'), str(out))
+    assert not out.is_file()
+
+def test_standard_input_means_what_the_file_means(model):
+    refused(ulmfit('predict', model, stdin=b'{"review": "the plot was dull"}\n'), "no column 'text'", '--text')
+    p = ulmfit('predict', model, stdin='\ufeff\nsep=;\ntext;id\nthe plot was dull;1\n'.encode())
+    assert [(r['text'], r['id']) for r in csv.DictReader(io.StringIO(p.stdout.decode()))] == [('the plot was dull', '1')], p.stderr
+    p = ulmfit('predict', model, stdin=b'\nthe plot was dull\n')
+    assert [r['text'] for r in csv.DictReader(io.StringIO(p.stdout.decode()))] == ['', 'the plot was dull'] # a text a line, blank ones too
+
+def test_what_is_no_text_is_not_predicted_as_one(model, tmp_path):
+    pa,pq = pytest.importorskip('pyarrow'),pytest.importorskip('pyarrow.parquet')
+    pq.write_table(pa.table(dict(text=pa.array([b'the plot was dull'], pa.binary()))), tmp_path/'x.parquet')
+    refused(ulmfit('predict', model, tmp_path/'x.parquet'), 'row 1', "'text'")
+    (tmp_path/'x.jsonl').write_text('{"text": NaN}\n{"text": "the plot was dull"}', encoding='utf-8')
+    p = ulmfit('predict', model, tmp_path/'x.jsonl')
+    assert [r['text'] for r in csv.DictReader(io.StringIO(p.stdout.decode()))][1] == 'the plot was dull' and b'1 of the 2 texts is blank' in p.stderr
+
+def test_a_closed_standard_output_is_no_fault(): assert process(code='import sys\nsys.stdout = None\nfrom ulmfit_nb.cli import main\nmain(["data", "list"])').returncode == 0
+
 def test_scores_survive_a_baseline_that_fails(model, tmp_path):
     test = table(tmp_path/'test.csv', 20, seed=5)
     refused(ulmfit('evaluate', model, test, '--train', tmp_path/'nosuch.csv'), 'nosuch.csv')

@@ -506,6 +506,13 @@ def test_stage_3_as_in_the_scripts(as_scripts, tmp_path, monkeypatch):
     lab(tmp_path, as_scripts=as_scripts).claim()
     with pytest.raises(InputError, match='as_scripts was'): lab(tmp_path, as_scripts=not as_scripts).claim()
 
+def test_a_folder_of_somebody_else_is_no_experiment(tmp_path):
+    at = lab(tmp_path).out/'settings.json'
+    at.parent.mkdir(parents=True, exist_ok=True)
+    at.write_text('{"editor.fontSize": 14}')
+    with pytest.raises(InputError, match='not what an experiment leaves'): lab(tmp_path).claim(experiment='x')
+    assert at.read_text() == '{"editor.fontSize": 14}'
+
 def test_an_ablation_with_few_labels(tmp_path):
     from dataclasses import replace
     a = lab(tmp_path, labels=(10,), draws=2, unlabelled=7)
@@ -737,3 +744,28 @@ def test_all_names_come_with_a_star():
     names = {}
     exec('from ulmfit_nb import *', names)
     assert {'ULMFiT', 'Tokenizer', 'attribute'} <= names.keys()
+
+# ---- what is not ours ------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('resume', [False, True])
+def test_checkpoints_that_no_run_of_ours_left_stay(resume, tmp_path):
+    (tmp_path/'forward'/'old').mkdir(parents=True); (tmp_path/'forward'/'old'/'best.pt').write_bytes(b'weights of another project')
+    with pytest.raises(InputError, match='choose another'): ULMFiT(**FAST).fit(TEXTS, LABELS, run_dir=tmp_path, resume=resume)
+    assert (tmp_path/'forward'/'old'/'best.pt').read_bytes() == b'weights of another project' and not (tmp_path/'fit.json').exists()
+
+def test_a_stopped_run_whose_record_is_damaged_is_not_begun_anew(tmp_path, monkeypatch):
+    with monkeypatch.context() as m:
+        interrupted(m)
+        with pytest.raises(KeyboardInterrupt): ULMFiT(**FAST, random_state=0).fit(TEXTS, LABELS, run_dir=tmp_path)
+    (tmp_path/'fit.json').write_text((tmp_path/'fit.json').read_text()[:30])
+    left = sorted(tmp_path.rglob('*.pt'))
+    for resume in (False, True):
+        with pytest.raises(InputError, match='stopped|damaged'): ULMFiT(**FAST, random_state=0).fit(TEXTS, LABELS, run_dir=tmp_path, resume=resume)
+    assert left and sorted(tmp_path.rglob('*.pt')) == left
+
+@pytest.mark.parametrize('columns', ['review', dict(text=1), ['text', 'label']])
+def test_columns_that_no_command_could_read_are_not_saved(columns, fitted, tmp_path):
+    with pytest.raises(InputError, match='columns'): ULMFiT.load(fitted).save(tmp_path/'m', columns=columns)
+    assert not (tmp_path/'m').exists()
+    ULMFiT.load(fitted).save(tmp_path/'m', columns=dict(text='review'), data=['a.csv', 'b.csv']) # whatever else may go into config.json
+    assert ULMFiT.load(tmp_path/'m').meta_['data'] == ['a.csv', 'b.csv']

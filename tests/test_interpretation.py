@@ -193,6 +193,15 @@ def test_confusion_and_losses(both):
     assert all(r['text'] == texts[r['index']] and r['label'] == y[r['index']] != r['prediction'] for r in worst)
     assert len(worst_losses(both, texts, y.tolist(), 99)) == 50 and worst_losses(both, [], []) == []
 
+def test_labels_with_dollars_are_drawn_as_they_are():
+    labels = ['$', '$$', 'a_$x$']
+    ax = plot_confusion(np.eye(3, dtype=int), labels)
+    ax.figure.canvas.draw()
+    for axis in (ax.xaxis, ax.yaxis): assert [t.get_text() for t in axis.get_ticklabels()] == labels and not any(t.get_parse_math() for t in axis.get_ticklabels())
+
+def test_a_method_that_is_none_is_refused(both):
+    with pytest.raises(InputError, match='typo'): token_scores(both, [2], 0, 'typo')
+
 def test_plot_confusion():
     import matplotlib
     matplotlib.use('Agg')

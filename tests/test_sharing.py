@@ -205,7 +205,7 @@ def test_encoder_alone(tmp_path):
     (lambda s: s.update({'1.decoder.weight': s['1.decoder.weight']+1}), 'weights of its own'), (lambda s: s.update({'0.rnns.0.module.weight_ih_l0_reverse': s['0.encoder.weight']}), 'reverse'),
     (lambda s: s.update({'1.layers.0.0.weight': s['0.encoder.weight']}), '1.layers.0.0.weight'), (lambda s: s.pop('0.rnns.1.module.bias_ih_l0'), 'sizes of its layers'),
     (lambda s: [s.pop(k) for k in list(s) if 'encoder' in k], 'no embedding'), (lambda s: [s.pop(k) for k in list(s) if 'rnns' in k], 'no LSTM'),
-    (lambda s: s.update({'0.rnns.0.weight_hh_l0_raw': torch.ones(3, 5)}), 'sizes of its layers'), (lambda s: s.update({'1.decoder.bias': torch.ones(3)}), 'do not belong together')])
+    (lambda s: s.update({'0.rnns.0.weight_hh_l0_raw': torch.ones(3, 5)}), 'sizes of its layers'), (lambda s: s.update({'1.decoder.bias': torch.ones(3)}), 'do not belong together'), (lambda s: s.update({'1.decoder.bias': torch.tensor(1.)}), 'no list of numbers')])
 def test_other_architectures_are_refused(change, said, tmp_path):
     st = state(20)
     change(st)
@@ -495,6 +495,20 @@ def test_a_copied_backbone_stands_alone(tmp_path):
     ULMFiT(tmp_path/'a').save_pretrained(tmp_path/'b')
     assert sorted(p.name for p in (tmp_path/'b').iterdir()) == ['config.json', 'model.safetensors', 'tokenizer.json'] # no card of another model
     load_backbone(tmp_path/'b')
+
+@pytest.mark.parametrize('given, shared', [('backbones/of-a-client', 'of-a-client'), ('owner/name', 'owner/name'), ('en-small', 'en-small'), (None, None)])
+def test_a_shared_classifier_does_not_say_where_its_backbone_lies(given, shared, tmp_path, monkeypatch):
+    from ulmfit_nb.sharing import _copy_to_share
+    monkeypatch.chdir(tmp_path)
+    (tmp_path/'backbones'/'of-a-client').mkdir(parents=True); (tmp_path/'m').mkdir(); (tmp_path/'to').mkdir()
+    for name in {given, given and str((tmp_path/given).absolute())} if given and 'client' in given else {given}:
+        (tmp_path/'m'/'config.json').write_text(json.dumps(dict(kind='classifier', params=dict(backbone=name))), encoding='utf-8')
+        _copy_to_share(tmp_path/'m', tmp_path/'to')
+        assert json.loads((tmp_path/'to'/'config.json').read_text(encoding='utf-8'))['params']['backbone'] == shared
+
+def test_a_name_is_the_packages_backbone_whatever_lies_beside(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path); (tmp_path/'en-small').mkdir()
+    assert ULMFiT.from_pretrained('en-small').backbone == 'en-small'
 
 def test_a_shared_classifier_does_not_say_where_its_training_file_lies(tmp_path):
     from ulmfit_nb.sharing import _copy_to_share

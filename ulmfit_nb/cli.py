@@ -8,10 +8,11 @@ __all__ = ['COMMANDS', 'SEED', 'DIRECTION', 'DEVICE', 'TRAINING', 'TRAIN', 'FILE
            'what_is_left', 'fail', 'free_dir', 'free_file', 'file_stamp', 'stamp_of', 'start_run', 'goes_on', 'hold',
            'options', 'drop', 'leaving_nothing', 'print_labels', 'print_texts', 'cmd_train', 'read_stdin', 'row_text',
            'CSVLines', 'text_rows', 'cmd_predict', 'scores', 'label_scores', 'print_labels_found', 'print_ahead',
-           'print_scores', 'training_file', 'counting_words', 'mean_of_both', 'baseline_scores', 'counting_for',
-           'known_label', 'labelled_for', 'seen_in_training', 'print_backbone', 'cmd_evaluate', 'cmd_calibrate',
-           'cmd_explain', 'limited', 'prepare', 'profile_pretraining', 'network_size', 'cmd_pretrain', 'cmd_generate',
-           'cmd_reproduce', 'cmd_import_fastai', 'cmd_export_fastai', 'cmd_data', 'demo_models', 'cmd_demo']
+           'print_scores', 'columns_of', 'trained_on', 'training_file', 'counting_words', 'mean_of_both',
+           'baseline_scores', 'counting_for', 'known_label', 'labelled_for', 'seen_in_training', 'print_backbone',
+           'cmd_evaluate', 'cmd_calibrate', 'cmd_explain', 'limited', 'prepare', 'profile_pretraining', 'network_size',
+           'cmd_pretrain', 'cmd_generate', 'cmd_reproduce', 'cmd_import_fastai', 'cmd_export_fastai', 'cmd_data',
+           'demo_models', 'cmd_demo']
 
 # %% ../nbs/14_cli.ipynb #fde4a199
 import argparse, csv, hashlib, io, json, math, os, random, re, shutil, signal, sys, time, warnings
@@ -111,6 +112,8 @@ def main(
 ):
     "The `ulmfit` command: exit status 2 and one sentence for the user's mistakes."
     a = parse(sys.argv[1:] if args is None else [*args])
+    for name in ('stdout', 'stderr'):
+        if getattr(sys, name) is None: setattr(sys, name, open(os.devnull, 'w')) # closed by whoever calls
     for f in (sys.stdout, sys.stderr):
         if hasattr(f, 'reconfigure'): f.reconfigure(errors='backslashreplace') # what a terminal cannot show
     try:
@@ -125,7 +128,7 @@ def main(
         sys.exit(fail('the memory is full: end other programs that use it' + ', or give a smaller --bs'*hasattr(a, 'bs') + ', or --device cpu'*hasattr(a, 'device') + what_is_left(a) if full else e, 1))
     except BrokenPipeError: # the reader has seen enough, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if hasattr(a, 'out') and a.command != 'predict': sys.exit(fail('whoever read the progress has gone, and the work stopped with it' + what_is_left(a), 1))
+        if hasattr(a, 'out') and a.command != 'predict' or getattr(a, 'html', None): sys.exit(fail('whoever read the progress has gone, and the work stopped with it' + what_is_left(a), 1))
     except OSError as e: sys.exit(fail(f'{e.filename or "a file"}: {e.strerror or e}: check the path, the space on the disk, and your right to read or write there', 2))
     except KeyboardInterrupt:
         if args is None: signal.signal(signal.SIGINT, signal.SIG_IGN) # pressed again, it would only disturb the end
@@ -151,6 +154,8 @@ def free_dir(
 ) -> Path:
     "Refuse a directory that holds something, unless told otherwise. Raises `InputError`."
     path = Path(path)
+    try: str(path).encode()
+    except UnicodeEncodeError: raise InputError(f'the name {str(path)!r} is not UTF-8, and weights could not be read from there: choose another --out') from None
     if path.exists() and not path.is_dir(): raise InputError(f'{path} is a file: name a directory for --out')
     if path.is_dir() and any(path.iterdir()) and not (resume or overwrite):
         more = 'go on with --resume, ' if (path/'run'/'settings.json').exists() else ''
@@ -164,6 +169,7 @@ def free_file(
     "Refuse a file that exists, unless told otherwise, and one whose folder does not. Raises `InputError`."
     path = Path(path)
     if path.is_dir(): raise InputError(f'{path} is a directory: name a file')
+    if path.exists() and not path.is_file(): raise InputError(f'{path} is no ordinary file, and must not be replaced by one: name another')
     if not path.parent.is_dir(): raise InputError(f'there is no directory {str(path.parent)!r}: make it, or name another file')
     if path.exists() and not overwrite: raise InputError(f'{path} exists: name another file, or replace it with --overwrite')
     return path
@@ -193,7 +199,9 @@ def start_run(
     "Prepare the folder `out`/run: a resumed run must have the same settings. Raises `InputError`."
     out = free_dir(out, resume, overwrite)
     run,text = out/'run',json.dumps(what, indent=1, sort_keys=True, default=str)
-    if overwrite and not resume and run.exists(): shutil.rmtree(run)
+    if overwrite and not resume and run.exists():
+        if run.is_file() or any(run.iterdir()) and not (run/'settings.json').exists(): raise InputError(f'{run} is not what a run of this command leaves: move it, or choose another --out')
+        shutil.rmtree(run)
     if resume and out.exists() and any(out.iterdir()):
         if not (run/'settings.json').exists(): raise InputError(f'{out} holds no unfinished run: leave out --resume, or name its directory')
         try: was,now = json.loads((run/'settings.json').read_text(encoding='utf-8')),json.loads(text)
@@ -289,12 +297,13 @@ def cmd_train(a):
     if a.text == a.label: raise InputError(f'--text and --label name the same column, {a.text!r}: name two')
     if a.self_train and not a.unlabelled: raise InputError('--self-train labels texts that have no label: give some with --unlabelled')
     if a.backbone != 'none' and (idle := [k for k in ('size', 'kind') if getattr(a, k)]): raise InputError(f'--{idle[0].replace("_", "-")} does nothing here, since the backbone {a.backbone} has its own: leave it out, or train without one by --backbone none')
+    stamp,now = file_stamp(a.data),stamp_of(a.data) # before the reading: the file may change while hours pass
     texts,labels = read_labelled(a.data, a.text, a.label)
     try: extra = list(read_texts([Path(f) for f in a.unlabelled], a.text)) if a.unlabelled else None
     except InputError as e: raise InputError(f'{e} Files of --unlabelled are read by the name that --text gives: rename that column.') if 'has no column' in str(e) else e
     opts = {k: getattr(a, k) for k in 'backbone direction lm_epochs lm_lr epochs lr bs recipe self_train class_weight precision'.split()}
     opts |= {k: getattr(a, k) or v for k,v in dict(size='tiny', kind='word', vocab_size=60000).items()}
-    what = dict(command='train', data=file_stamp(a.data), text=a.text, label=a.label, seed=a.seed, unlabelled=[file_stamp(f) for f in a.unlabelled or ()], **opts)
+    what = dict(command='train', data=stamp, text=a.text, label=a.label, seed=a.seed, unlabelled=[file_stamp(f) for f in a.unlabelled or ()], **opts)
     from ulmfit_nb.runtime import main_first
     from ulmfit_nb.sharing import ULMFiT, local_model
     clf = ULMFiT(random_state=a.seed, device=a.device, n_jobs=a.n_jobs, **opts | dict(backbone=local_model(None if a.backbone == 'none' else a.backbone))).check()
@@ -307,7 +316,7 @@ def cmd_train(a):
         warnings.filterwarnings('ignore', 'the label .* looks like') # said above
         clf.set_params(progress=not a.quiet).fit(texts, labels, extra, run, a.resume)
     if rank: return # of several processes the first writes
-    clf.save(a.out, (run/'overwrite').exists(), columns=dict(text=a.text, label=a.label), data=str(Path(a.data).resolve()), data_stamp=stamp_of(a.data), n_labelled=len(texts), n_unlabelled=len(extra or ()),
+    clf.save(a.out, (run/'overwrite').exists(), columns=dict(text=a.text, label=a.label), data=str(Path(a.data).resolve()), data_stamp=now, n_labelled=len(texts), n_unlabelled=len(extra or ()),
         minutes=round((time.monotonic()-begun)/60, 2), seed=a.seed)
     shutil.rmtree(run)
     if not a.quiet: print(f'The model stands in {a.out}: try `ulmfit predict {a.out} FILE`')
@@ -321,25 +330,27 @@ def read_stdin(
         for line in sys.stdin.buffer:
             try: yield line.decode('utf-8')
             except UnicodeDecodeError as e: raise InputError(f'standard input is not UTF-8 ({e.reason}): convert it first') from e
-    rest = lines()
-    first = next(rest, '').removeprefix('\ufeff')
-    where,every = 'standard input',chain([first], rest)
+    rest,head = lines(),[]
+    for line in rest:
+        head.append(line if head else line.removeprefix('\ufeff'))
+        if head[-1].strip() and not head[-1].startswith('sep='): break
+    where,every,first = 'standard input',chain(head, rest),head[-1] if head else ''
     with suppress(ValueError, RecursionError):
-        if isinstance(row := json.loads(first), dict) and {*cols} & row.keys(): return _jsonl_rows(where, every)
+        if isinstance(json.loads(first), dict): return _jsonl_rows(where, every)
     for sep in ',;\t':
         with suppress(csv.Error): # no table
             if {*cols} & {*next(csv.reader([first], delimiter=sep), [])}: return _csv_rows(where, every, delimiter=sep)
     if 'text' in cols and any(len(cells) > 1 and all(re.fullmatch(r'"?[^\W\d]\w*"?', c) for c in cells) for cells in (first.strip().split(sep) for sep in ',;\t')): # it looks like the head of a table
         print(f'standard input is read as a text a line, since its first line, {first.strip()[:60]!r}, has no column {" or ".join(map(repr, sorted(cols)))}: name one with --text', file=sys.stderr)
-    return (dict(text=l.rstrip('\r\n')) for l in (chain([first], rest) if first else ()))
+    return (dict(text=l.rstrip('\r\n')) for l in every)
 
 # %% ../nbs/14_cli.ipynb #eb89b3bf
 def row_text(r:dict, head:list, col:str, where, n:int) -> str: # the text of row `n`
     "The text in column `col`; a row must not have columns that the first row, whose columns are `head`, did not have. Raises `InputError`."
     if extra := r.keys() - set(head): raise InputError(f'{where} has a column {min(extra, key=str)!r} in row {n} that row 1 has not: give all rows the same columns')
     if col not in r: raise InputError(f'{where} has no {col!r} in row {n}: fill it or remove that row')
-    if isinstance(r[col], (list, dict)): raise InputError(f'{where} has {str(r[col])[:40]} where row {n} should hold text in {col!r}: fill it or remove that row')
-    return '' if r[col] is None else str(r[col])
+    if isinstance(r[col], (list, dict, bytes)): raise InputError(f'{where} has {str(r[col])[:40]} where row {n} should hold text in {col!r}: fill it or remove that row')
+    return '' if r[col] is None or r[col] != r[col] else str(r[col]) # NaN is what tables have for nothing
 
 class CSVLines:
     "Rows as CSV: lines end with \\n, fields with a line break of any kind are quoted, half characters become question marks."
@@ -357,12 +368,12 @@ class CSVLines:
 # %% ../nbs/14_cli.ipynb #e3be08bd
 def text_rows(clf, a): # yields rows, their texts, the columns, and how many rows came before; a thousand rows at a time
     "The texts of `a.file`, or of standard input, for a model: in the column `a.text`, or in that of the training, or in `text`. Raises `InputError`."
-    trained,where = clf.meta_.get('columns', {}).get('text', 'text'),'standard input' if a.file in (None, '-') else a.file
+    trained,where = columns_of(clf)['text'],'standard input' if a.file in (None, '-') else a.file
     rows,n,head = read_stdin({a.text} if a.text else {trained, 'text'}) if a.file in (None, '-') else ({'text': l} for l in read_lines(a.file)) if is_plain(a.file) else read_rows(a.file),0,None
     for part in iter(lambda: list(islice(rows, 1000)), []):
         if head is None:
             col = next((c for c in ([a.text] if a.text else [trained, 'text']) if c in part[0]), None)
-            if col is None and a.file in (None, '-'): raise InputError(f'the first line of standard input has no column {a.text!r}: name one that it has with --text, or leave --text out to give a text a line')
+            if col is None and a.file in (None, '-'): raise InputError(f'the first line of standard input has no column {a.text or trained!r}: name one that it has with --text, or give a text a line' + ', without --text'*bool(a.text))
             if col is None: raise InputError(f'{where} has no column {a.text or trained!r}: name one of {", ".join(map(str, part[0]))} with --text')
             head = [*part[0]]
         yield part,[row_text(r, head, col, where, i) for i,r in enumerate(part, n+1)],head,n
@@ -463,13 +474,25 @@ def print_scores(
     for r in res['worst']: print(f'  row {r["row"]:,}: {r["label"]!s} ({math.exp(-r["loss"]):.1%}) taken for {r["prediction"]!s} ({r["confidence"]:.1%}): {" ".join(r["text"].split())[:100]}')
 
 # %% ../nbs/14_cli.ipynb #22ed6c3d
+def columns_of(clf) -> dict:
+    "Names of the columns that the model was trained on, `text` and `label` where it does not say."
+    said = clf.meta_.get('columns')
+    return dict(text='text', label='label') | (said if isinstance(said, dict) else {})
+
+def trained_on(clf) -> tuple:
+    "Path and `stamp_of` of the training file, `None` where the model does not say."
+    return tuple(v if isinstance(v := clf.meta_.get(k), str) else None for k in ('data', 'data_stamp'))
+
 def training_file(clf, a, text=None, label=None) -> tuple: # the file, and its columns of texts and labels
     "What counting words is fitted on: the file of --train, in whose columns `text` and `label` may be others than in the training, else that of the training, unless it has changed. Raises `InputError`."
-    cols,train,stamp = clf.meta_.get('columns', dict(text='text', label='label')),a.train or clf.meta_.get('data'),clf.meta_.get('data_stamp')
+    cols,(train,stamp) = columns_of(clf),trained_on(clf)
     if a.train and not Path(a.train).exists(): raise InputError(f'there is no file or folder {a.train!r}: correct --train')
-    if not train or not Path(train).exists(): raise InputError('the training file is not at hand; name it with --train')
-    if not a.train and stamp and stamp_of(train) != stamp: raise InputError(f'{train} has changed since the training; name the file of then with --train')
-    return train,(text or cols['text'], label or cols['label'])
+    if not a.train:
+        try: now = train and stamp_of(train)
+        except (InputError, OSError): now = None # moved, or not for this reader's eyes
+        if not now: raise InputError('the training file is not at hand; name it with --train')
+        if stamp and now != stamp: raise InputError(f'{train} has changed since the training; name the file of then with --train')
+    return a.train or train,(text or cols['text'], label or cols['label'])
 
 def counting_words(
     train, # labelled file
@@ -528,7 +551,7 @@ def known_label(label, known) -> str: # one of `known`, or the label as text
 # %% ../nbs/14_cli.ipynb #5f4df757
 def labelled_for(clf, a) -> tuple: # texts, labels as the model has them, label as text → label, columns of the training
     "The labelled texts of `a.file` for a model. Raises `InputError` for a label that the model does not know."
-    cols = clf.meta_.get('columns', dict(text='text', label='label'))
+    cols = columns_of(clf)
     texts,labels = read_labelled(a.file, a.text or cols['text'], a.label or cols['label'], min_classes=1)
     known = {str(c): c for c in clf.classes_.tolist()}
     labels = [known_label(l, known) for l in labels]
@@ -538,10 +561,11 @@ def labelled_for(clf, a) -> tuple: # texts, labels as the model has them, label 
 
 def seen_in_training(clf, file, texts) -> list: # of bool, one a text
     "Which texts of a file the model was trained on: all of the training file, and those that stand there, too, where it is at hand and has not changed."
-    train,stamp,cols = clf.meta_.get('data'),clf.meta_.get('data_stamp'),clf.meta_.get('columns', {})
+    (train,stamp),cols,known = trained_on(clf),columns_of(clf),()
     if not stamp or not train: return [False]*len(texts)
     if stamp_of(file) == stamp: return [True]*len(texts)
-    known = {t.strip() for t in read_labelled(train, cols['text'], cols['label'])[0]} if Path(train).exists() and stamp_of(train) == stamp else ()
+    with suppress(InputError, OSError): # moved, or not for this reader's eyes
+        if stamp_of(train) == stamp: known = {t.strip() for t in read_labelled(train, cols['text'], cols['label'])[0]}
     return [t.strip() in known for t in texts]
 
 def print_backbone(a):
@@ -595,7 +619,7 @@ def cmd_calibrate(a):
         return print('The confidence is as it was after the training')
     texts,y,*_ = labelled_for(clf, a)
     seen = seen_in_training(clf, a.file, texts)
-    if all(seen) or Path(a.file).resolve() == Path(clf.meta_.get('data') or os.devnull): raise InputError(f'{a.model} was trained on the texts of {a.file}, where it is surer than on other texts: give labelled texts that it has not seen')
+    if all(seen) or Path(a.file).resolve() == Path(trained_on(clf)[0] or os.devnull): raise InputError(f'{a.model} was trained on the texts of {a.file}, where it is surer than on other texts: give labelled texts that it has not seen')
     texts,y = ([v for v,s in zip(o, seen) if not s] for o in (texts, y))
     was = clf.temperature_
     after = clf.calibrate(texts, y).predict_proba(texts)
@@ -714,6 +738,7 @@ def cmd_pretrain(a):
     from ulmfit_nb.runtime import main_first
     from ulmfit_nb.training import TrainConfig
     what = dict(files=[file_stamp(f) for f in a.files], **{k: v for k,v in options(a).items() if k not in 'files out resume overwrite quiet device minutes profile'.split()})
+    if a.profile and a.overwrite: raise InputError('--profile trains nothing, so nothing can take the place of what --out holds: leave out --overwrite, and name an empty --out')
     ways = ('forward', 'backward') if a.direction == 'both' else (a.direction,)
     size = network_size(a, ways)
     with main_first(a.device) as rank: # of several processes the first prepares, the others read

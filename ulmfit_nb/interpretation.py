@@ -159,7 +159,8 @@ def token_scores(
     steps:int=32, # points on the path; doubled, four times at most, until the scores add up
     tol:float=.01, # the gap that is allowed, as a share of the difference to be explained; in nats where that is below 1
 ): # scores (n,); log-odds of the text; log-odds of the baseline
-    "What each token contributed to the log-odds of a label (Sundararajan et al. 2017)."
+    "What each token contributed to the log-odds of a label (Sundararajan et al. 2017). Raises `InputError`."
+    if method not in ('ig', 'grad_x_input'): raise InputError(f'there is no method {method!r}: choose ig or grad_x_input')
     rs = _read(clf, ids)
     if method == 'grad_x_input': (base,full),scores = _along(rs, k, [0., 1.], [0., 1.])
     else:
@@ -349,8 +350,9 @@ def plot_confusion(
     if ax is None: _,ax = plt.subplots(figsize=(2.2+.55*n, 1.6+.45*n), layout='constrained')
     ax.imshow(share, cmap='Blues', vmin=0, vmax=1)
     for i,j in np.ndindex(m.shape): ax.text(j, i, str(m[i, j]), ha='center', va='center', color='white' if share[i, j] > .6 else 'black')
-    ax.set(xticks=range(n), yticks=range(n), xlabel='prediction', ylabel='truth', yticklabels=classes)
-    ax.set_xticklabels(classes, rotation=30, ha='right')
+    ax.set(xticks=range(n), yticks=range(n), xlabel='prediction', ylabel='truth')
+    ax.set_xticklabels(classes, rotation=30, ha='right', parse_math=False) # a label may hold $
+    ax.set_yticklabels(classes, parse_math=False)
     return ax
 
 # %% ../nbs/10_interpretation.ipynb #93d0d693

@@ -143,6 +143,7 @@ def claim(self:Lab, **what):
         return
     try: was,now = dict(as_scripts=False) | json.loads(f.read_text()),json.loads(text) # folders of before know no `as_scripts`
     except (ValueError, TypeError): raise InputError(f'{f} is damaged: choose another folder') from None
+    if 'lm_epochs' not in was: raise InputError(f'{f} is not what an experiment leaves: choose another folder')
     if wrong := [k for k in now if k in was and was[k] != now[k]]: raise InputError(f'{self.out} holds an experiment with other settings ({wrong[0]} was {was[wrong[0]]}): repeat them as they were, or choose another folder')
 
 # %% ../nbs/13b_reproduce.ipynb #787ad296

@@ -98,7 +98,7 @@ def summary(
     rows:list[dict], # of `read_results`
     by=('experiment', 'dataset', 'protocol', 'variant', 'direction', 'labels', 'unlabelled', 'backbone', 'split', 'n'), # what makes rows comparable
 ) -> list[dict]: # a row a group: n runs, mean and sample deviation of the accuracy, mean of the baseline
-    "Rows that differ only in their seed, put together."
+    "Rows that agree in `by`, such as those that differ in their seed, put together."
     groups = {}
     for r in rows:
         if r.get('accuracy') is not None: groups.setdefault(json.dumps([r.get(k) for k in by], sort_keys=True), []).append(r)

@@ -96,13 +96,15 @@ def our_names(
     res = {}
     for key,v in state.items():
         k = key.removeprefix('0.')
+        if v.is_quantized: raise InputError(f'{path} holds rounded weights ({key}): give those from before the rounding')
         if k in _embedding: res.setdefault('backbone.encoder.weight', v.float())
         elif m := _rnn.fullmatch(k):
             if m[3] or f'backbone.{m[1]}.{m[2]}' not in res: res[f'backbone.{m[1]}.{m[2]}'] = v.float() # raw beats the dropped copy
         elif k == '1.decoder.bias': res['bias'] = v.float()
         elif k != '1.decoder.weight': raise InputError(f'{path} holds {key}, which a forward AWD-LSTM language model has not: only that architecture can be imported')
-    emb,dec = res.get('backbone.encoder.weight'),state.get('1.decoder.weight')
+    emb,dec,bias = res.get('backbone.encoder.weight'),state.get('1.decoder.weight'),res.get('bias')
     if emb is None or emb.dim() != 2: raise InputError(f'{path} holds no embedding: it is not a language model of fastai')
+    if bias is not None and bias.dim() != 1: raise InputError(f'{path}: 1.decoder.bias has the shape {tuple(bias.shape)} and is no list of numbers: only an AWD-LSTM can be imported')
     if dec is not None and not torch.equal(dec.float(), emb): raise InputError(f'{path} has a decoder with weights of its own: only tied ones can be imported')
     return dict(dict(bias=emb.new_zeros(len(emb))), **res)
 
@@ -248,13 +250,15 @@ def local_model(
 
 # %% ../nbs/09b_sharing.ipynb #5ed9a4b0
 def _copy_to_share(path, folder):
-    "A model's files, without the place where its training file lies on this machine."
+    "A model's files, without the places where its training file and its backbone lie on this machine."
     for f in (*MODEL_FILES, *EXTRAS):
         if (Path(path)/f).is_file(): shutil.copy2(Path(path)/f, folder)
     f = Path(folder)/'config.json'
     config = json.loads(f.read_text(encoding='utf-8'))
-    if isinstance(data := config.get('meta', {}).get('data'), str) and config.get('kind') == 'classifier':
-        config['meta']['data'] = Path(data).name
+    if config.get('kind') == 'classifier':
+        for part,key in (('meta', 'data'), ('params', 'backbone')):
+            was = config.get(part, {}).get(key)
+            if isinstance(was, str) and (key == 'data' or Path(was).is_absolute() or Path(was).exists()): config[part][key] = Path(was).name # owner/name stays
         f.write_text(json.dumps(config, indent=1, ensure_ascii=False)+'\n', encoding='utf-8')
 
 def push_model(
@@ -293,7 +297,8 @@ def from_pretrained(cls:ULMFiT,
 ):
     "An estimator that starts from a pretrained backbone, or a saved classifier. Raises `InputError`."
     path = local_model(backbone, revision, cache_dir=cache_dir, endpoint=endpoint)
-    if path is None or not Path(path).is_dir() or model_kind(path) != 'classifier': return cls(backbone=path, **kw)
+    at = path if path is None else find_backbone(path)
+    if at is None or not at.is_dir() or model_kind(at) != 'classifier': return cls(backbone=path, **kw)
     if kw.keys() - {'device'}: raise InputError(f'{backbone} is a trained classifier and takes no settings but device: leave out {", ".join(sorted(kw.keys() - {"device"}))}')
     return cls.load(path, **kw)
 

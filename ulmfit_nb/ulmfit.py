@@ -270,6 +270,17 @@ def _own_state():
             with on_cpu(): yield
         finally: torch.set_default_dtype(was)
 
+@contextmanager
+def _as_before_if_it_fails(est):
+    "What an estimator learned before comes back where a `fit` fails."
+    names = 'history_', 'settings_', 'n_labels_'
+    before = {k: est.__dict__[k] for k in names if k in est.__dict__}
+    try: yield
+    except BaseException:
+        for k in names: est.__dict__.pop(k, None)
+        est.__dict__.update(before)
+        raise
+
 # %% ../nbs/09_ulmfit.ipynb #3fe1a6d3
 WHOLE = dict(bs=2, vocab_size=1, bptt=1, max_len=1, min_count=1, lm_bs=1, epochs=1, self_train=0) # settings, and their smallest values; from min_count on `None` is the default
 NUMBERS = dict(lm_lr=0, lr=0, lm_epochs=0, drop_mult=0, lm_drop_mult=0) # rates are above it; from lr on `None` is the default
@@ -330,7 +341,8 @@ def _seed(self:ULMFiT, folder:Path, texts, labels, extra, resume) -> int:
         if wrong := sorted(k for k in {*now, *was} if now.get(k) != was.get(k)): raise InputError(f'{folder} holds a run with another {wrong[0]}: repeat the call as it was, or choose another folder')
         if given not in (None, seed): raise InputError(f'{folder} holds a run of random_state {seed}: repeat it, or choose another folder')
         return seed
-    if not resume and _stopped_run(folder): raise InputError(f'{folder} holds a run that was stopped: go on with resume=True, delete that folder, or choose another')
+    if resume and _stopped_run(folder): raise InputError(f'{folder} holds checkpoints and no fit.json that says of which run: choose another folder')
+    if _stopped_run(folder): raise InputError(f'{folder} holds a run that was stopped: go on with resume=True, delete that folder, or choose another')
     if isinstance(self.random_state, np.random.RandomState): given = int(self.random_state.randint(2**31-1))
     seed = int(given) if given is not None else int(joint_sum(0 if rank else check_random_state(None).randint(2**31-1))[0]) # of NumPy's own generator, as scikit-learn has it
     if not rank:
@@ -353,21 +365,20 @@ def fit(self:ULMFiT,
     texts = check_texts(X)
     if texts and not any(t.strip() for t in texts): raise InputError('every text is empty: there is nothing to learn from')
     (classes,ys),directions = check_labels(y, len(texts)),self.check()._directions()
-    extra,columns,before,self.n_labels_,self.history_ = self._unlabelled(unlabelled),_column_names(X, y),{k: self.__dict__[k] for k in ('history_', 'settings_', 'n_labels_') if k in self.__dict__},len(texts),{}
-    try:
-        with _own_state(), tempfile.TemporaryDirectory() if run_dir is None else _held(run_dir, self.device) as folder:
-            seed,folder = self._seed(Path(folder), texts, (classes.tolist(), ys.tolist()), extra, resume),Path(folder)
-            tok,corpus,known = self._read(texts, extra, directions[0])
-            def stages(d, resume): return self._stages(tok, corpus, known, ys, len(classes), d, seed, folder/d, resume)
-            done = self._each(directions, stages, resume, job := self._job(directions, tok, corpus, known, ys, seed, folder))
-            models,lms = ({d: r[i] for d,r in done.items()} for i in (0, 1))
-            if all(lms.values()): models = self._second_round(lms, models, tok, corpus, ys, texts, extra, seed, folder, resume, job)
-            _end_run(folder)
-    except BaseException: # what was fitted before stays as it was
-        for k in ('history_', 'settings_', 'n_labels_'): self.__dict__.pop(k, None)
-        self.__dict__.update(before)
-        raise
-    self.tokenizer_,self.models_,self.classes_,self.meta_,self.temperature_,self._learnt = tok,models,classes,columns | dict(n_labelled=len(texts), n_unlabelled=len(extra)),1.,frozenset(text_keys(texts))
+    extra,columns = self._unlabelled(unlabelled),_column_names(X, y)
+    with _as_before_if_it_fails(self), _own_state(), tempfile.TemporaryDirectory() if run_dir is None else _held(run_dir, self.device) as folder:
+        self.n_labels_,self.history_,folder = len(texts),{},Path(folder)
+        seed = self._seed(folder, texts, (classes.tolist(), ys.tolist()), extra, resume)
+        tok,corpus,known = self._read(texts, extra, directions[0])
+        def stages(d, resume): return self._stages(tok, corpus, known, ys, len(classes), d, seed, folder/d, resume)
+        job = self._job(directions, tok, corpus, known, ys, seed, folder)
+        done = self._each(directions, stages, resume, job)
+        models,lms = ({d: r[i] for d,r in done.items()} for i in (0, 1))
+        if all(lms.values()): models = self._second_round(lms, models, tok, corpus, ys, texts, extra, seed, folder, resume, job)
+        _end_run(folder)
+    self.tokenizer_,self.models_,self.classes_ = tok,models,classes
+    self.meta_,self.temperature_ = columns | dict(n_labelled=len(texts), n_unlabelled=len(extra)),1.
+    self._learnt = frozenset(text_keys(texts)) # `calibrate` asks
     return self
 
 # %% ../nbs/09_ulmfit.ipynb #1c58b7aa
@@ -398,10 +409,10 @@ def _unlabelled(self:ULMFiT, unlabelled) -> list:
     return res
 
 def _stopped_run(folder:Path) -> bool:
-    "Does it hold checkpoints of a run that has not come to its end?"
-    try: ended = json.loads((folder/'fit.json').read_text(encoding='utf-8')).get('ended')
-    except (OSError, ValueError, AttributeError): return False
-    return not ended and any(True for d in DIRECTIONS for _ in (folder/d).rglob('*.pt'))
+    "Does it hold checkpoints, and nothing that says that their run has come to its end?"
+    if not (folder/'own.json').exists() and not any(True for d in DIRECTIONS for _ in (folder/d).rglob('*.pt')): return False
+    try: return not json.loads((folder/'fit.json').read_text(encoding='utf-8')).get('ended')
+    except (OSError, ValueError, AttributeError): return True
 
 def _end_run(folder:Path):
     "Note that a run has come to its end: the next one may take its place."
@@ -621,7 +632,8 @@ def score(self:ULMFiT,
     if odd := [l for l in y if isinstance(l, str) != isinstance(known[0], str)]: raise InputError(f'the label {odd[0]!r} is of another type than those of the training ({", ".join(map(repr, known[:5]))}): give labels of that type')
     return float(accuracy_score(y, self.predict(texts), sample_weight=sample_weight))
 
-super(ULMFiT, ULMFiT).__init_subclass__() # once more: scikit-learn makes `set_fit_request` and its like of the methods that are there by now
+# %% ../nbs/09_ulmfit.ipynb #d20982bb
+super(ULMFiT, ULMFiT).__init_subclass__()
 
 # %% ../nbs/09_ulmfit.ipynb #2173eac6
 SETTINGS = ('direction', 'max_len', 'bptt', 'drop_mult', 'pool', 'skip') # that prediction needs
@@ -642,6 +654,7 @@ def save(self:ULMFiT,
 ):
     "Write a model directory: config.json, tokenizer.json, model.safetensors, history.csv, README.md. Raises `InputError`."
     check_is_fitted(self, 'models_')
+    if not isinstance(cols := meta.get('columns', {}), dict) or not all(isinstance(v, str) for v in cols.values()): raise InputError(f'columns names the columns of texts and labels, and is {cols!r}: give dict(text=…, label=…)')
     others = [f for f in ('README.md', 'config.json', 'history.csv', 'model.safetensors', 'tokenizer.json') if (Path(path)/f).exists()]
     if others and not overwrite and not _is_classifier(path): raise InputError(f'{path} holds a {others[0]} that is no classifier\'s: choose another directory, or pass overwrite=True')
     m = next(iter(self.models_.values()))
@@ -656,7 +669,7 @@ def save(self:ULMFiT,
 def model_card(config:dict) -> str:
     "The README.md of a classifier."
     c = config['model']
-    def plain(k, v): return Path(v).name if k == 'data' else ', '.join(f'{a} {b!r}' for a,b in v.items()) if isinstance(v, dict) else v
+    def plain(k, v): return Path(v).name if k == 'data' and isinstance(v, str) else ', '.join(f'{a} {b!r}' for a,b in v.items()) if isinstance(v, dict) else v
     facts = '\n'.join(f'| {k} | {plain(k, v)} |' for k,v in config['meta'].items() if k != 'data_stamp')
     return f"""# Text classifier
 
@@ -688,7 +701,7 @@ def load(cls:ULMFiT,
     path, # a directory that `save` wrote
     device:str|None=None, # cpu or cuda
 ):
-    "Read a model directory, with the parameters that its model was trained with. Nothing in it is executed. Raises `InputError`."
+    "Read a model directory, with the parameters that the estimator had when it was saved. Nothing in it is executed. Raises `InputError`."
     found = Predictor()
     config = found.read(path, device)
     settings = config['settings']
