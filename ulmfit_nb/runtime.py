@@ -360,7 +360,7 @@ def meanwhile(
     kwargs:dict, # its arguments, in what JSON can hold
     n_threads:int=1, # that it computes with
 ):
-    "Runs a function in another process, which imports this package from where this one did. Gives a function that waits for its end and says what went wrong, or `None`; who leaves before interrupts it, as by Ctrl-C, and waits for a minute at most."
+    "Runs a function in another process, which imports this package from where this one did. Gives a function that waits for its end and says what went wrong, or `None`; leaving the block before that interrupts it, as by Ctrl-C, and waits for a minute at most."
     path = [os.path.abspath(p) for p in sys.path if isinstance(p, str)] # '' is where this process is now
     told = dict(path=path, package=os.path.abspath(sys.modules['ulmfit_nb'].__file__), function=function, kwargs=kwargs, n_threads=n_threads)
     env = os.environ | dict(OMP_NUM_THREADS=str(n_threads), ULMFIT_NB_JOB='1')
