@@ -96,7 +96,9 @@ _reusing = [0] # how many calls of `reuse_memory` are open
 @contextmanager
 def reuse_memory():
     "While it is open, the C library keeps what is freed, however large, for the next tensor (glibc, in the main thread; elsewhere nothing happens). Gives whether it is glibc."
-    try: mallopt,trim = (lambda lib: (lib.mallopt, lib.malloc_trim))(ctypes.CDLL(None))
+    try:
+        lib = ctypes.CDLL(None)
+        mallopt,trim = lib.mallopt,lib.malloc_trim
     except (OSError, AttributeError, TypeError): mallopt = None # another C library
     THRESHOLD,MMAP_MAX,TRIM = -3,-4,-1 # names of mallopt(3); an older glibc refuses a threshold above 32 MB, and takes none in place of large
     _reusing[0] += 1
@@ -197,8 +199,14 @@ def in_notebook() -> bool:
 def _cell(k, v):
     "A number of the table as text."
     if isinstance(v, int): return f'{v:,}'
-    return f'{v:,.{dict(epoch=2, seconds=1).get(k, (4 if abs(v) < 100 else 1 if abs(v) < 1000 else 0) if "/s" not in k else 1 if abs(v) < 1000 else 0)}f}'
+    if k == 'epoch': digits = 2
+    elif k == 'seconds': digits = 1
+    elif abs(v) >= 1000: digits = 0
+    elif '/s' in k or abs(v) >= 100: digits = 1
+    else: digits = 4
+    return f'{v:,.{digits}f}'
 
+# %% ../nbs/04b_runtime.ipynb #0a0b823e
 def plot_history(
     history:list[dict], # rows of a `Trainer`
 ): # a matplotlib figure
@@ -352,7 +360,7 @@ def meanwhile(
     kwargs:dict, # its arguments, in what JSON can hold
     n_threads:int=1, # that it computes with
 ):
-    "Runs a function in another process, which imports this package from where this one did. Gives a function that waits for its end and says what went wrong, or `None`; who leaves before interrupts it, as by Ctrl-C, and waits for a minute at most."
+    "Runs a function in another process, which imports this package from where this one did. Gives a function that waits for its end and says what went wrong, or `None`; leaving the block before that interrupts it, as by Ctrl-C, and waits for a minute at most."
     path = [os.path.abspath(p) for p in sys.path if isinstance(p, str)] # '' is where this process is now
     told = dict(path=path, package=os.path.abspath(sys.modules['ulmfit_nb'].__file__), function=function, kwargs=kwargs, n_threads=n_threads)
     env = os.environ | dict(OMP_NUM_THREADS=str(n_threads), ULMFIT_NB_JOB='1')

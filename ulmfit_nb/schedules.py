@@ -48,11 +48,11 @@ def _slant(t, T, cut_frac):
 def stlr(
     t,             # step, from 0: a number or an array
     T,             # number of steps
-    lr_max=0.01,   # highest rate (P section 3.2)
-    cut_frac=0.1,  # part of the steps that rise (P section 3.2)
-    ratio=32,      # highest rate over lowest (P section 3.2)
+    lr_max=0.01,   # highest rate (Howard & Ruder, section 3.2)
+    cut_frac=0.1,  # part of the steps that rise (Howard & Ruder, section 3.2)
+    ratio=32,      # highest rate over lowest (Howard & Ruder, section 3.2)
 ):                 # rate(s), float or array
-    "Slanted triangular rate (P eq. 3, mended): `lr_max/ratio` at both ends, `lr_max` at the cut, where a run ends whose cut is its last step, such as one of two steps; one step alone is at `lr_max/ratio`."
+    "Slanted triangular rate (Howard & Ruder, eq. 3, mended): `lr_max/ratio` at both ends, `lr_max` at the cut, where a run ends whose cut is its last step, such as one of two steps; one step alone is at `lr_max/ratio`."
     return lr_max*_between(1/ratio, 1., _slant(t, T, cut_frac))
 
 # %% ../nbs/04_schedules.ipynb #691823ab
@@ -71,11 +71,11 @@ def clr(
     t,                  # step, from 0: a number or an array
     base_lr,            # lower bound
     max_lr,             # upper bound
-    step_size,          # steps in half a cycle; S advises 2 to 10 epochs' worth
+    step_size,          # steps in half a cycle; Smith advises 2 to 10 epochs' worth
     mode='triangular',  # 'triangular', 'triangular2' (amplitude halves each cycle) or 'exp_range' (times `gamma**t`)
     gamma=1.,           # decay a step of 'exp_range'
 ):                      # rate(s), float or array
-    "Cyclical rate between two bounds (S section 3)."
+    "Cyclical rate between two bounds (Smith 2015, section 3)."
     return _between(base_lr, max_lr, _zigzag(t, step_size, mode, gamma))
 
 # %% ../nbs/04_schedules.ipynb #7997f1d2
@@ -376,7 +376,7 @@ def range_test(
     smooth=3.,         # width of the smoothing, in rates
     stop_factor=4,     # stop where the smoothed loss exceeds its lowest by this factor
 ):                     # a `RangeTest`
-    "Train with ever higher rates (S section 3.3), until the loss diverges. The caller restores the model: see `restored`."
+    "Train with ever higher rates (Smith 2015, section 3.3), until the loss diverges. The caller restores the model: see `restored`."
     _check(0 < lr_min < lr_max and n > 1, f'A range test needs 0 < lr_min < lr_max and n > 1; it was given {lr_min}, {lr_max}, {n}.')
     lrs, losses, best, note = np.geomspace(lr_min, lr_max, n), [], np.inf, 'went through all rates'
     for lr in lrs:

@@ -291,6 +291,7 @@ def check_finite(self:Trainer, weights:bool=False):
     if math.isfinite(float(self.meter[0])) and not (weights and any(not p.isfinite().all() for p in self.model.parameters())): return
     raise NonFiniteLoss(f'the loss is not finite at step {self.step} (rate {self.lr:.2g}): lower the rate or clip harder; {kept}')
 
+# %% ../nbs/05_training.ipynb #1aaddc50
 @patch
 def _write(self:Trainer, name, content):
     if self.rank: return
