@@ -162,9 +162,10 @@ def _shingles(texts, n=3):
     flat, ends = np.concatenate(docs), np.cumsum([max(1, len(d)-n+1) for d in docs])
     lengths = np.array([len(d) for d in docs])
     h = np.zeros(ends[-1], np.uint64)
-    starts, first = np.r_[0, ends[:-1]], np.r_[0, np.cumsum(lengths)[:-1]]
-    pos = np.arange(ends[-1]) + np.repeat(first-starts, np.diff(np.r_[0, ends]))
-    last = np.repeat(first+lengths-1, np.diff(np.r_[0, ends]))
+    starts, first = np.r_[0, ends[:-1]], np.r_[0, np.cumsum(lengths)[:-1]] # of each text: where its shingles begin, where its words begin
+    count = np.diff(np.r_[0, ends])                              # shingles of each text
+    pos = np.arange(ends[-1]) + np.repeat(first-starts, count)   # of each shingle: its first word,
+    last = np.repeat(first+lengths-1, count)                     # and the last word of its text
     for k in range(n): h += table[k, flat[np.minimum(pos+k, last)]]
     return h, starts
 
