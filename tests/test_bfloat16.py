@@ -167,3 +167,8 @@ def test_a_full_memory_is_no_missing_compiler(monkeypatch):
     monkeypatch.setattr(bfloat16, '_refused', [])
     with pytest.raises(torch.OutOfMemoryError): compiled_loss(torch.ones(2, 3), torch.ones(4, 3), torch.ones(4), torch.zeros(2, dtype=torch.long))
     assert not bfloat16._refused
+
+@pytest.mark.parametrize('target', [-1, 7])
+def test_a_target_that_is_no_word_is_refused(target):
+    x,w,b = torch.randn(4, 3),torch.randn(7, 3),torch.zeros(7)
+    with pytest.raises((IndexError, RuntimeError)): softmax_loss(x, w, b, torch.tensor([0, 5, target, 2]))

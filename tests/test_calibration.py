@@ -299,3 +299,6 @@ def test_labels_that_are_no_indices_are_refused(y):
 
 def test_no_texts_have_no_error():
     with pytest.raises(InputError, match='no texts'): calibration_error(np.zeros((0, 2)), np.zeros(0, int))
+
+def test_no_texts_have_no_error():
+    with pytest.raises(InputError, match='there are no texts'): calibration_error(np.zeros((0, 2)), [])

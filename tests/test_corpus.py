@@ -474,3 +474,7 @@ def test_doubled_carriage_returns_are_no_old_line_ends(tmp_path):
     assert [t.strip() for t in read_texts(tmp_path/'t.txt')] == ['first text', 'second text', 'third text']
     (tmp_path/'o.txt').write_bytes(b'a\rb\rc\r')
     with pytest.raises(InputError, match='carriage returns alone'): list(read_texts(tmp_path/'o.txt'))
+
+def test_json_with_a_name_twice_is_refused(tmp_path):
+    (tmp_path/'x.jsonl').write_text('{"text": "a"}\n{"text": "b", "label": 1, "text": "c"}', encoding='utf-8')
+    with pytest.raises(InputError, match="'text' twice at line 2"): list(read_texts(tmp_path/'x.jsonl'))

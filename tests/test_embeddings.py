@@ -147,3 +147,8 @@ def test_subwords():
 
 @pytest.mark.parametrize('text,want', [('İstanbul güzel', 2), ('हिन्दी भाषा', 2), ('cafe\u0301s', 1), ('it’s A_b 3 x1y', 6)])
 def test_words_of_other_alphabets(text, want): assert len(words(text)) == want and words('cafe\u0301') == ['café']
+
+def test_skipgram_without_subsampling():
+    docs = [np.array([2, 5, 6, 7, 5, 6]*5, np.int32)]*8
+    model = train_skipgram(docs, 20, 8, sample=0, bs=16)
+    assert len(model.losses) and model.losses[-1] < model.losses[0]

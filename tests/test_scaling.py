@@ -146,3 +146,11 @@ def test_pretrain_and_train_from_the_command_line(tmp_path):
     assert sorted(p.name for p in (tmp_path/'bb2').iterdir()) == sorted(p.name for p in (tmp_path/'bb1').iterdir())
     run(2, 'train', 't.csv', '--backbone', 'bb2', '--out', 'model', '--epochs', '1', '--lm-epochs', '1', '--quiet', '--device', 'cpu')
     assert json.loads((tmp_path/'model'/'config.json').read_text())['labels'] == ['no', 'yes'] and not (tmp_path/'model'/'run').exists()
+
+def test_a_profile_wants_its_steps():
+    from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
+    from ulmfit_nb.scaling import profile_steps
+    from ulmfit_nb.training import Phase, TrainConfig, Trainer
+    docs = Corpus.from_docs([np.array([2, 5, 6, 7]*5, np.int32)]*4, 20)
+    t = Trainer(LanguageModel(AWDLSTM(20, (8, 12, 1))), LMBatches(docs, 2, 10), [Phase(1, 1e-3)], TrainConfig(device='cpu'), None, None, False)
+    with pytest.raises(InputError, match='needs 12'): profile_steps(t)

@@ -262,3 +262,9 @@ def test_workers_end_with_a_parent_that_is_killed(sig):
 
 def test_a_number_of_workers_that_cannot_be():
     with pytest.raises(InputError, match='n_workers=-1'): Tokenizer.train(['a b'], n_workers=-1)
+
+@pytest.mark.parametrize('text, blank', [('', True), (' \n', True), ('<br />', True), ('&nbsp;&nbsp;', True), ('\u200b', True), ('\ufeff', True), ('<p>', True), ('.', False), ('a', False), ('<br />'*10 + 'a', False)])
+def test_blank(text, blank):
+    from ulmfit_nb.tokenization import is_blank
+    tok = Tokenizer.train(['a film'], kind='word', vocab_size=60, min_count=1, n_workers=1)
+    assert is_blank(text) is blank and (len(tok.encode(text)) == 1) is blank

@@ -810,3 +810,47 @@ def test_prediction_leaves_the_modes_of_all_modules():
     was = [m.training for m in model.modules()]
     predict_logits(model, [np.r_[2, 5]])
     assert [m.training for m in model.modules()] == was
+
+def test_a_file_that_is_replaced_keeps_who_may_read_it(tmp_path):
+    from ulmfit_nb.runtime import atomic
+    f = tmp_path/'x'; f.write_text('old'); f.chmod(0o600)
+    with atomic(f) as tmp: tmp.write_text('new')
+    assert f.read_text() == 'new' and f.stat().st_mode & 0o777 == 0o600
+
+# ---- stopping early, and reading from several threads ------------------------------------------------------------------
+
+def labelled(n=40, seed=0):
+    docs = list(corpus(n, seed=seed))
+    return docs,[i%2 for i in range(n)]
+
+def test_layers_are_free_after_a_run_that_was_stopped(tmp_path):
+    (docs,ys),model = labelled(),TextClassifier(AWDLSTM(50, SIZE), 2)
+    t = Trainer(model, ClasBatches(docs, ys, 8), recipe_phases('freez', 4, 3), CPU, None, tmp_path/'t', False, unit='texts')
+    for steps in (2, 3): # in the phase of the head alone, and again
+        t.fit(steps=steps)
+        assert not t.done and t.phase == 0 and all(p.requires_grad for p in model.parameters())
+    before = {k: v.clone() for k,v in model.backbone.state_dict().items()}
+    t.fit(steps=4)
+    assert t.phase == 0 and all(torch.equal(v, before[k]) for k,v in model.backbone.state_dict().items()) # frozen while it trains, all the same
+
+def test_one_held_out_document_is_enough(tmp_path):
+    docs,ys = labelled(8)
+    for path in (None, tmp_path/'t'):
+        t = finetune_classifier(TextClassifier(AWDLSTM(50, SIZE), 2), docs, ys, valid=([docs[0]], [0]), epochs=1, bs=4, cfg=CPU, progress=False, path=path)
+        assert t.history[-1]['accuracy'] in (0., 1.)
+    with pytest.raises(InputError, match='other data'): finetune_classifier(TextClassifier(AWDLSTM(50, SIZE), 2), docs, ys, valid=([docs[0]], [1]), epochs=1, bs=4, cfg=CPU, progress=False, path=path, resume=True)
+
+def test_several_threads_read_a_model_that_was_being_trained():
+    from concurrent.futures import ThreadPoolExecutor
+    (docs,_),model = labelled(60),TextClassifier(AWDLSTM(50, SIZE), 2).train()
+    alone,stats = predict_logits(model, docs, 8),model.head[0].running_mean.clone()
+    with ThreadPoolExecutor(4) as ex: got = [*ex.map(lambda i: predict_logits(model, docs[i*5:], 8), range(8))]
+    for i,g in enumerate(got): torch.testing.assert_close(g, alone[i*5:], atol=1e-5, rtol=0)
+    assert torch.equal(model.head[0].running_mean, stats) and all(m.training for m in model.modules())
+
+@pytest.mark.parametrize('others', [0., 1.])
+def test_all_processes_compute_in_the_same_number_format(others, monkeypatch):
+    import ulmfit_nb.training as T
+    monkeypatch.setattr(T, 'world', lambda: (0, 2)); monkeypatch.setattr(T, 'joint_sum', lambda *xs: [x+others for x in xs])
+    t = Trainer(lm(), LMBatches(corpus(), 4, 10), [Phase(1, 1e-3)], replace(CPU, precision='bf16'), None, None, False)
+    assert t.bf16 is (others == 1.)

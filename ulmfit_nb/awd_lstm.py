@@ -234,7 +234,7 @@ def lm_loss(
     targets:Tensor, # (bs, seq_len); -100 is not counted
     fused:bool=True, # torch's `linear_cross_entropy` where this torch has it
 ) -> Tensor: # mean negative log-likelihood in nats, float32
-    "Softmax loss of the decoder: products in the dtype of `x`, the loss itself in float32."
+    "Softmax loss of the decoder: products in the dtype of `x`, the loss itself in float32. Fused in float32, one gradient can be taken of it; `fused=False` allows several."
     x,targets = x.flatten(0, 1),targets.flatten()
     n = (targets != -100).sum().clamp(min=1)
     with torch.autocast(x.device.type, enabled=False):

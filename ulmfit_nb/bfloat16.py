@@ -107,7 +107,7 @@ class SoftmaxLossFunction(torch.autograd.Function):
         for at in range(0, len(x), rows):
             scores = F.linear(x[at:at+rows], w, bias)
             for s,y in zip(scores.split(16), targets[at:at+rows].split(16)):
-                p,counts,y = s.to(acc, copy=True),(y != -100).unsqueeze(1),y.clamp(min=0).unsqueeze(1)
+                p,counts,y = s.to(acc, copy=True),(y != -100).unsqueeze(1),y.masked_fill(y == -100, 0).unsqueeze(1)
                 top,at_y = p.amax(1, keepdim=True),p.gather(1, y)
                 norm = p.sub_(top).exp_().sum(1, keepdim=True)
                 total += ((norm.log()+top-at_y)*counts).sum()

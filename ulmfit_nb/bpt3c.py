@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['POOLS', 'MASKS', 'SCRIPTS', 'split_even', 'sortish_batches', 'sorted_batches', 'pad_docs', 'ClasBatches',
-           'ConcatPool', 'pool_class', 'BatchNorm', 'ClasOutput', 'TextClassifier', 'penalty_sums', 'chunk_ends']
+           'docs_digest', 'ConcatPool', 'pool_class', 'BatchNorm', 'ClasOutput', 'TextClassifier', 'penalty_sums',
+           'chunk_ends']
 
 # %% ../nbs/07b_bpt3c.ipynb #06d1ede0
 import hashlib
@@ -96,14 +97,23 @@ class ClasBatches:
         return len(split_even(np.arange(len(self.lens)), self.bs))
 
 # %% ../nbs/07b_bpt3c.ipynb #2d755e25
+def docs_digest(
+    docs, # arrays of ids, or a `Corpus`
+    labels, # class index of each
+    weights=None, # of each, float32
+) -> str: # 16 hex digits
+    "What tells labelled documents from others."
+    lens = np.array(docs.lengths if isinstance(docs, Corpus) else [len(d) for d in docs])
+    h = hashlib.sha256(np.asarray(labels, np.int64).tobytes() + lens.tobytes())
+    if weights is not None: h.update(weights.tobytes())
+    for d in docs: h.update(np.ascontiguousarray(d, np.int64).tobytes())
+    return h.hexdigest()[:16]
+
 @patch(as_prop=True)
 def key(self:ClasBatches) -> str:
     "What makes two sources the same."
     if self.digest is None:
-        h = hashlib.sha256(self.labels.tobytes() + self.lens.tobytes())
-        if self.weights is not None: h.update(self.weights.tobytes())
-        for d in self.docs: h.update(np.ascontiguousarray(d, np.int64).tobytes())
-        self.digest = h.hexdigest()[:16]
+        self.digest = docs_digest(self.docs, self.labels, self.weights)
     return f'classifier {self.digest} {self.bs} {self.seed} {self.backward}'
 
 # %% ../nbs/07b_bpt3c.ipynb #32766c38
@@ -180,7 +190,7 @@ class _AllSum(torch.autograd.Function):
     def backward(ctx, g): return _AllSum.forward(ctx, g)
 
 class BatchNorm(nn.BatchNorm1d):
-    "Batch norm over the documents of all processes (Ioffe & Szegedy 2015)."
+    "Batch norm over the documents of all processes (Ioffe & Szegedy 2015). Where there are fewer than processes, each has read all, and what they add to the running variance is a little too small."
     def forward(self, x): # (bs, n_features)
         if not self.training or world()[1] == 1: return super().forward(x)
         total = _AllSum.apply(torch.cat([x.new_tensor([len(x)]), x.sum(0)]))

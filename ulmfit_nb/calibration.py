@@ -51,7 +51,7 @@ def calibration_error(
     n_bins:int=10, # as in `reliability`
 ) -> float: # 0 to 1
     "Expected calibration error: the mean gap between how sure and how right (Guo et al. 2017, equation 3). Raises `InputError`."
-    bins = reliability(probs, y, n_bins)
+    bins = reliability(probs, y, n_bins) if len(probs) else []
     if not bins: raise InputError('there are no texts: give one at least')
     return sum(b.n*abs(b.right-b.sure) for b in bins)/sum(b.n for b in bins)
 

@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS
-from .bpt3c import ClasBatches, ConcatPool, TextClassifier, chunk_ends, pad_docs, sorted_batches, sortish_batches # also importable from here
+from .bpt3c import ClasBatches, ConcatPool, TextClassifier, chunk_ends, docs_digest, pad_docs, sorted_batches, sortish_batches # also importable from here
 from .corpus import InputError
 from .int8 import int8_model
 from .language_model import DIRECTIONS, check_sizes, evaluating, load_model, load_tensors, reverse_doc
@@ -86,7 +86,7 @@ def finetune_classifier(
     "Stage 3 (Howard & Ruder 2018, section 3.3): gradual unfreezing with discriminative and slanted triangular rates."
     phases = recipe_phases(recipe, len(model.layer_groups()), epochs, lr, **kw) if isinstance(recipe, str) else recipe
     def evaluate(m): return clas_metrics(m, *valid, backward=backward)
-    if valid is not None: evaluate.key = ClasBatches(*valid, bs, 0, backward, model.backbone.pad_id).key # other held-out documents are another run
+    if valid is not None and path is not None: evaluate.key = f'classifier {docs_digest(*valid)} {bs} 0 {backward}' # other held-out documents are another run
     cfg = (cfg or TrainConfig(clip=25.)).seeded(seed)
     source = ClasBatches(docs, labels, bs, cfg.seed, backward, model.backbone.pad_id, weights)
     t = Trainer(model, source, phases, cfg, evaluate if valid is not None else None, path, progress, unit='texts')

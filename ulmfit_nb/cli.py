@@ -395,6 +395,7 @@ def cmd_predict(a):
     from tqdm import tqdm
     from ulmfit_nb.classifier import Predictor
     from ulmfit_nb.runtime import atomic
+    from ulmfit_nb.tokenization import is_blank
     if a.train and not a.mean: raise InputError('--train does nothing here without --mean: add that, or leave --train out')
     file,clf,blank = a.out and free_file(a.out, a.overwrite),Predictor(),0
     clf.read(a.model, a.device)
@@ -405,7 +406,7 @@ def cmd_predict(a):
     for part,texts,head,n in text_rows(clf, a):
         if taken := {*more} & {*head}: raise InputError(f'{a.file or "standard input"} has {"a column" if len(taken) == 1 else "columns"} {", ".join(map(repr, sorted(taken)))} already: rename or remove {"it" if len(taken) == 1 else "them"}')
         if not n: writer.write([*head, *more])
-        blank += sum(not t.strip() for t in texts)
+        blank += sum(map(is_blank, texts))
         probs = clf.probs(texts, precision=a.precision)
         if counting: probs = mean_of_both(probs, texts, counting, [str(c) for c in clf.classes_.tolist()])
         for r,p in zip(part, probs): writer.write([*(r.get(c) for c in head), clf.classes_[p.argmax()], f'{p.max():.4f}', *(f'{q:.4f}' for q in p if a.proba)])

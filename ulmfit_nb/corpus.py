@@ -78,11 +78,18 @@ def _csv_rows(path, lines=None, **opts):
         raise InputError(f'{path} is not a valid table at line {before+rows.line_num} ({e}): check its quotes; where they are plain characters, save the table as JSONL, or read it in Python with quoting=3 (`read_labelled`).') from None
 
 # %% ../nbs/00_corpus.ipynb #5dd6f16b
+def _once(pairs):
+    "An object, whose names must differ."
+    row = dict(pairs)
+    if len(row) < len(pairs): raise InputError(repr(next(k for i,(k,_) in enumerate(pairs) if k in dict(pairs[:i]))))
+    return row
+
 def _jsonl_rows(path, lines=None):
     "One JSON object a line; blank lines are passed over."
     for n, line in enumerate(_lines(path) if lines is None else lines, 1):
         if not line.strip(): continue
-        try: row = json.loads(line)
+        try: row = json.loads(line, object_pairs_hook=_once)
+        except InputError as e: raise InputError(f'{path} has {e} twice at line {n}: remove one of the two.') from None
         except (ValueError, RecursionError) as e:
             raise InputError(f'{path} has broken JSON at line {n} ({getattr(e, "msg", "nested too deeply" if isinstance(e, RecursionError) else str(e).split(":")[0]).removesuffix(" at")}): mend or remove that line.') from None
         if not isinstance(row, dict): raise InputError(f'{path} has no JSON object at line {n}: write one {{"text": …}} a line.')

@@ -182,7 +182,7 @@ def train_skipgram(
     epochs:int=1, # passes
     lr:float=.2, # Adagrad's rate
     k:float=5., # negative samples a pair (5 to 20 for small corpora: Mikolov et al. 2013, section 2.2)
-    sample:float=1e-3, # a word more frequent than this share is skipped now and then (section 2.3: 1e-5, for much larger text)
+    sample:float=1e-3, # a word more frequent than this share is skipped now and then (section 2.3: 1e-5, for much larger text); 0 skips none
     pieces:list|None=None, # see `SkipGram`
     bs:int=512, # centres a step
     shared:int=64, # random words a step, shared by its pairs
@@ -191,7 +191,7 @@ def train_skipgram(
     "Skip-gram with negative sampling. The same seed gives the same vectors."
     (ids,doc),rng,model = _flat(docs),np.random.default_rng(seed),SkipGram(vocab_size, dim, pieces, seed)
     counts,steps = np.bincount(ids, minlength=vocab_size),np.r_[-window:0, 1:window+1]
-    keep,noise = np.sqrt(sample*len(ids)/counts.clip(1)),np.cumsum(counts**.75)
+    keep,noise = np.sqrt((sample or np.inf)*len(ids)/counts.clip(1)),np.cumsum(counts**.75)
     for _ in range(epochs):
         kept = rng.random(len(ids)) < keep[ids]
         x,d = ids[kept],doc[kept]

@@ -9,7 +9,7 @@ __all__ = ['DIRECTIONS', 'FORMAT', 'LMBatches', 'reverse_doc', 'evaluating', 'lm
            'load_tensors', 'load_backbone']
 
 # %% ../nbs/06_language_model.ipynb #53896997
-import json, math, os, re, shutil, uuid, zlib
+import json, math, os, re, shutil, threading, uuid, zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -132,17 +132,25 @@ def n_batches(self:LMBatches, epoch:int) -> int:
     return len(self.lengths(epoch))
 
 # %% ../nbs/06_language_model.ipynb #addf15bd
+_read,_turn = {},threading.Lock() # models that are read at the moment: how many calls are open, and each module's mode before the first
+
 @contextmanager
 def evaluating(
     model, # put into evaluation mode, and back to what it was
 ):
-    "Evaluation mode without gradients, for a while."
-    was = [(m, m.training) for m in model.modules()]
-    model.eval()
+    "Evaluation mode without gradients, for a while; several threads may read one model, and the last one puts it back."
+    with _turn:
+        n,was = _read.get(id(model)) or (0, [(m, m.training) for m in model.modules()])
+        _read[id(model)] = n+1,was
+        model.eval()
     try:
         with torch.inference_mode(): yield next(model.parameters()).device
     finally:
-        for m,mode in was: m.training = mode
+        with _turn:
+            n,was = _read.pop(id(model))
+            if n > 1: _read[id(model)] = n-1,was
+            else:
+                for m,mode in was: m.training = mode
 
 def lm_metrics(
     model:LanguageModel, # in evaluation mode or not: it is put back
@@ -338,8 +346,8 @@ def save_model(
         (tmp/'model.safetensors').write_bytes(save({k: v.detach().cpu().contiguous() for k,v in tensors.items()}, metadata=dict(format='pt')))
         tokenizer.save(tmp/'tokenizer.json')
         config = dict(format=FORMAT, tokenizer=tokenizer.fingerprint, **config)
-        (tmp/'config.json').write_text(json.dumps(config, indent=1, ensure_ascii=False, default=lambda o: o.item() if isinstance(o, np.generic) else str(o))+'\n', encoding='utf-8')
-        (tmp/'README.md').write_text(card, encoding='utf-8')
+        (tmp/'config.json').write_text(json.dumps(config, indent=1, ensure_ascii=False, default=lambda o: o.item() if isinstance(o, np.generic) else str(o))+'\n', encoding='utf-8', errors='backslashreplace') # a file's name need not be UTF-8
+        (tmp/'README.md').write_text(card, encoding='utf-8', errors='backslashreplace')
         write_history(list(history), tmp/'history.csv')
         _put_in_place(tmp, path)
     finally: shutil.rmtree(tmp, ignore_errors=True)

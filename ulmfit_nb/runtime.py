@@ -398,6 +398,7 @@ def atomic(
     try:
         yield tmp
         with open(tmp, 'rb+') as f: os.fsync(f.fileno())
+        if path.is_file(): shutil.copymode(path, tmp) # a file for its owner's eyes stays one
         os.replace(tmp, path)
     finally: tmp.unlink(missing_ok=True)
 

@@ -80,11 +80,12 @@ def profile_steps(
     t:Trainer, # a fresh one
     steps:int=10, # that are looked at, after two that are not
 ) -> dict: # 'parts': name → seconds a step; 'ops': name → seconds a step, the largest first; 'steps'
-    "Where the time of a training step goes, by torch's profiler. On a GPU each part waits for it, so that the next one does not pay for it."
+    "Where the time of a training step goes, by torch's profiler. On a GPU each part waits for it, so that the next one does not pay for it. Raises `InputError`."
     from torch.profiler import ProfilerActivity, profile
     os.environ.setdefault('KINETO_LOG_LEVEL', '99') # or the profiler says when it begins and ends
     gpu = t.device.type == 'cuda'
     if t.opt is None: t._begin()
+    if (n := t.source.n_batches(0)) < steps+2: raise InputError(f'the text has {n} batches and a profile of {steps} steps needs {steps+2}: lower the batch size, or give more text')
     batches = iter(t.source.batches(0))
     for _ in range(2): t.train_batch(next(batches), True)
     step_part.wait = gpu

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RULES_VERSION', 'UNK', 'PAD', 'BOS', 'EOS', 'REP', 'WREP', 'UP', 'MAJ', 'NL', 'JOIN', 'SPECIALS', 'plain',
-           'normalise', 'split', 'mark', 'undo', 'count_parts', 'Tokenizer']
+           'normalise', 'is_blank', 'split', 'mark', 'undo', 'count_parts', 'Tokenizer']
 
 # %% ../nbs/01_tokenization.ipynb #a9e343b6
 import hashlib, html, json, os, re, signal, string, unicodedata
@@ -67,6 +67,12 @@ def normalise(
 ) -> str: # NFC, no HTML remnants, one space or one newline between words
     "Undo what files do to text; the only step that loses something."
     return '\n'.join(map(' '.join, _lines(text)))
+
+def is_blank(
+    text:str, # anything
+) -> bool: # such as spaces, or what a page leaves where there is no text: `<br />`, `&nbsp;`
+    "Is there nothing to read in it?"
+    return not text.strip() or len(text) < 1000 and not _lines(text)
 
 # %% ../nbs/01_tokenization.ipynb #58f1e40d
 # A group that repeats is never possessive here (`(?:…)*+`): Python before 3.11.5 matches those wrongly.

@@ -189,6 +189,7 @@ class Trainer:
         self.progress = Progress(progress if self.rank == 0 else False)
         if self.world > 1: source.shard(self.rank, self.world)
         self.bf16 = use_bf16(cfg.precision, self.device)
+        if self.world > 1: self.bf16 = joint_sum(float(self.bf16))[0] == self.world # all or none, whatever their processors
         self.model.to(self.device)
         self.groups = layer_params(model.layer_groups())
         self.phase = self.epoch = self.phase_epoch = self.batch = self.step = self.broken = self.lr = self.untold = 0 # `epoch` counts over all phases
@@ -207,14 +208,19 @@ def _n_batches(self:Trainer, i):
     return max(1, math.ceil(round(self.source.n_batches(self.epoch-self.phase_epoch+i)*min(1., ep-i), 6)))
 
 @patch
+def _freeze(self:Trainer) -> list: # indices of the groups that learn in this phase
+    "Only these; outside of `fit` all of them can."
+    on = self.phases[self.phase].unfrozen(len(self.groups))
+    for i,ps in enumerate(self.groups):
+        for p in ps: p.requires_grad_(i in on)
+    return on
+
+@patch
 def _begin(self:Trainer):
     "Freeze, unfreeze, and make the optimiser and the schedule of this phase."
     self.model.zero_grad() # what an interrupted step, or somebody else, left there
     self.scales,self.n_epoch = [],None
-    ph = self.phases[self.phase]
-    on = ph.unfrozen(len(self.groups))
-    for i,ps in enumerate(self.groups):
-        for p in ps: p.requires_grad_(i in on)
+    ph,on = self.phases[self.phase],self._freeze()
     lrs = group_rates(ph.lr, len(self.groups), ph.div)
     self.opt = make_optimizer(self.cfg, [dict(params=self.groups[i], lr=lrs[i]) for i in on if self.groups[i]])
     total = sum(math.ceil(self._n_batches(i)/self.cfg.accumulate) for i in range(math.ceil(ph.epochs)))
@@ -417,7 +423,7 @@ def fit(self:Trainer,
     minutes:float|None=None, # stop cleanly after so long, with a checkpoint
     steps:int|None=None, # stop after so many steps in all
 ) -> list[dict]: # the history
-    "Train to the end of the last phase, or until time or steps are up; call again to go on. Where there is a folder, Ctrl-C and SIGTERM end the step and save before they raise `KeyboardInterrupt`."
+    "Train to the end of the last phase, or until time or steps are up; call again to go on. With `opt='ntasgd'` a model that was stopped early holds the weights of the last step, and the history may speak of their mean, which `with t.opt.averaged():` puts in place. Where there is a folder, Ctrl-C and SIGTERM end the step and save before they raise `KeyboardInterrupt`."
     with asked_to_stop() if self.path is not None and self.world == 1 else nullcontext(lambda: False) as asked: self._fit(minutes, steps, asked)
     if asked(): raise KeyboardInterrupt
     return self.history
@@ -439,13 +445,13 @@ def _fit(self:Trainer, minutes, steps, asked):
     self.progress.begin()
     if self.untold: self.progress.row(self.history, self.untold) # what a run that goes on had shown
     self.untold = 0
-    if self.opt is not None: self._rewind()
+    if self.opt is not None: self._rewind(); self._freeze()
     if self.opt is None and self.step == 0: # a run that begins
         torch.manual_seed(self.cfg.seed + 1000003*self.rank)
         for f in ('best.pt', 'last.pt') if self.path and self.rank == 0 else (): (self.path/f).unlink(missing_ok=True) # of a run before
     def stop(): return asked() or (minutes is not None and time.monotonic()-begun > minutes*60) or (steps is not None and self.step >= steps)
-    if steps is not None and self.step >= steps: return
     try:
+        if steps is not None and self.step >= steps: return
         while not self.done:
             if self.opt is None: self._begin()
             n = math.ceil(self.phases[self.phase].epochs)
@@ -458,9 +464,10 @@ def _fit(self:Trainer, minutes, steps, asked):
     except RuntimeError as e:
         if self.world > 1 and as_lost(e): raise as_lost(e) from e
         raise
-    finally: self.progress.stop()
-    for ps in self.groups:
-        for p in ps: p.requires_grad_(True)
+    finally:
+        self.progress.stop()
+        for ps in self.groups:
+            for p in ps: p.requires_grad_(True) # also where it stops early
 
 # %% ../nbs/05_training.ipynb #0cfd123e
 @patch

@@ -38,7 +38,7 @@ from .corpus import Corpus, InputError
 from .fine_tuning import finetune_lm, transfer_vocab
 from .language_model import DIRECTIONS, load_backbone, load_config, model_kind, save_model
 from .runtime import atomic, check_device, connect, get_accelerator, in_a_job, joint_sum, meanwhile, on_cpu, only_one, total_memory, use_bf16, world
-from .tokenization import Tokenizer
+from .tokenization import Tokenizer, is_blank
 from .training import TrainConfig
 
 # %% ../nbs/09_ulmfit.ipynb #7056b362
@@ -363,7 +363,7 @@ def fit(self:ULMFiT,
     "Stages 2 and 3: fine-tune the language model on all texts, then the classifier on the labelled ones, then perhaps on its own surest answers. Raises `InputError`."
     if resume and run_dir is None: raise InputError('there is nothing to resume from: name the folder of the checkpoints as run_dir')
     texts = check_texts(X)
-    if texts and not any(t.strip() for t in texts): raise InputError('every text is empty: there is nothing to learn from')
+    if texts and all(map(is_blank, texts)): raise InputError('every text is empty: there is nothing to learn from')
     (classes,ys),directions = check_labels(y, len(texts)),self.check()._directions()
     extra,columns = self._unlabelled(unlabelled),_column_names(X, y)
     with _as_before_if_it_fails(self), _own_state(), tempfile.TemporaryDirectory() if run_dir is None else _held(run_dir, self.device) as folder:
@@ -404,7 +404,7 @@ def labelled_docs(corpus, ys) -> list: # of arrays of ids
 def _unlabelled(self:ULMFiT, unlabelled) -> list:
     "Texts without labels; of blank ones there is nothing to learn."
     given = [] if unlabelled is None else check_texts(unlabelled, 'unlabelled')
-    res = [t for t in given if t.strip()]
+    res = [t for t in given if not is_blank(t)]
     if n := len(given)-len(res): self._say(f'{n:,} of the {len(given):,} unlabelled texts {"is" if n == 1 else "are"} blank and left out')
     return res
 
