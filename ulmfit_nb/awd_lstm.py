@@ -20,7 +20,7 @@ from .corpus import InputError
 
 # %% ../nbs/03_awd_lstm.ipynb #509abd72
 def detach(
-    state, # list of (h, c) a layer, or `None`
+    state, # list of (h, c), one per layer, or `None`
 ): # the same values; no gradient goes back through them
     "Cut the graph behind a state: truncated backpropagation through time."
     return None if state is None else [tuple(t.detach() for t in s) for s in state]
@@ -59,7 +59,7 @@ class WeightDropLSTM(nn.Module):
     def extra_repr(self): return f'{self.n_in}, {self.n_out}'
 
     def add_skip(self, start:float=0.):
-        "Add `skip`: a weight a component where input and output have one size, else a matrix; it begins as `start` times the identity."
+        "Add `skip`: one weight per component where input and output have one size, else a matrix; it begins as `start` times the identity."
         one = torch.ones(self.n_out) if self.n_in == self.n_out else torch.eye(self.n_out, self.n_in)
         if self.skip is None: self.skip = nn.Parameter(start*one.to(self.weight_hh_l0))
 
@@ -77,7 +77,8 @@ def weights(self:WeightDropLSTM,
     return [v.view_as(w) for v,w in zip(flat.split([w.numel() for w in ws]), ws)]
 
 # %% ../nbs/03_awd_lstm.ipynb #ed0f869f
-FAST = dict(lstm=(lambda x, weights: False, None), loss=(lambda x: False, None)) # when it pays, and the function: quicker ways that chapter 03b enters
+# chapter 03b puts faster functions here, each with a test of when to use it; until then torch's are used
+FAST = dict(lstm=(lambda x, weights: False, None), loss=(lambda x: False, None))
 
 @patch
 def forward(self:WeightDropLSTM,
@@ -181,7 +182,7 @@ class AWDLSTM(nn.Module):
         return dict(vocab_size=self.vocab_size, **asdict(self.size), pad_id=self.pad_id, skip=self.skip)
 
     def layer_groups(self) -> list[nn.Module]:
-        "Embedding first, then a group an LSTM layer: the order in which they are unfrozen, reversed."
+        "Embedding first, then one group per LSTM layer: the order in which they are unfrozen, reversed."
         return [self.encoder, *self.rnns]
 
 # %% ../nbs/03_awd_lstm.ipynb #2a22007b
@@ -210,7 +211,7 @@ def sample_masks(self:AWDLSTM,
 @patch
 def forward(self:AWDLSTM,
     ids:Tensor, # (bs, seq_len)
-    state:list|None=None, # from the call before: (h, c) a layer
+    state:list|None=None, # from the call before: (h, c) for each layer
     masks:Masks|None=None, # from `sample_masks`; drawn here if not given
 ): # each layer's outputs (bs, seq_len, n), before dropout; the last after output dropout; the new state
     "Read a chunk, layer by layer, with one set of masks for all its steps."
@@ -324,7 +325,7 @@ class LanguageModel(nn.Module):
     def _parts(self): return self.cutoffs,self.clusters,self.cluster_bias
 
     def layer_groups(self) -> list[list]:
-        "A group an LSTM layer, then embedding and decoder, which share their weights."
+        "One group per LSTM layer, then embedding and decoder, which share their weights."
         return [*([r] for r in self.backbone.rnns), [self.backbone.encoder, self.bias, *([self.clusters, self.cluster_bias] if self.cutoffs else [])]]
 
 # %% ../nbs/03_awd_lstm.ipynb #fdf73340

@@ -163,11 +163,13 @@ def pair_loss(
 def step(self:SkipGram, centre, context, noise, k:float=5., lr:float=.1):
     "One update of the rows that these pairs (word ids) and random words touch."
     ids,which = centre.unique(return_inverse=True)
-    n = self.n[ids]
-    ends,bag = n.cumsum(0),torch.repeat_interleave(torch.arange(len(ids)), n)
-    # where the pieces of each centre begin in `flat`, plus 0, 1, 2 … within the centre
-    rows = self.flat[(self.n.cumsum(0)-self.n)[ids][bag] + torch.arange(len(bag)) - (ends-n)[bag]]
-    parts = [t.requires_grad_() for t in (F.embedding_bag(rows, self.inp, ends-n, mode='mean'), self.out[context], self.out[noise])]
+    n = self.n[ids]                                         # pieces of each centre
+    bag = torch.repeat_interleave(torch.arange(len(ids)), n) # for each piece, its centre
+    first = n.cumsum(0)-n                                   # where each centre's pieces begin in `bag`
+    begin = (self.n.cumsum(0)-self.n)[ids]                  # where they begin in `flat`
+    rows = self.flat[begin[bag] + torch.arange(len(bag)) - first[bag]]
+    centres = F.embedding_bag(rows, self.inp, first, mode='mean')
+    parts = [t.requires_grad_() for t in (centres, self.out[context], self.out[noise])]
     loss = pair_loss(parts[0], which, *parts[1:], k)
     grads = torch.autograd.grad(loss, parts)
     for i,r,g in ((0, rows, (grads[0]/n[:,None])[bag]), (1, context, grads[1]), (1, noise, grads[2])): self.update(i, r, g, lr)
@@ -196,7 +198,7 @@ def train_skipgram(
         kept = rng.random(len(ids)) < keep[ids]
         x,d = ids[kept],doc[kept]
         for i in np.split(rng.permutation(len(x)), range(bs, len(x), bs)):
-            j = i[:,None]+steps
+            j = i[:,None]+steps # the places around each centre: keep those in its window, in the text, in its document
             ok = (j >= 0) & (j < len(x)) & (np.abs(steps) <= rng.integers(1, window+1, (len(i), 1)))
             ok &= d[j.clip(0, len(x)-1)] == d[i][:,None]
             if not ok.any(): continue
