@@ -7,8 +7,8 @@ __all__ = ['COMMANDS', 'SEED', 'DIRECTION', 'DEVICE', 'TRAINING', 'TRAIN', 'FILE
            'PRETRAIN', 'DEMO_TEXTS', 'DEMO', 'opt', 'command', 'at_least', 'device_name', 'parser', 'parse', 'main',
            'what_is_left', 'fail', 'free_dir', 'free_file', 'file_stamp', 'stamp_of', 'start_run', 'goes_on', 'hold',
            'options', 'drop', 'leaving_nothing', 'print_labels', 'print_texts', 'cmd_train', 'read_stdin', 'row_text',
-           'CSVLines', 'text_rows', 'cmd_predict', 'scores', 'label_scores', 'print_labels_found', 'print_ahead',
-           'print_scores', 'columns_of', 'trained_on', 'training_file', 'counting_words', 'mean_of_both',
+           'CSVLines', 'columns_of', 'text_rows', 'cmd_predict', 'scores', 'label_scores', 'print_labels_found',
+           'print_ahead', 'print_scores', 'trained_on', 'training_file', 'counting_words', 'mean_of_both',
            'baseline_scores', 'counting_for', 'known_label', 'labelled_for', 'seen_in_training', 'print_backbone',
            'cmd_evaluate', 'cmd_calibrate', 'cmd_explain', 'limited', 'prepare', 'profile_pretraining', 'network_size',
            'cmd_pretrain', 'cmd_generate', 'cmd_reproduce', 'cmd_import_fastai', 'cmd_export_fastai', 'cmd_data',
@@ -365,6 +365,12 @@ class CSVLines:
         self.buf.seek(0); self.buf.truncate()
 
 
+# %% ../nbs/14_cli.ipynb #583c332c
+def columns_of(clf) -> dict:
+    "Names of the columns that the model was trained on, `text` and `label` where it does not say."
+    said = clf.meta_.get('columns')
+    return dict(text='text', label='label') | (said if isinstance(said, dict) else {})
+
 # %% ../nbs/14_cli.ipynb #e3be08bd
 def text_rows(clf, a): # yields rows, their texts, the columns, and how many rows came before; a thousand rows at a time
     "The texts of `a.file`, or of standard input, for a model: in the column `a.text`, or in that of the training, or in `text`. Raises `InputError`."
@@ -475,11 +481,6 @@ def print_scores(
     for r in res['worst']: print(f'  row {r["row"]:,}: {r["label"]!s} ({math.exp(-r["loss"]):.1%}) taken for {r["prediction"]!s} ({r["confidence"]:.1%}): {" ".join(r["text"].split())[:100]}')
 
 # %% ../nbs/14_cli.ipynb #22ed6c3d
-def columns_of(clf) -> dict:
-    "Names of the columns that the model was trained on, `text` and `label` where it does not say."
-    said = clf.meta_.get('columns')
-    return dict(text='text', label='label') | (said if isinstance(said, dict) else {})
-
 def trained_on(clf) -> tuple:
     "Path and `stamp_of` of the training file, `None` where the model does not say."
     return tuple(v if isinstance(v := clf.meta_.get(k), str) else None for k in ('data', 'data_stamp'))
