@@ -462,6 +462,7 @@ def test_ctrl_c_pressed_again_does_not_disturb_the_end(tmp_path):
 from ulmfit_nb import cli
 def again(sig=signal.SIGINT): os.kill(os.getpid(), sig)
 atexit.register(again) # while the interpreter ends
+signal.signal(signal.SIGINT, signal.default_int_handler) # a shell's background job ignores it
 cli.COMMANDS['predict'] = lambda a: again(), cli.COMMANDS['predict'][1]
 cli.main()"""
     p = process('predict', 'model', code=code)
