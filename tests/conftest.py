@@ -1,5 +1,5 @@
 "What several test files share."
-import os
+import os, shutil
 
 import pytest
 
@@ -18,3 +18,16 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(n)
+
+flags = '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
+
+@pytest.fixture(scope='session')
+def browser():
+    "One for all files: a second one could not be started in the same process."
+    sync = pytest.importorskip('playwright.sync_api', reason="the browser tests need playwright: pip install -e '.[dev]'")
+    path = os.environ.get('CHROMIUM') or next((p for o in ('chromium', 'chromium-browser', 'google-chrome') if (p := shutil.which(o))), None)
+    if not path: pytest.skip('no Chromium is installed (on Debian: apt-get install chromium)')
+    with sync.sync_playwright() as p:
+        b = p.chromium.launch(executable_path=path, args=flags)
+        yield b
+        b.close()

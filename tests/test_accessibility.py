@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from test_site import Tab, address, browser, pages_of, phone, root, serving, site, wide # the fixtures too
+from test_site import Tab, address, pages_of, phone, root, serving, site, wide # the fixtures too
 
 def axe():
     "The text of axe-core, an accessibility checker of the npm registry; or a skip"

@@ -12,7 +12,6 @@ from filelock import FileLock # huggingface_hub brings it
 root = Path(__file__).resolve().parent.parent
 for package in ('sphinx', 'myst_nb', 'furo'): pytest.importorskip(package, reason=f"the site needs {package}: pip install -e '.[docs]'")
 place = 'under/some/path'              # links are relative: the site works anywhere
-flags = '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'.split()
 wide, phone = dict(width=1400, height=900), dict(width=390, height=844)
 
 # ---- without a browser
@@ -109,16 +108,6 @@ def test_returns_are_those_of_the_source(site):
 def test_configuration_is_small(): assert len((root/'docs/conf.py').read_text(encoding='utf-8').splitlines()) < 120
 
 # ---- with a browser
-@pytest.fixture(scope='session')
-def browser():
-    sync = pytest.importorskip('playwright.sync_api', reason="the browser tests need playwright: pip install -e '.[dev]'")
-    path = os.environ.get('CHROMIUM') or next((p for o in ('chromium', 'chromium-browser', 'google-chrome') if (p := shutil.which(o))), None)
-    if not path: pytest.skip('no Chromium is installed (on Debian: apt-get install chromium)')
-    with sync.sync_playwright() as p:
-        b = p.chromium.launch(executable_path=path, args=flags)
-        yield b
-        b.close()
-
 @contextmanager
 def serving(folder):
     "The address at which `folder` is served"
