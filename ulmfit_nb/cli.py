@@ -269,9 +269,11 @@ def print_labels(
 # %% ../nbs/14_cli.ipynb #aca1d1b8
 def print_texts(texts:list, labels:list):
     "What is odd about labelled texts: blank ones, and texts that stand in several rows, perhaps with several labels."
+    from ulmfit_nb.tokenization import is_blank
     by = {}
     for t,l in zip(texts, labels): by.setdefault(t.strip(), []).append(l)
-    if blank := len(by.pop('', ())): print(f'{blank:,} of the {len(texts):,} texts {"is" if blank == 1 else "are"} blank: there is nothing to learn from them but their label')
+    by.pop('', None)
+    if blank := sum(map(is_blank, texts)): print(f'{blank:,} of the {len(texts):,} texts {"is" if blank == 1 else "are"} blank: there is nothing to learn from them but their label')
     again,torn = sum(len(ls)-1 for ls in by.values()),[(t, ls) for t,ls in by.items() if len({*ls}) > 1]
     if again: print(f'{again:,} {"row repeats" if again == 1 else "rows repeat"} the text of another row: where some of them are kept back to test on, the figures flatter')
     if 2*(bare := sum(not any(map(str.isalpha, t)) for t in by)) > len(by): print(f'{bare:,} of {len(by):,} different texts hold no letter, such as {next(t for t in by if not any(map(str.isalpha, t)))[:30]!r}: is this the right column?')
@@ -716,6 +718,7 @@ def network_size(a, ways:tuple): # directions → `Size`
     from ulmfit_nb.awd_lstm import LM_DROPOUTS, Size
     from ulmfit_nb.language_model import load_backbone
     if a.init and (idle := [k for k in ('size', 'kind', 'skip', 'cutoffs', *VOCABULARY) if getattr(a, k)]): raise InputError(f'--{idle[0].replace("_", "-")} does nothing here, since {a.init} has its own: leave it out')
+    if a.profile and a.overwrite: raise InputError('--profile trains nothing, so nothing can take the place of what --out holds: leave out --overwrite, and name an empty --out')
     for k,v in VOCABULARY.items(): setattr(a, k, getattr(a, k) or v)
     size = Size.of(a.size or 'base')
     LM_DROPOUTS*a.drop_mult
@@ -740,7 +743,6 @@ def cmd_pretrain(a):
     from ulmfit_nb.runtime import main_first
     from ulmfit_nb.training import TrainConfig
     what = dict(files=[file_stamp(f) for f in a.files], **{k: v for k,v in options(a).items() if k not in 'files out resume overwrite quiet device minutes profile'.split()})
-    if a.profile and a.overwrite: raise InputError('--profile trains nothing, so nothing can take the place of what --out holds: leave out --overwrite, and name an empty --out')
     ways = ('forward', 'backward') if a.direction == 'both' else (a.direction,)
     size = network_size(a, ways)
     with main_first(a.device) as rank: # of several processes the first prepares, the others read

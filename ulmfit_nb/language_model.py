@@ -152,6 +152,7 @@ def evaluating(
             else:
                 for m,mode in was: m.training = mode
 
+# %% ../nbs/06_language_model.ipynb #d68eaf28
 def lm_metrics(
     model:LanguageModel, # in evaluation mode or not: it is put back
     batches:LMBatches, # usually with `variable=False, shuffle=False`

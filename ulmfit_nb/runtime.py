@@ -402,6 +402,7 @@ def atomic(
         os.replace(tmp, path)
     finally: tmp.unlink(missing_ok=True)
 
+# %% ../nbs/04b_runtime.ipynb #a09eb3e1
 def write_history(rows:list[dict], path):
     "The history as CSV: a row for each evaluation."
     cols = list(dict.fromkeys(k for r in rows for k in r))
@@ -409,7 +410,6 @@ def write_history(rows:list[dict], path):
         w = csv.DictWriter(f, cols)
         w.writeheader(); w.writerows(rows)
 
-# %% ../nbs/04b_runtime.ipynb #a09eb3e1
 def read_checkpoint(path) -> dict:
     "A checkpoint's content: tensors, numbers and strings, never code. Raises `InputError`."
     try: return torch.load(path, map_location='cpu', weights_only=True)

@@ -261,6 +261,7 @@ def _copy_to_share(path, folder):
             if isinstance(was, str) and (key == 'data' or Path(was).is_absolute() or Path(was).exists()): config[part][key] = Path(was).name # owner/name stays
         f.write_text(json.dumps(config, indent=1, ensure_ascii=False)+'\n', encoding='utf-8')
 
+# %% ../nbs/09b_sharing.ipynb #4652cfdb
 def push_model(
     path, # a model directory
     repo_id:str, # owner/name

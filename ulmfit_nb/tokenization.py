@@ -68,6 +68,7 @@ def normalise(
     "Undo what files do to text; the only step that loses something."
     return '\n'.join(map(' '.join, _lines(text)))
 
+# %% ../nbs/01_tokenization.ipynb #35819063
 def is_blank(
     text:str, # anything
 ) -> bool: # such as spaces, or what a page leaves where there is no text: `<br />`, `&nbsp;`

@@ -188,8 +188,7 @@ class Trainer:
         self.device,(self.rank,self.world) = self.acc.device,world()
         self.progress = Progress(progress if self.rank == 0 else False)
         if self.world > 1: source.shard(self.rank, self.world)
-        self.bf16 = use_bf16(cfg.precision, self.device)
-        if self.world > 1: self.bf16 = joint_sum(float(self.bf16))[0] == self.world # all or none, whatever their processors
+        self.bf16 = joint_sum(float(use_bf16(cfg.precision, self.device)))[0] == self.world # all processes or none
         self.model.to(self.device)
         self.groups = layer_params(model.layer_groups())
         self.phase = self.epoch = self.phase_epoch = self.batch = self.step = self.broken = self.lr = self.untold = 0 # `epoch` counts over all phases
