@@ -477,7 +477,7 @@ def test_a_baseline_in_the_order_of_the_classes(tmp_path, monkeypatch):
     assert np.array_equal(lab(tmp_path).base('x', rows, rows, ['a', 'b', 'c']), p)
 
 def test_a_row_says_what_stands_beside_it(tmp_path):
-    task = Task('toy', TASK.train*10, TASK.test, TASK.more)
+    task = Task('toy', [(f'{t} {i}', l) for i in range(10) for t,l in TASK.train], TASK.test, TASK.more)
     ablation(a := lab(tmp_path), task, ('classifier last',))
     row, = (json.loads(f.read_text()) for f in (tmp_path/'results').rglob('*.json'))
     held,used,_ = ablation_rows(a, task)
@@ -485,6 +485,12 @@ def test_a_row_says_what_stands_beside_it(tmp_path):
     def right(p): return np.mean([task.classes[i] == l for i,(_,l) in zip(p.argmax(1), held)])
     assert right(ours) < right(theirs) # or the next line could not tell one from another
     assert [row[k] for k in ('accuracy', 'baseline_accuracy', 'mean_accuracy')] == [right(ours), right(theirs), right(ours+theirs)]
+
+def test_an_ablation_learns_from_no_text_that_it_holds_out(tmp_path):
+    task = Task('toy', TASK.train + TASK.train[::2], TASK.test, TASK.more) # half of the texts stand twice
+    held,used,few = ablation_rows(lab(tmp_path), task)
+    assert not {t for t,_ in held} & {t for t,_ in used} and {*held, *used} == {*TASK.train}
+    assert len(held) == 3 and few == len(used) < len(task.train)-len(held) # some of the three had a twin
 
 def test_an_ablation_backward(tmp_path):
     ablation(lab(tmp_path, direction='backward'), TASK, ('classifier last',))

@@ -467,10 +467,11 @@ ABLATIONS = {'no pretraining': dict(pretrained=False), 'plain LSTM LM': dict(dro
 
 # %% ../nbs/13b_reproduce.ipynb #97939312
 def ablation_rows(lab:Lab, task:Task): # rows that are held out, rows to learn from, how many labels are drawn of these
-    "A tenth of train, the other nine, and the number of labels that the lab asks for. Raises `InputError`."
+    "A tenth of train, the other nine without texts that stand in it, and the number of labels that the lab asks for. Raises `InputError`."
     perm = np.random.default_rng(1).permutation(len(task.train))
     n = len(perm)//10
-    held,used = [task.train[i] for i in perm[:n]],[task.train[i] for i in perm[n:]]
+    held = [task.train[i] for i in perm[:n]]
+    used,_ = without([task.train[i] for i in perm[n:]], held)
     if lab.labels and len(lab.labels) > 1: raise InputError(f'an ablation has one number of labels, not {len(lab.labels)}: give one')
     few = lab.labels[0] if lab.labels else len(used)
     if not len(task.classes) <= few <= len(used): raise InputError(f'an ablation of {task.name} has {len(task.classes)} to {len(used)} labels, not {few}: give a number between them')
