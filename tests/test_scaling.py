@@ -118,6 +118,10 @@ def test_processes_that_do_not_share_a_folder_are_told(tmp_path):
     launch(2, 'apart', tmp_path/'out')
     for rank in (0, 1): assert 'processes see' in (tmp_path/f'out.{rank}').read_text()
 
+def test_the_labels_of_a_second_round_are_those_of_process_0(tmp_path):
+    launch(2, 'own', tmp_path/'out')
+    for rank in (0, 1): assert json.loads((tmp_path/f'out.{rank}').read_text()) == [[0, 3], [2, 0]]
+
 def test_a_lost_process_stops_the_others(tmp_path):
     "The second process kills itself in the first evaluation; the first says so, and its checkpoint is whole."
     codes,outs = launch(2, 'die', tmp_path/'out', wait=False)

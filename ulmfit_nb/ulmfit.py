@@ -587,16 +587,19 @@ def _stage3_again(self:ULMFiT, lm, corpus, more, ys, own, n_classes, d, seed, at
 # %% ../nbs/09_ulmfit.ipynb #8306a642
 @patch
 def _own_labels(self:ULMFiT, models, sample, folder, resume):
-    "What the first round says of `sample`: indices of the surest and their labels. `folder` keeps them, since another machine, which may go on, would round otherwise."
-    f = folder/'own.json'
+    "What the first round says of `sample`: indices of the surest and their labels. `folder` keeps them, and process 0 decides, since another machine would round otherwise."
+    f,rank = folder/'own.json',world()[0]
     if resume and f.exists():
-        try: return [np.array(v, np.int64) for v in json.loads(f.read_text(encoding='utf-8'))]
+        try: idx,own = (np.array(v, np.int64) for v in json.loads(f.read_text(encoding='utf-8')))
         except (ValueError, TypeError): raise InputError(f'{f} is damaged: choose another folder') from None
-    def probs(d, m): return predict_logits(m, sample, backward=d=='backward', precision='bf16' if use_bf16(self.precision, next(m.parameters()).device) else 'float32').softmax(1)
-    res = pseudo_labels(torch.stack([probs(d, m) for d,m in models.items()]).mean(0).numpy())
-    if not world()[0]:
-        with atomic(f) as tmp: tmp.write_text(json.dumps([v.tolist() for v in res]), encoding='utf-8')
-    return res
+    else:
+        def probs(d, m): return predict_logits(m, sample, backward=d=='backward', precision='bf16' if use_bf16(self.precision, next(m.parameters()).device) else 'float32').softmax(1)
+        idx,own = pseudo_labels(torch.stack([probs(d, m) for d,m in models.items()]).mean(0).numpy())
+        if not rank:
+            with atomic(f) as tmp: tmp.write_text(json.dumps([idx.tolist(), own.tolist()]), encoding='utf-8')
+    kept = np.zeros(len(sample), np.int64); kept[idx] = own+1 # 0: left out
+    kept = np.array(joint_sum(*(0*kept if rank else kept)), np.int64)
+    return np.flatnonzero(kept), kept[kept > 0]-1
 
 # %% ../nbs/09_ulmfit.ipynb #21e38957
 @patch
