@@ -732,6 +732,20 @@ def test_so_few_rows_that_none_is_held_out(tmp_path):
     headline(lab(tmp_path), replace(TASK, train=TASK.train[:8]), ('forward',))
     assert len(read_results(tmp_path/'results')) == 1
 
+def test_the_curve_of_an_experiment_is_of_texts_that_it_does_not_learn_from(tmp_path, monkeypatch):
+    import ulmfit_nb.reproduce as R
+    curve,fit = [],R.finetune_classifier
+    monkeypatch.setattr(R, 'finetune_classifier', lambda model, docs, ys, valid, **kw: curve.append((docs, valid)) or fit(model, docs, ys, valid, **kw))
+    rows = [(f'{t} {w}', l) for w in ('first', 'last', 'plot') for t,l in TASK.train]
+    R.headline(lab(tmp_path), Task('toy', rows + rows[:36], TASK.test, []), ('forward',)) # half of the texts stand twice
+    (docs,(held,labels)), = curve
+    assert 0 < len(held) == len(labels) < 10 and len(docs) == 98 and not {*map(tuple, docs)} & {*map(tuple, held)}
+
+def test_a_row_says_how_many_passes_there_were(tmp_path, monkeypatch):
+    monkeypatch.setattr('ulmfit_nb.reproduce.clas_passes', lambda *args: 1)
+    ablation(lab(tmp_path), TASK, ('classifier chain-thaw', 'classifier last'))
+    assert {r['variant']: r['epochs'] for r in (json.loads(f.read_text()) for f in (tmp_path/'results').rglob('*.json'))} == {'classifier chain-thaw': 5, 'classifier last': 1} # four groups one by one, then all
+
 def test_a_folder_that_somebody_works_in_is_refused(tmp_path):
     from ulmfit_nb.runtime import only_one
     with only_one(tmp_path/'run'), pytest.raises(InputError, match='another process is at work'): ULMFiT(**FAST).fit(TEXTS, LABELS, run_dir=tmp_path/'run')

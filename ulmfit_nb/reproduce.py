@@ -287,7 +287,7 @@ def classifier(self:Lab, name, lm, docs, ys, n_classes, direction='forward', see
         return finetune_classifier(model, docs, ys, valid, epochs=epochs, lr=lr, bs=bs, cfg=self.cfg(seed, clip=25.), backward=direction=='backward', seed=seed,
             path=path, resume=True, minutes=minutes, progress=self.progress, weights=weights, **kw)
     model,facts = self.stage(f'{key}/{name}-{direction}-{seed}', build, fit)
-    return model, facts | dict(epochs=epochs, settings=dict(max_epochs=s['max_epochs'], bs=bs, lr=lr, drop_mult=float(drops.weight/CLAS_DROPOUTS.weight), schedule='stlr') | kw | (SCRIPTS if self.as_scripts else {}))
+    return model, facts | dict(epochs=round(facts['history'][-1]['epoch']), settings=dict(max_epochs=s['max_epochs'], bs=bs, lr=lr, drop_mult=float(drops.weight/CLAS_DROPOUTS.weight), schedule='stlr') | kw | (SCRIPTS if self.as_scripts else {}))
 
 # %% ../nbs/13b_reproduce.ipynb #cea84c23
 @patch
@@ -355,11 +355,12 @@ def headline(
     ys = np.array([classes.index(l) for _,l in task.train])
     for seed in seeds:
         perm,n = np.random.default_rng(seed).permutation(len(ys)),min(500, len(ys)//10)
-        held,used,ps,cost = perm[:n],perm[n:],[],0.
+        used,ps,cost,seen = perm[n:],[],0.,{task.train[i][0] for i in perm[n:]}
+        held = [i for i in perm[:n] if task.train[i][0] not in seen]
         def docs(idx): return [np.asarray(corpus[i]) for i in idx]
         for d in directions:
             lm,f2 = lab.lm(tok, corpus, d, seed, key=key)
-            model,f3 = lab.classifier('clas', lm, docs(used), ys[used], len(classes), d, seed, epochs=lab.epochs, valid=(docs(held), ys[held]) if n else None, key=key)
+            model,f3 = lab.classifier('clas', lm, docs(used), ys[used], len(classes), d, seed, epochs=lab.epochs, valid=(docs(held), ys[held]) if held else None, key=key)
             p = lab.probs('clas', model, tok, [t for t,_ in task.test], d, seed, key)
             ps.append(p); cost += f2['minutes'] + f3['minutes']
             common = dict(experiment=experiment, dataset=task.name, split='test', n=len(task.test), protocol=protocol, labels=len(used), seed=seed,
