@@ -143,6 +143,8 @@ def test_the_mean_of_both_is_that_of_the_probabilities(tmp_path):
     both = probs + counting.predict_proba(texts)[:, [1, 0]]
     right = np.mean([['good', 'bad'][i] == l for i,l in zip(both.argmax(1), labels)])
     assert res['both_accuracy'] == pytest.approx(right) and right < 2/3+1e-9 and res['baseline_accuracy'] == 1
+    wrong = sum(['good', 'bad'][i] != l for i,l in zip(probs.argmax(1), labels)) # where counting words is right alone
+    assert (res['only_ours'], res['only_baseline'], res['p_value']) == (0, wrong, pytest.approx(2/2**wrong))
 
 def test_predictions_by_the_mean_of_both(model, tmp_path):
     from ulmfit_nb.results import baseline
@@ -179,6 +181,7 @@ def test_what_is_ahead_is_said(capsys):
     assert 'mean of both is ahead by 2.0 points' in (s := said(baseline_accuracy=.7, both_accuracy=.82)) and '--mean' in s
     assert 'Counting words is ahead by 5.0 points' in (s := said(baseline_accuracy=.85, both_accuracy=.9)) and 'more unlabelled' in s and s.count('\n') == 1 and '--mean' in s
     assert '--mean' not in said(baseline_accuracy=.85, both_accuracy=.84)
+    for p,word in ((.04, 'hardly'), (.06, 'may be chance')): assert word in (s := said(only_ours=12, only_baseline=3, p_value=p)) and 'ULMFiT 12 times' in s and f'{p}' in s
 
 def test_pretrain_stops_in_time_resumes_and_generates(tmp_path):
     rng = np.random.default_rng(0)

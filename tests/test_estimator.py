@@ -485,6 +485,7 @@ def test_a_row_says_what_stands_beside_it(tmp_path):
     def right(p): return np.mean([task.classes[i] == l for i,(_,l) in zip(p.argmax(1), held)])
     assert right(ours) < right(theirs) # or the next line could not tell one from another
     assert [row[k] for k in ('accuracy', 'baseline_accuracy', 'mean_accuracy')] == [right(ours), right(theirs), right(ours+theirs)]
+    assert row['only_ours'] - row['only_baseline'] == round(len(held)*(right(ours)-right(theirs))) and 0 <= row['only_ours'] < row['only_baseline']
 
 def test_an_ablation_learns_from_no_text_that_it_holds_out(tmp_path):
     task = Task('toy', TASK.train + TASK.train[::2], TASK.test, TASK.more) # half of the texts stand twice

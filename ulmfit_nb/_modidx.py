@@ -524,6 +524,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'ulmfit_nb.reproduce.without': ('reproduce.html#without', 'ulmfit_nb/reproduce.py')},
             'ulmfit_nb.results': { 'ulmfit_nb.results.baseline': ('results.html#baseline', 'ulmfit_nb/results.py'),
                                    'ulmfit_nb.results.commit': ('results.html#commit', 'ulmfit_nb/results.py'),
+                                   'ulmfit_nb.results.disagreement': ('results.html#disagreement', 'ulmfit_nb/results.py'),
                                    'ulmfit_nb.results.hardware': ('results.html#hardware', 'ulmfit_nb/results.py'),
                                    'ulmfit_nb.results.lowshot_table': ('results.html#lowshot_table', 'ulmfit_nb/results.py'),
                                    'ulmfit_nb.results.read_results': ('results.html#read_results', 'ulmfit_nb/results.py'),

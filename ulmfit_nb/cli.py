@@ -457,7 +457,8 @@ def print_labels_found(
 
 # %% ../nbs/14_cli.ipynb #d9a11db9
 def print_ahead(res:dict):
-    "What to do where counting words, or the mean of both, is ahead."
+    "Which is better, and what to do where counting words, or the mean of both, is ahead."
+    if 'p_value' in res: print(f'Right alone: ULMFiT {res["only_ours"]:,} times, TF-IDF + LR {res["only_baseline"]:,} times, which ' + ('chance would hardly do' if res['p_value'] < .05 else 'may be chance') + f' (p = {res["p_value"]:.2g})')
     base,both = (100*(res.get(f'{k}_accuracy', 0.)-res['accuracy']) for k in ('baseline', 'both'))
     if base > 0: print(f'Counting words is ahead by {base:.1f} points, on {res["n"]:,} texts (standard error {50/res["n"]**.5:.1f} at most): use it (`ulmfit_nb.baseline` in Python)' + (', or the mean of both (`ulmfit predict --mean`)' if both >= base else '') + ', or give more unlabelled texts')
     elif both > 0: print(f'The mean of both is ahead by {both:.1f} points, on {res["n"]:,} texts: `ulmfit predict --mean` answers by it')
@@ -529,11 +530,14 @@ def baseline_scores(
     y, # their labels
     known, # labels of the model as text, in the order of the columns of `probs`
     probs, # (n, n_classes): what the model says of `texts`
-) -> tuple: # dict of accuracy and macro F1, of counting words and of the mean of both; then the F1 of each label for counting words
+) -> tuple: # dict of accuracy and macro F1, of counting words and of the mean of both, and of `disagreement` with the model; then the F1 of each label for counting words
     "Counting words beside a model; a label that the model does not know is a wrong guess. Raises `InputError`, and `ValueError` where there are no words."
+    from ulmfit_nb.results import disagreement
     y,names,counting = [str(l) for l in y],[*known],counting_words(train, cols, known)
     said = dict(baseline=counting.predict(texts).tolist(), both=[names[i] for i in mean_of_both(probs, texts, counting, names).argmax(1)])
     res = {f'{k}_{what}': v for k,p in said.items() for what,v in zip(('accuracy', 'macro_f1'), scores(y, p, names))}
+    ours,theirs = ([l == m for l,m in zip(y, p)] for p in ([names[i] for i in probs.argmax(1)], said['baseline']))
+    res |= dict(zip(('only_ours', 'only_baseline', 'p_value'), disagreement(ours, theirs)))
     return res, [r['f1'] for r in label_scores(y, said['baseline'], names)]
 
 def counting_for(clf, a): # what `counting_words` gives

@@ -25,7 +25,7 @@ from .classifier import finetune_classifier, predict_logits, recipe_phases
 from .corpus import DATASETS, Corpus, InputError, data_dir, get_data, read_rows
 from .fine_tuning import finetune_lm, transfer_vocab
 from .language_model import find_backbone, load_backbone, lm_metrics, LMBatches, pretrain, save_backbone, train_lm
-from .results import baseline, record_result
+from .results import baseline, disagreement, record_result
 from .runtime import atomic, or_best
 from .tokenization import Tokenizer
 from .training import Phase, TrainConfig
@@ -333,11 +333,13 @@ def scores(
     classes:list, # in the order of the columns of `p`
     base:np.ndarray|None=None, # (n, n_classes) of the baseline, to stand beside it
 ) -> dict: # for a row
-    "How often it is right, how sure it is in the mean, and the gap between the two (chapter 10b); then how often the baseline is right, and the mean of both."
+    "How often it is right, how sure it is in the mean, and the gap between the two (chapter 10b); then how often the baseline is right, and the mean of both, and on how many texts only the one or the other."
     ys = np.array([classes.index(l) for _,l in rows])
-    def right(p): return float((p.argmax(1) == ys).mean())
-    res = dict(accuracy=right(p), confidence=float(p.max(1).mean()), calibration_error=float(calibration_error(p, ys)))
-    return res if base is None else res | dict(baseline_accuracy=right(base), mean_accuracy=right(p+base))
+    def right(p): return p.argmax(1) == ys
+    res = dict(accuracy=float(right(p).mean()), confidence=float(p.max(1).mean()), calibration_error=float(calibration_error(p, ys)))
+    if base is None: return res
+    only_ours,only_baseline,_ = disagreement(right(p), right(base))
+    return res | dict(baseline_accuracy=float(right(base).mean()), mean_accuracy=float(right(p+base).mean()), only_ours=only_ours, only_baseline=only_baseline)
 
 # %% ../nbs/13b_reproduce.ipynb #fb6ed7f6
 def headline(
