@@ -181,6 +181,8 @@ def test_what_is_ahead_is_said(capsys):
     assert 'mean of both is ahead by 2.0 points' in (s := said(baseline_accuracy=.7, both_accuracy=.82)) and '--mean' in s
     assert 'Counting words is ahead by 5.0 points' in (s := said(baseline_accuracy=.85, both_accuracy=.9)) and 'more unlabelled' in s and s.count('\n') == 1 and '--mean' in s
     assert '--mean' not in said(baseline_accuracy=.85, both_accuracy=.84)
+    assert 'may be chance: test on more texts' in (s := said(baseline_accuracy=.85, both_accuracy=.84, p_value=.06)) and '--mean' not in s
+    assert 'ahead' not in said(baseline_accuracy=.8, both_accuracy=.8001) and 'alone' not in said(only_ours=0, only_baseline=0, p_value=1.)
     for p,word in ((.04, 'hardly'), (.06, 'may be chance')): assert word in (s := said(only_ours=12, only_baseline=3, p_value=p)) and 'ULMFiT 12 times' in s and f'{p}' in s
 
 def test_pretrain_stops_in_time_resumes_and_generates(tmp_path):
@@ -775,7 +777,7 @@ def test_a_table_that_an_option_has_swallowed(tmp_path):
     p = ulmfit('train', '--out', tmp_path/'out', '--unlabelled', tmp_path/'more.txt', tmp_path/'x.csv')
     assert p.returncode == 2 and '--unlabelled: takes all words' in p.stderr.decode().replace('\n', ' '), p.stderr
     p = ulmfit('train', 'f.csv')
-    assert p.returncode == 2 and '--out' in p.stderr.decode() and '--unlabelled' not in p.stderr.decode().split('error:')[1], p.stderr
+    assert p.returncode == 2 and '--out' in p.stderr.decode() and '--unlabelled' not in p.stderr.decode(), p.stderr
 
 # ---- other machines, other people's bytes -----------------------------------------------------------------------
 
@@ -886,3 +888,20 @@ def test_a_full_memory_gets_its_sentence(error, model, tmp_path, monkeypatch, ca
     with pytest.raises(SystemExit) as e: main(['predict', str(model), str(tmp_path/'t.txt')])
     err = capsys.readouterr().err
     assert e.value.code == 1 and 'the memory is full' in err and '--device cpu' in err and 'Traceback' not in err
+
+def test_what_wants_less_memory_begins_anew():
+    from argparse import Namespace
+    from ulmfit_nb.cli import less_memory, parse
+    assert not less_memory(Namespace(command='predict'))
+    for words,known in (('train x.csv --out m', '--lm-bs'), ('pretrain x.txt --out b', 'a smaller --bs and --overwrite'), ('reproduce trec6', 'in another --out')): assert known in less_memory(parse(words.split()))
+
+def test_a_missing_device_is_named_before_anything_is_read(tmp_path):
+    (tmp_path/'t.txt').write_text('a text\n')
+    for words in (('pretrain', tmp_path/'t.txt', '--out', tmp_path/'b'), ('reproduce', 'trec6', '--out', tmp_path/'rr')): refused(ulmfit(*words, '--device', 'cuda:99'), 'cuda:99')
+    assert [f.name for f in tmp_path.iterdir()] == ['t.txt']
+
+def test_plain_text_has_no_labels_and_a_wrong_option_gets_one_line(tmp_path):
+    (tmp_path/'t.txt').write_text('a text\n')
+    refused(ulmfit('train', tmp_path/'t.txt', '--out', tmp_path/'m'), 'texts without labels', 'sub-folder')
+    p = ulmfit('train', tmp_path/'t.txt', '--device', 'tpu', '--out', tmp_path/'m')
+    assert p.returncode == 2 and p.stderr.count(b'\n') == 1 and b'--help' in p.stderr

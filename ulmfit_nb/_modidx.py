@@ -173,6 +173,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'ulmfit_nb.cli.label_scores': ('cli.html#label_scores', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli.labelled_for': ('cli.html#labelled_for', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli.leaving_nothing': ('cli.html#leaving_nothing', 'ulmfit_nb/cli.py'),
+                               'ulmfit_nb.cli.less_memory': ('cli.html#less_memory', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli.limited': ('cli.html#limited', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli.main': ('cli.html#main', 'ulmfit_nb/cli.py'),
                                'ulmfit_nb.cli.mean_of_both': ('cli.html#mean_of_both', 'ulmfit_nb/cli.py'),

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['COMMANDS', 'SEED', 'DIRECTION', 'DEVICE', 'TRAINING', 'TRAIN', 'FILE', 'TEXT', 'TRAIN_FILE', 'PAGE', 'VOCABULARY',
            'PRETRAIN', 'DEMO_TEXTS', 'DEMO', 'opt', 'command', 'at_least', 'device_name', 'parser', 'parse', 'main',
-           'what_is_left', 'fail', 'free_dir', 'free_file', 'file_stamp', 'stamp_of', 'start_run', 'goes_on', 'hold',
-           'options', 'drop', 'leaving_nothing', 'print_labels', 'print_texts', 'cmd_train', 'read_stdin', 'row_text',
-           'CSVLines', 'columns_of', 'text_rows', 'cmd_predict', 'scores', 'label_scores', 'print_labels_found',
-           'print_ahead', 'print_scores', 'trained_on', 'training_file', 'counting_words', 'mean_of_both',
-           'baseline_scores', 'counting_for', 'known_label', 'labelled_for', 'seen_in_training', 'print_backbone',
-           'cmd_evaluate', 'cmd_calibrate', 'cmd_explain', 'limited', 'prepare', 'profile_pretraining', 'network_size',
-           'cmd_pretrain', 'cmd_generate', 'cmd_reproduce', 'cmd_import_fastai', 'cmd_export_fastai', 'cmd_data',
-           'demo_models', 'cmd_demo']
+           'what_is_left', 'less_memory', 'fail', 'free_dir', 'free_file', 'file_stamp', 'stamp_of', 'start_run',
+           'goes_on', 'hold', 'options', 'drop', 'leaving_nothing', 'print_labels', 'print_texts', 'cmd_train',
+           'read_stdin', 'row_text', 'CSVLines', 'columns_of', 'text_rows', 'cmd_predict', 'scores', 'label_scores',
+           'print_labels_found', 'print_ahead', 'print_scores', 'trained_on', 'training_file', 'counting_words',
+           'mean_of_both', 'baseline_scores', 'counting_for', 'known_label', 'labelled_for', 'seen_in_training',
+           'print_backbone', 'cmd_evaluate', 'cmd_calibrate', 'cmd_explain', 'limited', 'prepare',
+           'profile_pretraining', 'network_size', 'cmd_pretrain', 'cmd_generate', 'cmd_reproduce', 'cmd_import_fastai',
+           'cmd_export_fastai', 'cmd_data', 'demo_models', 'cmd_demo']
 
 # %% ../nbs/14_cli.ipynb #fde4a199
 import argparse, csv, hashlib, io, json, math, os, random, re, shutil, signal, sys, time, warnings
@@ -65,12 +65,12 @@ SEED = at_least(0, most=2**32-1) # what NumPy and scikit-learn take
 
 def device_name(text):
     "A `type` for `opt`: a device that PyTorch may know."
-    if not re.fullmatch(r'cpu|mps|cuda(:\d+)?', text): raise argparse.ArgumentTypeError(f'there is no device {text!r}: choose cpu or cuda')
+    if not re.fullmatch(r'cpu|mps|cuda(:\d+)?', text): raise argparse.ArgumentTypeError(f'there is no device {text!r}: choose cpu, cuda, cuda:1 or mps')
     return text
 
 # %% ../nbs/14_cli.ipynb #9fd8b2fc
 DIRECTION = opt('--direction', default='forward', choices=['forward', 'backward', 'both'], help='reading direction')
-DEVICE = opt('--device', type=device_name, help='cpu or cuda; the best there is if left out')
+DEVICE = opt('--device', type=device_name, help='cpu, cuda, cuda:1 or mps; the best there is if left out')
 TRAINING = (DEVICE, opt('--resume', action='store_true', help='go on with the unfinished run in --out'),
     opt('--overwrite', action='store_true', help='replace the model or the run in --out; other files there stay'), opt('--seed', type=SEED, default=0, help='of weights, dropout and order'),
     opt('--precision', default='auto', choices=['auto', 'float32', 'bf16'], help='of training'), opt('--quiet', action='store_true', help='no progress'))
@@ -84,11 +84,12 @@ def _fill(p:argparse.ArgumentParser, name:str) -> argparse.ArgumentParser:
     return p
 
 class _Parser(argparse.ArgumentParser):
-    "An option that takes several words takes the file behind it, too: the message says so."
+    "Errors of one sentence. An option that takes several words takes the file behind it, too: the message says so."
     words = () # of the command line
     def error(self, message):
         many = [s for a in self._actions if a.nargs == '+' for s in a.option_strings if s in self.words]
-        super().error(message + (f' ({", ".join(many)}: takes all words up to the next option: give it last, or an option after it)' if many and 'required' in message else ''))
+        more = f' ({", ".join(many)}: takes all words up to the next option: give it last, or an option after it)' if many and 'required' in message else ''
+        self.exit(2, f'{self.prog}: {message}{more}; {self.prog} --help lists all options\n')
 
 def parser() -> argparse.ArgumentParser:
     "All commands and their options."
@@ -125,7 +126,7 @@ def main(
     except (RuntimeError, MemoryError) as e:
         full = isinstance(e, MemoryError) or type(e).__name__ == 'OutOfMemoryError' or "can't allocate memory" in str(e)
         if not full and type(e).__name__ not in ('NonFiniteLoss', 'ProcessLost'): raise
-        sys.exit(fail('the memory is full: end other programs that use it' + ', or give a smaller --bs'*hasattr(a, 'bs') + ', or --device cpu'*hasattr(a, 'device') + what_is_left(a) if full else e, 1))
+        sys.exit(fail('the memory is full: end other programs that use it' + ', or give --device cpu'*hasattr(a, 'device') + what_is_left(a) + less_memory(a) if full else e, 1))
     except BrokenPipeError: # the reader has seen enough, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if hasattr(a, 'out') and a.command != 'predict' or getattr(a, 'html', None): sys.exit(fail('whoever read the progress has gone, and the work stopped with it' + what_is_left(a), 1))
@@ -140,6 +141,10 @@ def what_is_left(a) -> str: # of a command's arguments
     if a.command == 'reproduce': return '; the same command goes on from what is done'
     if not hasattr(a, 'resume'): return ''
     return '; the same command with --resume goes on from the last checkpoint' if any((Path(a.out)/'run').rglob('*.pt')) else ' before there was a checkpoint: the same command begins again'
+
+def less_memory(a) -> str: # of a command's arguments
+    "Which settings want less memory, in a run that begins anew."
+    return f'; or begin again with a smaller {"--lm-bs, or of the classifier " if hasattr(a, "lm_bs") else ""}--bs{" and --overwrite" if hasattr(a, "overwrite") else ", in another --out"}' if hasattr(a, 'bs') else ''
 
 def fail(message, status:int) -> int:
     "Say what went wrong on standard error."
@@ -280,7 +285,7 @@ def print_texts(texts:list, labels:list):
     if torn: print(f'{len(torn):,} {"text has" if len(torn) == 1 else "texts have"} several labels, such as {torn[0][0][:60]!r} ({", ".join(map(repr, sorted({*torn[0][1]}, key=str)))}): which one is right?')
 
 # %% ../nbs/14_cli.ipynb #74d3d69b
-TRAIN = (opt('data', help='CSV, TSV, JSONL, Parquet (also .xz, .gz), or a folder with a sub-folder a class'),
+TRAIN = (opt('data', help='CSV, TSV or JSONL (also .gz, .xz), Parquet, or a folder with a sub-folder a class'),
     opt('--text', default='text', help='column of the texts'), opt('--label', default='label', help='column of the labels'),
     opt('--unlabelled', nargs='+', help='files with more texts, in a column of the same name'), opt('--backbone', default='en-small', help='name or directory of a pretrained backbone, owner/name on the hub, or none'),
     opt('--out', required=True, help='directory of the model'), opt('--size', help='with --backbone none: micro, tiny, small, base or three numbers; tiny if left out'), opt('--kind', choices=['word', 'bpe', 'unigram'], help='with --backbone none: of the tokenizer; word if left out'),
@@ -288,7 +293,8 @@ TRAIN = (opt('data', help='CSV, TSV, JSONL, Parquet (also .xz, .gz), or a folder
     opt('--vocab-size', type=at_least(20), help='words at most, with those of the backbone; 60,000 if left out'),
     opt('--lm-epochs', type=at_least(0, float), help='passes of the language model, 0 for none; by the size of texts and backbone if left out'), opt('--lm-lr', type=at_least(0, float, True), default=4e-3, help='its largest rate'),
     opt('--epochs', type=at_least(1), help='passes of the classifier; by the number of labels if left out'), opt('--lr', type=at_least(0, float, True), help='its largest rate; by the size of the backbone and the number of labels if left out'),
-    opt('--bs', type=at_least(2), default=32, help='texts in a batch'), opt('--recipe', help='unfreezing: freez, freez-fall, scripts, full, last, chain-thaw, from-scratch; by the size of the backbone if left out'),
+    opt('--bs', type=at_least(2), default=32, help='texts in a batch of the classifier'), opt('--lm-bs', type=at_least(1), help='rows of the language model at most; by the size of the backbone if left out'),
+    opt('--recipe', help='unfreezing: freez, freez-fall, scripts, full, last, chain-thaw, from-scratch; by the size of the backbone if left out'),
     opt('--self-train', type=at_least(0), help='unlabelled texts that the classifier labels itself for a second round, 0 for none; 2,000 for a small backbone, 0 for a large one if left out; there is no second round with fewer than two for each label'), opt('--class-weight', choices=['balanced'], help='a rare label counts as much in the loss as a frequent one; each text counts the same if left out'),
     opt('--n-jobs', type=int, choices=[1, 2], help='directions that are trained at the same time on a CPU; 2 where texts are many, and threads and memory are there, if left out'), *TRAINING)
 
@@ -303,7 +309,7 @@ def cmd_train(a):
     texts,labels = read_labelled(a.data, a.text, a.label)
     try: extra = list(read_texts([Path(f) for f in a.unlabelled], a.text)) if a.unlabelled else None
     except InputError as e: raise InputError(f'{e} Files of --unlabelled are read by the name that --text gives: rename that column.') if 'has no column' in str(e) else e
-    opts = {k: getattr(a, k) for k in 'backbone direction lm_epochs lm_lr epochs lr bs recipe self_train class_weight precision'.split()}
+    opts = {k: getattr(a, k) for k in 'backbone direction lm_epochs lm_lr lm_bs epochs lr bs recipe self_train class_weight precision'.split()}
     opts |= {k: getattr(a, k) or v for k,v in dict(size='tiny', kind='word', vocab_size=60000).items()}
     what = dict(command='train', data=stamp, text=a.text, label=a.label, seed=a.seed, unlabelled=[file_stamp(f) for f in a.unlabelled or ()], **opts)
     from ulmfit_nb.runtime import main_first
@@ -458,10 +464,11 @@ def print_labels_found(
 # %% ../nbs/14_cli.ipynb #d9a11db9
 def print_ahead(res:dict):
     "Which is better, and what to do where counting words, or the mean of both, is ahead."
-    if 'p_value' in res: print(f'Right alone: ULMFiT {res["only_ours"]:,} times, TF-IDF + LR {res["only_baseline"]:,} times, which ' + ('chance would hardly do' if res['p_value'] < .05 else 'may be chance') + f' (p = {res["p_value"]:.2g})')
+    if res.get('only_ours') or res.get('only_baseline'): print(f'Right alone: ULMFiT {res["only_ours"]:,} times, TF-IDF + LR {res["only_baseline"]:,} times, which ' + ('chance would hardly do' if res['p_value'] < .05 else 'may be chance') + f' (p = {res["p_value"]:.2g})')
     base,both = (100*(res.get(f'{k}_accuracy', 0.)-res['accuracy']) for k in ('baseline', 'both'))
-    if base > 0: print(f'Counting words is ahead by {base:.1f} points, on {res["n"]:,} texts (standard error {50/res["n"]**.5:.1f} at most): use it (`ulmfit_nb.baseline` in Python)' + (', or the mean of both (`ulmfit predict --mean`)' if both >= base else '') + ', or give more unlabelled texts')
-    elif both > 0: print(f'The mean of both is ahead by {both:.1f} points, on {res["n"]:,} texts: `ulmfit predict --mean` answers by it')
+    if base > 0 and res.get('p_value', 0.) >= .05: print(f'Counting words is ahead by {base:.1f} points, which may be chance: test on more texts before you choose' + (', or take the mean of both (`ulmfit predict --mean`)' if both >= base else ''))
+    elif base > 0: print(f'Counting words is ahead by {base:.1f} points, on {res["n"]:,} texts (standard error {50/res["n"]**.5:.1f} at most): use it (`ulmfit_nb.baseline` in Python)' + (', or the mean of both (`ulmfit predict --mean`)' if both >= base else '') + ', or give more unlabelled texts')
+    elif both >= .05: print(f'The mean of both is ahead by {both:.1f} points, on {res["n"]:,} texts: `ulmfit predict --mean` answers by it')
 
 def print_scores(
     res:dict, # what `ulmfit evaluate --json` prints
@@ -730,7 +737,7 @@ def network_size(a, ways:tuple): # directions → `Size`
     return [load_backbone(a.init, d)[0].backbone.size for d in ways][0] if a.init else size
 
 # %% ../nbs/14_cli.ipynb #6e40d1f8
-PRETRAIN = (opt('files', nargs='+', help='.txt, JSONL, CSV, Parquet (also .xz, .gz) or folders'), opt('--out', required=True, help='directory of the backbone'), opt('--text', default='text', help='column of the texts'),
+PRETRAIN = (opt('files', nargs='+', help='.txt, CSV, TSV or JSONL (also .gz, .xz), Parquet, or folders'), opt('--out', required=True, help='directory of the backbone'), opt('--text', default='text', help='column of the texts'),
     opt('--size', help='micro, tiny, small, base (400/1152/3) or three numbers such as 192,384,2; base, or that of --init, if left out'), opt('--kind', choices=['word', 'bpe', 'unigram'], help='of the tokenizer; word, or that of --init, if left out'), DIRECTION, opt('--vocab-size', type=at_least(20), help='words or pieces at most; 60,000, or that of --init, if left out'),
     opt('--min-count', type=at_least(1), help='of a word in the vocabulary; 3 if left out'), opt('--vocab-texts', type=at_least(1), help='documents, the first ones, that the vocabulary is learned from; 20,000 if left out'),
     opt('--epochs', type=at_least(0, float, True), default=1., help='passes'), opt('--lr', type=at_least(0, float, True), default=4e-3, help='largest rate'), opt('--bs', type=at_least(1), default=64, help='rows'), opt('--bptt', type=at_least(1), default=70, help='tokens a step'),
@@ -744,10 +751,11 @@ PRETRAIN = (opt('files', nargs='+', help='.txt, JSONL, CSV, Parquet (also .xz, .
 def cmd_pretrain(a):
     "Stage 1: a tokenizer and a language model from text files."
     from ulmfit_nb.language_model import load_backbone, pretrain, save_backbone
-    from ulmfit_nb.runtime import main_first
+    from ulmfit_nb.runtime import check_device, main_first
     from ulmfit_nb.training import TrainConfig
     what = dict(files=[file_stamp(f) for f in a.files], **{k: v for k,v in options(a).items() if k not in 'files out resume overwrite quiet device minutes profile'.split()})
     ways = ('forward', 'backward') if a.direction == 'both' else (a.direction,)
+    check_device(a.device)
     size = network_size(a, ways)
     with main_first(a.device) as rank: # of several processes the first prepares, the others read
         hold(a, a.out, rank)
@@ -773,7 +781,7 @@ def cmd_pretrain(a):
 # %% ../nbs/14_cli.ipynb #40061f2f
 @command(opt('backbone', help='name, such as en-small, or directory that `ulmfit pretrain` wrote'), opt('prompt', help='how the text begins'), opt('-n', type=at_least(1), default=50, help='tokens'),
     opt('--temperature', type=at_least(0, float), default=.8, help='below 1 is more cautious, 0 takes the likeliest'), opt('--top-k', type=at_least(0), default=0, help='draw among so many; 0 is all'),
-    opt('--top-p', type=at_least(0, float, True, 1), default=.9, help='draw among the fewest that hold this probability'), opt('--seed', type=SEED, help='repeats a text'))
+    opt('--top-p', type=at_least(0, float, True, 1), default=.9, help='draw among the fewest that hold this probability'), opt('--seed', type=SEED, help='the same seed gives the same text; another each time if left out'))
 def cmd_generate(a):
     "Let a backbone go on from a prompt."
     from ulmfit_nb.language_model import generate, load_backbone
@@ -782,20 +790,21 @@ def cmd_generate(a):
 
 # %% ../nbs/14_cli.ipynb #56596f83
 @command(opt('name', help='imdb, imdb-transductive, imdb-lowshot, imdb-lowshot-transductive, imdb-ablation, trec6, trec6-ablation, ag-news, ag-news-lowshot, ag-news-ablation, dbpedia, yelp-2, yelp-5, wikitext2 or vietnamese'), opt('--backbone', help='name, such as en-small, or directory of a pretrained backbone'),
-    opt('--minutes', type=at_least(0, float), help='stop cleanly after so long; the same command goes on'), opt('--out', help='folder of finished stages; runs/NAME if left out'), opt('--results', default='results', help='folder of the rows; give one of your own in a clone, whose results/ holds the record'),
+    opt('--minutes', type=at_least(0, float), help='stop cleanly after so many minutes; the same command goes on'), opt('--out', help='folder of finished stages; runs/NAME if left out'), opt('--results', default='results', help='folder of the rows; give one of your own in a clone, whose results/ holds the record'),
     opt('--size', default='tiny', help='of networks where there is no backbone'), opt('--bs', type=at_least(1), help='rows of the language model'), opt('--clas-bs', type=at_least(2), help='texts in a batch of stage 3; half of --bs, or 32, if left out'), opt('--lm-epochs', type=at_least(0, float), help='passes of stage 2; by the number of tokens if left out'),
-    opt('--epochs', type=at_least(1), default=4, help='passes of stage 3, at least'), opt('--lm-lr', type=at_least(0, float, True), default=4e-3, help='largest rate of stage 2'), opt('--lr', type=at_least(0, float, True), help='largest rate of stage 3; what is left out goes by the size of the backbone'),
-    opt('--labels', type=at_least(1), nargs='+', help='of experiments with few labels (-lowshot), where 20, 100, 500, 1000 and 5000 stand for what is left out, and one number of an ablation, all if left out'), opt('--draws', type=at_least(1), help='of these labels, 3 or, in an ablation, that of seed 0 if left out'),
+    opt('--epochs', type=at_least(1), default=4, help='passes of stage 3, at least'), opt('--lm-lr', type=at_least(0, float, True), default=4e-3, help='largest rate of stage 2'), opt('--lr', type=at_least(0, float, True), help='largest rate of stage 3; by the size of the backbone if left out'),
+    opt('--labels', type=at_least(1), nargs='+', help='numbers of labels: of -lowshot, 20 100 500 1000 5000 if left out; of an ablation one number, all if left out'), opt('--draws', type=at_least(1), help='draws of these labels; 3, in an ablation 1 if left out'),
     opt('--unlabelled', type=at_least(1), help='of -lowshot and ablations: stage 2 reads so many texts without labels and nothing else; all texts if left out'), opt('--test', type=at_least(1), help='of -lowshot: test texts; all if left out'),
-    opt('--variants', nargs='+', choices=['from scratch', 'pretraining only', 'supervised', 'ulmfit', 'self-training'], help='of -lowshot; all if left out'),
+    opt('--variants', nargs='+', choices=['from scratch', 'pretraining only', 'supervised', 'ulmfit', 'self-training'], help='of -lowshot, those of two words in quotes; all if left out'),
     opt('--direction', choices=['forward', 'backward', 'both'], help='of the reading; as the experiment has it if left out'),
-    opt('--lm-drop-mult', type=at_least(0, float), help='times the dropouts of stage 2; by the size of the backbone if left out, as the next'), opt('--recipe', help='unfreezing of stage 3: see `ulmfit train`'), opt('--as-scripts', action='store_true', help="dropout masks, AR and TAR of stage 3 as in the authors' scripts"),
+    opt('--lm-drop-mult', type=at_least(0, float), help='times the dropouts of stage 2; by the size of the backbone if left out'), opt('--recipe', help='unfreezing of stage 3, see `ulmfit train`; by the size of the backbone if left out'), opt('--as-scripts', action='store_true', help="dropout masks, AR and TAR of stage 3 as in the authors' scripts"),
     opt('--limit', type=at_least(1), help='rehearse with so many rows a split'), DEVICE, opt('--precision', default='auto', choices=['auto', 'float32', 'bf16'], help='of training'), opt('--quiet', action='store_true', help='no progress'))
 def cmd_reproduce(a):
     "Run an experiment of the paper, from raw text to rows in results/."
     from ulmfit_nb.awd_lstm import Size
     from ulmfit_nb.reproduce import Lab, reproduce
-    Size.of(a.size)
+    from ulmfit_nb.runtime import check_device
+    Size.of(a.size); check_device(a.device)
     out = a.out or f'runs/{a.name}'
     hold(a, out)
     lab = Lab(out, a.results, a.minutes, a.backbone, a.size, a.device, a.precision, a.bs, a.lm_epochs, a.epochs, a.lm_lr, a.lr, a.labels and tuple(a.labels), a.draws, a.unlabelled, a.test, a.direction, a.variants and tuple(a.variants), a.lm_drop_mult, a.recipe, a.clas_bs, False if a.quiet else None, a.as_scripts)
@@ -826,7 +835,7 @@ def cmd_export_fastai(a):
     model,tok = load_backbone(a.backbone, a.direction)
     print(*export_fastai(model, tok, out), sep='\n')
     s = model.backbone.size
-    print(f'In fastai: language_model_learner(dls, AWD_LSTM, config=awd_lstm_lm_config | dict(emb_sz={s.emb_sz}, n_hid={s.n_hid}, n_layers={s.n_layers}), pretrained_fnames=["lm", "lm_itos"])')
+    print(f'In fastai, with both files in the folder models of dls.path: language_model_learner(dls, AWD_LSTM, config=awd_lstm_lm_config | dict(emb_sz={s.emb_sz}, n_hid={s.n_hid}, n_layers={s.n_layers}), pretrained_fnames=["lm", "lm_itos"])')
 
 # %% ../nbs/14_cli.ipynb #523aa6fa
 @command(opt('action', nargs='?', default='list', choices=['list', 'get'], help='list them, or get one'), opt('name', nargs='?', help='of the data set'),

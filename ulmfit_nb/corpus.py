@@ -219,6 +219,7 @@ def read_labelled(
     **opts            # for `csv.reader`
 ) -> tuple[list, list]: # texts and labels
     "Read texts and their labels into lists; raises `InputError`, naming the row at fault."
+    if isinstance(source, (str, Path)) and is_plain(source): raise InputError(f'{source} holds texts without labels: give a table with a column of labels, or a folder with a sub-folder for each label.')
     texts, labels, bare = [], [], []
     for where, n, row in _rows(source, text, label, [text, label], **opts):
         texts.append(_text(where, n, row, text))

@@ -440,7 +440,7 @@ def load_config(
     ds = config['directions']
     if not isinstance(ds, list) or not ds or not all(d in tuple(DIRECTIONS) for d in ds): raise InputError(f'{f} names no directions: save or copy the model again')
     if config['format'] > FORMAT: raise InputError(f'{path} was written by a newer version of ulmfit_nb: upgrade the package')
-    if config['kind'] != kind: raise InputError(f'{path} holds a {config["kind"]}, not a {kind}: name another directory')
+    if config['kind'] != kind: raise InputError(f'{path} holds a {config["kind"]}, not a {kind}: ' + (f'`ulmfit train FILE --backbone {path}` makes one of it' if kind == 'classifier' else 'name another directory'))
     _sound_network(config['model'], f)
     if lack := [d for d in directions if d not in ds]: raise InputError(f'{path} holds no {lack[0]} model, only {", ".join(ds)}: choose that, or pretrain the other')
     return config
