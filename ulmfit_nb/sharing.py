@@ -270,7 +270,7 @@ def push_model(
     token=None, # `None` takes the one of `hf auth login`
     endpoint:str|None=None, # see `fetch_model`
 ) -> str: # the commit
-    "Check a model directory and put it on the hub as one commit; the repository is made where there is none. Raises `InputError`."
+    "Check a model directory and put it on the hub as one commit: weights, settings, labels, and the vocabulary, which is words of the texts. The repository is made where there is none. Raises `InputError`."
     from huggingface_hub import HfApi
     load_model(path, model_kind(path))
     api = HfApi(endpoint=endpoint, token=token)
