@@ -439,7 +439,7 @@ def test_a_lab_refuses_at_once(kw, words, tmp_path):
     with pytest.raises(InputError, match=words): lab(tmp_path, **kw)
 
 def test_a_second_round_has_the_rate_of_the_labels_that_people_gave(tmp_path, monkeypatch):
-    monkeypatch.setattr(Lab, 'stage', lambda *_: (None, {}))
+    monkeypatch.setattr(Lab, 'stage', lambda *_: (None, dict(history=[dict(epoch=1.)])))
     lm = LanguageModel(AWDLSTM(100, (192, 384, 2)))
     def rate(**kw): return lab(tmp_path, backbone='en-small').classifier('c', lm, [0]*2500, [0]*2500, 2, **kw)[1]['settings']['lr']
     assert rate() == .003 and rate(n_labels=1000) == .01 == default_settings((192, 384, 2), True, 1000)['lr']
