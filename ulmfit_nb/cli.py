@@ -91,6 +91,7 @@ class _Parser(argparse.ArgumentParser):
         more = f' ({", ".join(many)}: takes all words up to the next option: give it last, or an option after it)' if many and 'required' in message else ''
         self.exit(2, f'{self.prog}: {message}{more}; {self.prog} --help lists all options\n')
 
+# %% ../nbs/14_cli.ipynb #9654e233
 def parser() -> argparse.ArgumentParser:
     "All commands and their options."
     p = argparse.ArgumentParser(prog='ulmfit', description='Transfer learning for text: pretrain, fine-tune, classify.')
@@ -755,8 +756,7 @@ def cmd_pretrain(a):
     from ulmfit_nb.training import TrainConfig
     what = dict(files=[file_stamp(f) for f in a.files], **{k: v for k,v in options(a).items() if k not in 'files out resume overwrite quiet device minutes profile'.split()})
     ways = ('forward', 'backward') if a.direction == 'both' else (a.direction,)
-    check_device(a.device)
-    size = network_size(a, ways)
+    check_device(a.device); size = network_size(a, ways)
     with main_first(a.device) as rank: # of several processes the first prepares, the others read
         hold(a, a.out, rank)
         old,run = goes_on(a),start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank)
