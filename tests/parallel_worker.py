@@ -100,6 +100,27 @@ def main(task, out):
         try: t.fit()
         except ProcessLost as e: return out.with_suffix(f'.{t.rank}').write_text(str(e))
         raise SystemExit('nobody noticed')
+    elif task == 'asked':
+        step = Trainer.train_batch
+        def asked(t, *args):
+            if t.step == 5 and t.rank == 1: os.kill(os.getpid(), signal.SIGTERM)
+            return step(t, *args)
+        Trainer.train_batch = asked
+        try: lm_run(out.parent/'run')
+        except KeyboardInterrupt:
+            from ulmfit_nb.runtime import read_checkpoint
+            return out.with_suffix(f'.{world()[0]}').write_text(str(read_checkpoint(out.parent/'run'/'last.pt')['pos']['step']))
+        raise SystemExit('nobody was asked')
+    elif task == 'seldom': # the CPU, but for what `_epoch` asks
+        from types import SimpleNamespace
+        epoch = Trainer._epoch
+        def as_on_a_gpu(t, stop):
+            gpu,cpu = SimpleNamespace(type='cuda'),t.device
+            t.__class__ = type('Seldom', (Trainer,), dict(device=property(lambda s: gpu if sys._getframe(1).f_code is epoch.__code__ else cpu)))
+            try: return epoch(t, stop)
+            finally: t.__class__ = Trainer
+        Trainer._epoch = as_on_a_gpu
+        return out.with_suffix(f'.{os.environ["RANK"]}').write_text(str(lm_run(steps=7).step))
     elif task == 'own': # process 1 is surest of other texts
         from ulmfit_nb import ulmfit
         rank,_ = connect('cpu')

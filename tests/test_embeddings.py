@@ -42,7 +42,7 @@ def test_impossible_dimensions(dim):
     with pytest.raises(InputError, match='between 1 and the 20'): ppmi_vectors(cooccurrence(some_docs(), 20), dim)
 
 # ---- words
-def test_words_of_other_alphabets():
+def test_words_are_letters_of_any_alphabet():
     assert words('Öl_42 и вода, Đà Nẵng; 東京 x2') == ['öl', 'и', 'вода', 'đà', 'nẵng', '東京', 'x']
     assert words('') == words('12 --') == []
 

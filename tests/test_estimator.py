@@ -14,10 +14,10 @@ from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT, LanguageModel, Size
 from ulmfit_nb.cli import main, start_run
 from ulmfit_nb.corpus import Corpus, InputError
 from ulmfit_nb.language_model import load_backbone, save_backbone
-from ulmfit_nb.reproduce import Lab, Task, ablation, ablation_rows, draw, lowshot, reproduce, wikitext2
+from ulmfit_nb.reproduce import Lab, Task, ablation, ablation_rows, draw, lowshot, reproduce, without_twins, wikitext2
 from ulmfit_nb.results import baseline
 from ulmfit_nb.tokenization import Tokenizer
-from ulmfit_nb.ulmfit import check_labels, check_texts, default_settings, second_round_texts
+from ulmfit_nb.ulmfit import check_labels, check_texts, default_settings, label_list, second_round_texts
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -387,7 +387,7 @@ def test_a_refused_command_leaves_nothing(tmp_path, capsys):
         with pytest.raises(SystemExit) as e: main(['train', str(tmp_path/'t.csv'), '--backbone', 'none', '--out', str(tmp_path/'o'), '--quiet', *more])
         assert e.value.code == 2 and not (tmp_path/'o').exists(), capsys.readouterr()
 
-@pytest.mark.parametrize('more,words', [(['--cutoffs', '10', '5'], 'must rise'), (['--cutoffs', '90'], 'vocabulary of'), (['--cutoffs', '90', '--resume'], 'vocabulary of'), (['--cutoffs', '100'], '--vocab-size')])
+@pytest.mark.parametrize('more,words', [(['--cutoffs', '10', '5'], 'must rise'), (['--cutoffs', '90'], '21 words, and --cutoffs are [90]: leave them out'), (['--cutoffs', '90', '--resume'], '21 words'), (['--cutoffs', '100'], '--vocab-size')])
 def test_cutoffs_that_cannot_be_leave_nothing(more, words, tmp_path, capsys):
     (tmp_path/'t.txt').write_text('\n'.join(TEXTS))
     line = ['pretrain', str(tmp_path/'t.txt'), '--vocab-size', '100', '--min-count', '1', '--size', '12,20,2', '--bs', '4', '--quiet', '--device', 'cpu', '--out', str(tmp_path/'o')]
@@ -493,6 +493,19 @@ def test_an_ablation_learns_from_no_text_that_it_holds_out(tmp_path):
     assert not {t for t,_ in held} & {t for t,_ in used} and {*held, *used} == {*TASK.train}
     assert len(held) == 3 and few == len(used) < len(task.train)-len(held) # some of the three had a twin
 
+def test_an_ablation_reads_no_text_that_it_holds_out(tmp_path):
+    held,*_ = ablation_rows(lab(tmp_path), TASK)
+    twins = [f' {t}\n' for t,_ in held]
+    ablation(a := lab(tmp_path), Task('toy', TASK.train, TASK.test, TASK.more + twins), ('classifier last',))
+    row, = (json.loads(f.read_text()) for f in (tmp_path/'results').rglob('*.json'))
+    tok = Tokenizer.load(a.out/'ablation/tokenizer.json')
+    read = {tuple(d) for d in Corpus(a.out/'ablation/corpus')}
+    assert row['unlabelled'] == len(TASK.more) - len({t for t,_ in held} & {*TASK.more}) and not read & {tuple(tok.encode(t)) for t in twins}
+
+def test_what_stands_on_both_sides_of_a_split():
+    assert without_twins(['a', 'b ', 'c'], [('b', 1), ('\nc', 0)]) == ['a']
+    assert without_twins([('a', 0), (' b', 1)], ['b']) == [('a', 0)] and without_twins(['a'], []) == ['a']
+
 def test_an_ablation_backward(tmp_path):
     ablation(lab(tmp_path, direction='backward'), TASK, ('classifier last',))
     row, = (json.loads(f.read_text()) for f in (tmp_path/'results').rglob('*.json'))
@@ -576,6 +589,10 @@ def test_a_label_that_looks_like_a_missing_one_is_said(word):
 def test_labels_that_only_remind_of_it(recwarn):
     check_labels(['NA', 'none of these', 'nancy', 'a'], 4) # Namibia among countries
     assert not len(recwarn)
+
+@pytest.mark.parametrize('y', [{'a', 'b', 'c'}, frozenset('abc'), 5])
+def test_labels_in_no_order_are_refused(y):
+    with pytest.raises(InputError, match='in an order that stays'): label_list(y, 3)
 
 def test_tables_of_other_libraries():
     pa = pytest.importorskip('pyarrow')

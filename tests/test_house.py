@@ -462,8 +462,10 @@ def defined(source):
 
 def twice(source): return sorted(n for n, k in Counter(defined(source)).items() if k > 1)
 
-@pytest.mark.parametrize('module', sorted(p.stem for p in (root/lib).glob('[a-z]*.py')))
-def test_no_name_is_defined_twice(module): assert not twice((root/lib/f'{module}.py').read_text(encoding='utf-8'))
+sources = sorted(p.relative_to(root) for d in (lib, 'tests', 'benchmarks') for p in (root/d).glob('[a-z]*.py'))
+
+@pytest.mark.parametrize('path', sources, ids=str)
+def test_no_name_is_defined_twice(path): assert not twice((root/path).read_text(encoding='utf-8'))
 
 def test_a_name_defined_twice_is_found():
     assert twice('@patch\ndef save(self:A): pass\n@patch\ndef save(self:A): pass\n@patch\ndef save(self:B): pass\ndef f(): pass') == ['A.save']

@@ -280,3 +280,24 @@ def test_rows_of_other_texts_are_refused(both):
     texts = [r[0] for r in plant(5, 8)]
     with pytest.raises(InputError, match='5 texts and 4 rows'): worst_losses(both, texts, [0]*5, probs=both.predict_proba(texts)[:4])
     with pytest.raises(InputError, match='5 texts and 4 states'): neighbours(both, 'the heron', texts, states=pooled_states(both, texts[:4]))
+
+@pytest.mark.parametrize('many', [1, 150])
+def test_a_rule_that_joins_words_touches_these_only(many):
+    "Also in a long text of few words."
+    tok = Tokenizer.train(['the cat sat on a ten year old mat']*20, kind='word', vocab_size=60)
+    text = 'the cat sat on '*many + 'ten @-@ year ' + 'old mat the cat '*many
+    spans = [text[b:e] for b,e,_ in word_spans(tok, text)]
+    assert spans[:4*many] == 'the cat sat on'.split()*many and spans[-4*many:] == 'old mat the cat'.split()*many
+    assert ' '.join(spans[4*many:-4*many]) == 'ten @-@ year'
+
+def test_many_lines_take_no_square_of_time(monkeypatch):
+    "A list of what is left is not copied for each line."
+    seen = []
+    class Origin(list):
+        def __getitem__(self, k):
+            if isinstance(k, slice): seen.append(len(range(*k.indices(len(self)))))
+            return super().__getitem__(k)
+    origins = I._origins
+    monkeypatch.setattr(I, '_origins', lambda *a: Origin(origins(*a)))
+    tok = Tokenizer.train(['one two three']*20, kind='word', vocab_size=60)
+    assert len(word_spans(tok, 'one two\n'*200)) > 400 and sum(seen) <= 401

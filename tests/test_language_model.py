@@ -9,7 +9,7 @@ import torch
 import ulmfit_nb.language_model as lmod
 from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT, LanguageModel
 from ulmfit_nb.corpus import Corpus, InputError
-from ulmfit_nb.fine_tuning import LM_MULTS, finetune_lm, transfer_vocab
+from ulmfit_nb.fine_tuning import finetune_lm, transfer_vocab
 from ulmfit_nb.language_model import (LMBatches, evaluating, filter_scores, generate, lm_metrics, load_backbone, load_model, perplexity, pretrain,
     reverse_doc, save_backbone, save_model, train_lm)
 from ulmfit_nb.tokenization import BOS, PAD, UNK, Tokenizer
@@ -390,7 +390,11 @@ def test_transfer_with_a_foreign_tokenizer(tok):
 def test_finetune_uses_a_rate_for_each_group(tok, n_layers):
     m = fresh(tok, size=(8, 12, n_layers))
     t = finetune_lm(m, encoded(tok, TEXTS), epochs=.1, lr=1e-2, drop_mult=.3, cfg=CPU, bs=4, bptt=12, progress=False)
-    assert t.phases[0].div == LM_MULTS.get(n_layers, 2.6) and t.model is m and m.backbone.drops.input == pytest.approx(.25*.3)
+    assert t.model is m and m.backbone.drops.input == pytest.approx(.25*.3)
+    t.phase, t.phase_epoch = 0, 0
+    t._begin()
+    want = {2: [.01/3, .01, .005], 3: [.01/6, .01/3, .01, .005]}.get(n_layers) or [.01/2.6**k for k in range(n_layers, -1, -1)]
+    assert t.sched.base_lrs == pytest.approx(want)
 
 def test_finetune_leaves_no_group_untouched(tok):
     m, was = fresh(tok), fresh(tok)

@@ -122,6 +122,44 @@ def test_the_labels_of_a_second_round_are_those_of_process_0(tmp_path):
     launch(2, 'own', tmp_path/'out')
     for rank in (0, 1): assert json.loads((tmp_path/f'out.{rank}').read_text()) == [[0, 3], [2, 0]]
 
+def test_processes_that_are_asked_to_stop_save(tmp_path):
+    "SIGTERM in the sixth step of one of them."
+    codes,outs = launch(2, 'asked', tmp_path/'out', wait=False)
+    assert [(tmp_path/f'out.{r}').read_text() for r in (0, 1)] == ['6', '6'], outs
+
+def test_steps_are_exact_where_processes_seldom_meet(tmp_path):
+    "On GPUs the processes agree every twentieth step only."
+    launch(2, 'seldom', tmp_path/'out')
+    assert (tmp_path/'out.0').read_text() == '7'
+
+@pytest.mark.parametrize('gpus,device,want', [(0, None, 'cpu'), (1, None, 'cpu'), (2, None, 'gpu'), (2, 'cpu', 'cpu')])
+def test_what_launch_takes(monkeypatch, gpus, device, want):
+    import accelerate
+    from ulmfit_nb import scaling
+    used = []
+    def launcher(name):
+        def run(fn, args, num_processes):
+            used.append(name)
+            for r in range(num_processes): torch.save(r, Path(args[1])/f'{r}.pt')
+        return run
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: gpus)
+    for n,k in dict(notebook_launcher='gpu', debug_launcher='cpu').items(): monkeypatch.setattr(accelerate, n, launcher(k))
+    assert scaling.launch(print, n=2, device=device) == [0, 1] and used == [want]
+
+def test_a_profile_counts_what_the_processor_did(monkeypatch):
+    "With a GPU each part has a second row, of the GPU, with no time of the CPU; the layers can learn afterwards."
+    from types import SimpleNamespace
+    import torch.profiler as tp
+    from ulmfit_nb import scaling
+    kinds,real = torch.autograd.DeviceType,tp.profile
+    class Both(real):
+        def key_averages(self): return [*super().key_averages(), *(SimpleNamespace(key=k, device_type=kinds.CUDA, cpu_time_total=0, self_cpu_time_total=0) for k in ('forward', 'backward'))]
+    monkeypatch.setattr(tp, 'profile', Both)
+    t = w.lm_trainer()
+    t.phases = [w.Phase(1, .01, 1)] # the last group only
+    assert all(v > 0 for v in scaling.profile_steps(t, 2)['parts'].values())
+    assert all(p.requires_grad for p in t.model.parameters())
+
 def test_a_lost_process_stops_the_others(tmp_path):
     "The second process kills itself in the first evaluation; the first says so, and its checkpoint is whole."
     codes,outs = launch(2, 'die', tmp_path/'out', wait=False)

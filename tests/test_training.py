@@ -9,13 +9,13 @@ from torch import nn
 
 from ulmfit_nb.awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, NO_DROPOUT, LanguageModel
 from ulmfit_nb.bpt3c import ClasBatches, TextClassifier, chunk_ends, pad_docs
-from ulmfit_nb.classifier import PRECISIONS, RECIPES, finetune_classifier, predict_logits, recipe_phases
+from ulmfit_nb.classifier import PRECISIONS, RECIPES, clas_metrics, finetune_classifier, predict_logits, recipe_phases
 from ulmfit_nb.corpus import Corpus, InputError
 from ulmfit_nb.fine_tuning import finetune_lm
 from ulmfit_nb.int8 import Int8Weights, fbgemm, int8_model, largest_int8
 from ulmfit_nb.language_model import LMBatches, lm_metrics, pretrain, train_lm
 from ulmfit_nb.runtime import Progress, use_bf16
-from ulmfit_nb.training import NTASGD, NonFiniteLoss, Phase, TrainConfig, Trainer
+from ulmfit_nb.training import NTASGD, Batch, NonFiniteLoss, Phase, TrainConfig, Trainer
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 GPU = pytest.param('cuda', marks=pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')) # the same check on both: without a GPU the CPU rehearses it
@@ -192,6 +192,36 @@ def test_numbers_of_numpy_go_into_a_checkpoint(tmp_path):
     t = make()
     assert t.resume() and t.history[0]['f1'] == .5
     t.load_best()
+
+@pytest.mark.parametrize('kw', [dict(lr=np.float64(.01)), dict(lr=np.float32(.01)), dict(div=np.float64(2.6)), dict(div=(np.float32(1),)*3), dict(schedule_args=dict(cut_frac=np.float64(.1)))])
+def test_rates_of_numpy_go_into_a_checkpoint(tmp_path, kw):
+    make = lambda: Trainer(lm(), LMBatches(corpus(), 4, 10), [Phase(**kw)], replace(CPU, eval_every=2, betas=(np.float64(.8), np.float64(.99)), wd=np.float64(.01)), None, tmp_path, False)
+    make().fit(steps=5)
+    t = make()
+    assert t.resume() and t.step == 5 and type(t.history[0]['lr']) is float
+    t.fit()
+
+def test_best_weights_that_no_evaluation_found(tmp_path):
+    t = Trainer(lm(), LMBatches(corpus(), 4, 10), [Phase(1)], CPU, lambda m: dict(valid_loss=math.nan), tmp_path, False)
+    t.fit()
+    with pytest.raises(InputError, match='no evaluation has found a finite'): t.load_best()
+
+def test_only_a_gpu_is_given_tensors_without_waiting(monkeypatch):
+    seen = []
+    monkeypatch.setattr(torch.Tensor, 'to', lambda self, device, non_blocking: seen.append(non_blocking) or self)
+    for d in ('cuda', 'cuda:1', torch.device('cuda'), 'mps', 'cpu'): Batch(dict(x=torch.zeros(1)), 1).to(d)
+    assert seen == [True, True, True, False, False]
+
+def test_a_gpu_that_is_named_is_the_one_that_is_used(monkeypatch):
+    "Accelerate's handle says cuda alone."
+    from types import SimpleNamespace
+    from ulmfit_nb import training
+    monkeypatch.setattr(training, 'get_accelerator', lambda device: SimpleNamespace(device=torch.device('cuda')))
+    monkeypatch.setattr(torch.nn.Module, 'to', lambda self, device: self)
+    assert str(lm_trainer_on('cuda:1').device) == 'cuda:1' and str(lm_trainer_on(torch.device('cuda', 1)).device) == 'cuda:1'
+    assert str(lm_trainer_on('cuda').device) == str(lm_trainer_on(None).device) == 'cuda'
+
+def lm_trainer_on(device): return Trainer(lm(), LMBatches(corpus(), 4, 10), cfg=replace(CPU, device=device, precision='float32'), progress=False)
 
 @pytest.mark.filterwarnings('ignore:Seems like')
 def test_a_history_row_holds_the_rate_that_was_used():
@@ -727,8 +757,53 @@ def test_the_estimator_rounds_weights_once_and_again_when_they_change():
     with torch.no_grad(): clf.models_['forward'].backbone.rnns[0].weight_ih_l0.mul_(2)
     second = clf._int8()
     assert second is not first and clf._int8() is second
+    t = Trainer(clf.models_['forward'], ClasBatches([np.arange(2, 9)]*4, [0, 1, 0, 1], 4), [Phase(1, .01)], CPU, progress=False)
+    t.fit() # by a fused optimiser
+    third = clf._int8()
+    assert third is not second and clf._int8() is third
     clf.models_ = dict(forward=decided())
     assert clf._int8() is not second
+
+@pytest.mark.parametrize('docs,labels,words', [([3]*4, [0, 1, 0, 3], 'no class 3 among 3'), ([3]*4, [0, -100, 0, 1], 'no class -100'), ([3, 99, 3, 3], [0, 1, 0, 1], 'an id of 99'), ([], [], 'no documents'), ([3]*4, [0, 1], '4 documents and 2 labels')])
+def test_documents_that_do_not_fit_the_classifier(docs, labels, words):
+    "On a GPU such an id, or label, would end the process; held out or not."
+    ok,bad = ([np.array([2, 3])]*4, [0, 1, 0, 1]),([np.array([2, i]) for i in docs],labels)
+    for train,valid in ((bad, None), (ok, bad)):
+        with pytest.raises(InputError, match=words): finetune_classifier(clas(), *train, valid=valid, epochs=1, cfg=CPU, progress=False)
+
+def test_ids_that_the_vocabulary_lacks_are_not_predicted_for():
+    with pytest.raises(InputError, match='an id of 99'): predict_logits(clas(), [np.array([2, 99])])
+
+@pytest.mark.parametrize('kw', [dict(max_len=0), dict(bptt=0), dict(max_len=-5)])
+def test_windows_and_chunks_hold_a_token(kw):
+    with pytest.raises(InputError, match='1 or more each'): TextClassifier(AWDLSTM(20, (4, 6, 1)), 2, **kw)
+
+@pytest.mark.parametrize('width', [2, 36])
+def test_what_is_made_of_pooled_states_has_any_width(width):
+    m,docs = clas(),[np.array([2, 3, 4])[:n] for n in (1, 3, 2)]
+    pooled = predict_logits(m, docs, head=lambda p: p)
+    res = predict_logits(m, docs, 2, head=lambda p: torch.cat([p, p], 1)[:, :width])
+    assert torch.equal(res, torch.cat([pooled, pooled], 1)[:, :width])
+    (res.requires_grad_().sum()*2).backward() # an ordinary tensor
+
+def test_held_out_documents_are_scored_whatever_the_default_device_is():
+    m,docs,ys = clas(),[np.array([2, 3, 4])]*3,[0, 1, 2]
+    want = clas_metrics(m, docs, ys)
+    with torch.device('meta'): assert clas_metrics(m, docs, ys) == want
+    with torch.device('meta'): assert predict_logits(m, docs, precision='int8').device.type == 'cpu'
+
+def clas(): return TextClassifier(AWDLSTM(20, (12, 6, 2), drops=NO_DROPOUT), 3)
+
+@pytest.mark.parametrize('kind', ['cuda', 'mps'])
+def test_random_numbers_of_a_gpu_are_kept(monkeypatch, kind):
+    from ulmfit_nb.runtime import rng_states, set_rng_states
+    kept,lib = {},getattr(torch, kind)
+    monkeypatch.setattr(lib, 'get_rng_state', lambda *d: torch.tensor([1, 2, 3], dtype=torch.uint8))
+    monkeypatch.setattr(lib, 'set_rng_state', lambda s, *d: kept.update(state=s.tolist()))
+    states = rng_states(torch.device(kind))
+    set_rng_states(states, torch.device(kind))
+    assert kept == dict(state=[1, 2, 3])
+    set_rng_states(states[:1], torch.device(kind)) # of a run on a CPU
 
 # ---- precision --------------------------------------------------------------------------------------------------
 
@@ -751,12 +826,12 @@ def test_a_torch_that_cannot_tell_means_float32(monkeypatch):
 def test_a_part_of_a_step_waits_for_the_gpu_only_while_somebody_measures(monkeypatch):
     from ulmfit_nb import training
     done = []
-    monkeypatch.setattr(torch.cuda, 'synchronize', lambda: done.append('waited'))
+    monkeypatch.setattr(torch.cuda, 'synchronize', lambda device: done.append(f'waited for {device}'))
     with training.step_part('forward'): pass
     assert done == []
-    monkeypatch.setattr(training.step_part, 'wait', True)
+    monkeypatch.setattr(training.step_part, 'wait', 'cuda:1')
     with training.step_part('forward'): done.append('worked')
-    assert done == ['worked', 'waited']
+    assert done == ['worked', 'waited for cuda:1']
 
 @pytest.mark.parametrize('at', [3, 4, 5])
 def test_a_group_that_was_broken_off_begins_with_its_own_state_and_losses(at):

@@ -229,10 +229,10 @@ class TextClassifier(nn.Module):
         full_bptt:bool=False, # do gradients go from chunk to chunk through the carried state, too?
         side_by_side:bool=False, # train on all chunks at once, in rows of their own? The same gradients; see the section 'Chunks side by side'
         masks:str='document', # dropout masks are drawn for each 'document', or anew for each 'chunk', as the authors' scripts do
-        alpha:float=0., # activation regularisation (AR) of the pooled states; the scripts: 2
-        beta:float=0., # temporal activation regularisation (TAR); the scripts: 1
+        alpha:float=0., beta:float=0., # activation regularisation (AR) and the temporal one (TAR) of the pooled states; the scripts: 2 and 1
     ):
         super().__init__()
+        if bptt < 1 or max_len < 1: raise InputError(f'bptt={bptt} and max_len={max_len}: give 1 or more each')
         if masks not in MASKS: raise InputError(f'unknown masks {masks!r}: choose one of {", ".join(MASKS)}')
         if side_by_side and (full_bptt or masks == 'chunk'): raise InputError('chunks can be trained on side by side only where gradients are cut between them and masks are of the document: leave full_bptt=False and masks="document"')
         self.side_by_side,self.masks,self.alpha,self.beta = side_by_side,masks,alpha,beta

@@ -56,12 +56,22 @@ def clas_metrics(
     labels, # class indices
     backward:bool=False, # direction
 ) -> dict: # valid_loss, accuracy
-    "Loss and accuracy on held-out documents."
-    (rank,n),y = world(),torch.as_tensor(np.asarray(labels, np.int64))
+    "Loss and accuracy on held-out documents; where there are several processes, all of them must call it. Raises `InputError`."
+    if not len(docs): raise InputError('there are no held-out documents: give some, or leave them out')
+    (rank,n),y = world(),torch.from_numpy(np.array(labels, np.int64))
     order = np.concatenate([np.arange(len(docs))[r::n] for r in range(n)]) # which process predicts which documents
     logits = torch.empty(len(docs), model.head[-1].out_features, dtype=torch.float32, device='cpu')
     logits[order] = gather_rows(predict_logits(model, [docs[i] for i in range(rank, len(docs), n)], backward=backward).to(next(model.parameters()).device)).cpu()
     return dict(valid_loss=F.cross_entropy(logits, y).item(), accuracy=(logits.argmax(1) == y).float().mean().item())
+
+# %% ../nbs/08_classifier.ipynb #8564c8f2
+def _check_labelled(model, docs, labels):
+    "Raises `InputError` for labels and ids that the model does not have: on a GPU they would end the process."
+    n,vocab = model.head[-1].out_features,model.backbone.vocab_size
+    if not len(docs): raise InputError('there are no documents: give some, or leave out those that are held out')
+    if len(docs) != len(labels): raise InputError(f'{len(docs)} documents and {len(labels)} labels: give one label a document')
+    if wrong := [int(y) for y in labels if not 0 <= y < n]: raise InputError(f'there is no class {wrong[0]} among {n}: number them from 0 to {n-1}')
+    if (most := max((int(np.max(d)) for d in docs if len(d)), default=0)) >= vocab: raise InputError(f'the documents have an id of {most}, and the vocabulary holds {vocab}: tokenize them with the tokenizer of the backbone')
 
 # %% ../nbs/08_classifier.ipynb #4eca9e3f
 def finetune_classifier(
@@ -76,15 +86,15 @@ def finetune_classifier(
     cfg:TrainConfig|None=None, # replaces the loop's settings
     backward:bool=False, # direction
     seed:int|None=None, # of dropout and order; that of `cfg`, or 0, if left out
-    path=None, # folder of checkpoints
-    resume:bool=False, # go on from them
+    path=None, resume:bool=False, # folder of checkpoints; go on from them?
     minutes:float|None=None, # stop cleanly after so long
     progress:bool|None=None, # show a bar?
     weights=None, # of each document in the loss: see `ClasBatches`
     **kw, # div, schedule, schedule_args: see `recipe_phases`
 ) -> Trainer: # `.model` is the classifier
-    "Stage 3 (Howard & Ruder 2018, section 3.3): gradual unfreezing with discriminative and slanted triangular rates."
+    "Stage 3 (Howard & Ruder 2018, section 3.3): gradual unfreezing with discriminative and slanted triangular rates. Raises `InputError`."
     phases = recipe_phases(recipe, len(model.layer_groups()), epochs, lr, **kw) if isinstance(recipe, str) else recipe
+    for ds,ys in ((docs, labels), *([valid] if valid is not None else ())): _check_labelled(model, ds, ys)
     def evaluate(m): return clas_metrics(m, *valid, backward=backward)
     if valid is not None and path is not None: evaluate.key = f'classifier {docs_digest(*valid)} {bs} 0 {backward}' # other held-out documents are another run
     cfg = (cfg or TrainConfig(clip=25.)).seeded(seed)
@@ -109,15 +119,19 @@ def predict_logits(
     if precision not in PRECISIONS: raise InputError(f'unknown precision {precision!r}: choose one of {", ".join(PRECISIONS)}')
     if bs < 1: raise InputError(f'bs={bs} predicts nothing: give 1 or more')
     res = torch.zeros(len(docs), model.head[-1].out_features if head is None else model.pooling.n_out, dtype=torch.float32, device='cpu')
-    m = int8_model(model) if precision == 'int8' else model
     with evaluating(model) as dev, full_float32(), on_cpu():
+        m = int8_model(model) if precision == 'int8' else model
         slack,room = (128, 2**14) if dev.type == 'cpu' else (2**11, 2**17)
         for idx in sorted_batches([len(d) for d in docs], bs):
             ids,lengths = pad_docs([reverse_doc(docs[i]) if backward else docs[i] for i in idx], model.backbone.pad_id)
+            if ids.max() >= model.backbone.vocab_size: raise InputError(f'a document has an id of {ids.max()}, and the vocabulary holds {model.backbone.vocab_size}: tokenize with the tokenizer of the backbone')
             ends = chunk_ends(lengths.numpy(), slack, room//4 if precision == 'int8' else room)
             with torch.autocast(dev.type, torch.bfloat16, enabled=precision == 'bf16'):
                 given = ids.to(dev),lengths.to(dev)
-                res[torch.from_numpy(idx)] = (m(*given, ends=ends) if head is None else head(m.pool(*given, ends))).float().cpu()
+                out = (m(*given, ends=ends) if head is None else head(m.pool(*given, ends))).float().cpu()
+            if out.shape[1:] != res.shape[1:]: # a head of another width
+                with torch.inference_mode(False): res = torch.zeros(len(docs), *out.shape[1:])
+            res[torch.from_numpy(idx)] = out
     return res
 
 # %% ../nbs/08_classifier.ipynb #d51c176b
@@ -137,9 +151,9 @@ class Predictor:
     temperature_ = 1. # see chapter 10b
 
     def _int8(self):
-        "The models with int8 weights, made again where weights of LSTM layers, modules or windows have changed."
+        "The models with int8 weights, made again where weights of LSTM layers, modules or windows have changed; of the weights a sample is compared, since a fused optimiser does not raise their version."
         ws = [w for m in self.models_.values() for r in m.backbone.rnns for w in (r.weight_hh_l0, r.weight_ih_l0)]
-        key = [(id(w), w._version) for w in ws],[(m.bptt, m.max_len, [*m.modules()]) for m in self.models_.values()]
+        key = [(id(w), w._version, w.detach().flatten()[::101].cpu().numpy().tobytes()) for w in ws],[(m.bptt, m.max_len, [*m.modules()]) for m in self.models_.values()]
         if getattr(self, '_rounded', (None,))[0] != key:
             with on_cpu(): self._rounded = key,{d: int8_model(m) for d,m in self.models_.items()}
         return self._rounded[1]

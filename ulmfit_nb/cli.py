@@ -701,6 +701,7 @@ def prepare(a, run:Path): # tokenizer, training and held-out corpus
     if not (run/'tokenizer.json').exists():
         Tokenizer.train(islice(texts(), a.vocab_texts), kind=a.kind or 'word', vocab_size=a.vocab_size, min_count=a.min_count).save(run/'tokenizer.json')
     tok = Tokenizer.load(run/'tokenizer.json')
+    if a.cutoffs and a.cutoffs[-1] >= tok.vocab_size: raise InputError(f'these texts gave {tok.vocab_size:,} words, and --cutoffs are {a.cutoffs}: leave them out, or give smaller ones')
     if not (run/'corpus').exists(): Corpus.write(run/'corpus', limited(tok.encode_iter(texts()), a.max_tokens), tok.vocab_size, dict(tokenizer=tok.fingerprint))
     corpus = Corpus(run/'corpus')
     some = np.flatnonzero(corpus.lengths > 1) # not blank

@@ -35,8 +35,13 @@ def _origins(text, words):
     "For each normalised word: begin and end, in `text`, of the stretch that it came from."
     mine = [(w, *m.span()) for m in _stretch.finditer(text) if m[1] for line in _lines(m[1]) for w in line] or [('', 0, len(text))]
     theirs,res = [w for w,*_ in mine],[]
-    ops = [('equal', 0, len(mine), 0, len(words))] if theirs == words else SequenceMatcher(None, theirs, words).get_opcodes()
-    for op,a,z,i,j in ops: # a rule that reached across white space: one place for all that it touched
+    def same(xs, ys): return next((i for i,(x,y) in enumerate(zip(xs, ys)) if x != y), min(len(xs), len(ys)))
+    k = same(theirs, words)
+    end = same(theirs[k:][::-1], words[k:][::-1])
+    a,b = theirs[k:len(theirs)-end],words[k:len(words)-end]
+    inner = SequenceMatcher(None, a, b, autojunk=len(b) > 5000).get_opcodes() # frequent words count as well, as long as that takes no minutes
+    ops = [('equal', 0, k, 0, k), *((op, *(n+k for n in span)) for op,*span in inner), ('equal', len(theirs)-end, len(theirs), len(words)-end, len(words))]
+    for op,a,z,i,j in (o for o in ops if o[1] < o[2] or o[3] < o[4]): # a rule that reached across white space: one place for all that it touched
         if a == z: a,z = max(a-1, 0),min(z+1, len(mine))
         res += [m[1:] for m in mine[a:z]] if op == 'equal' else [(mine[a][1], mine[z-1][2])]*(j-i)
     return res
@@ -53,7 +58,7 @@ def _pieces(tok, text):
     for i,words in enumerate(lines):
         if i: yield min(origin[k-1][1], origin[k][0]),max(origin[k-1][1], origin[k][0]),['\n']
         raw = []
-        for w,(b,e) in zip(words, origin[k:]):
+        for w,(b,e) in zip(words, origin[k:k+len(words)]):
             found = _piece.finditer(' '+w)
             raw += [(b+m.start()-(m.start() > 0), b+m.end()-1) for m in found] if text[b:e] == w else [(b, e) for _ in found]
         k,at,out = k+len(words),0,iter(_collapse(_piece.findall(' '+' '.join(words))))

@@ -301,6 +301,14 @@ def generate(
 DIRECTIONS = dict(forward='fwd.', backward='bwd.')
 FORMAT = 1
 
+def _sync(path):
+    "Wait until a file, or the names in a directory, are on the disk; a system that cannot open directories is left to itself."
+    try: f = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    except OSError: return
+    try: os.fsync(f)
+    except OSError: pass # not every file system can
+    finally: os.close(f)
+
 def _put_in_place(tmp, path):
     "Move a finished directory to its place: as a whole if there is none, else file by file."
     if not path.exists(): return os.replace(tmp, path)
@@ -350,7 +358,9 @@ def save_model(
         (tmp/'config.json').write_text(json.dumps(config, indent=1, ensure_ascii=False, default=lambda o: o.item() if isinstance(o, np.generic) else str(o))+'\n', encoding='utf-8', errors='backslashreplace') # a file's name need not be UTF-8
         (tmp/'README.md').write_text(card, encoding='utf-8', errors='backslashreplace')
         write_history(list(history), tmp/'history.csv')
+        for f in tmp.iterdir(): _sync(f) # on the disk before the names point to it
         _put_in_place(tmp, path)
+        for d in (path, path.parent): _sync(d)
     finally: shutil.rmtree(tmp, ignore_errors=True)
 
 # %% ../nbs/06_language_model.ipynb #5acefb42

@@ -48,7 +48,6 @@ def get_accelerator(
     check_device(device)
     device = device and str(device) # a `torch.device`, too
     cpu = device == 'cpu' or device is None and not torch.cuda.is_available() and not torch.backends.mps.is_available()
-    if device and device.startswith('cuda:'): torch.cuda.set_device(device)
     if PartialState._shared_state and PartialState().num_processes == 1 and (PartialState().device.type == 'cpu') != cpu:
         AcceleratorState._reset_state(reset_partial_state=True)
     wait = [InitProcessGroupKwargs(timeout=timedelta(hours=2))] if int(os.environ.get('WORLD_SIZE', 1)) > 1 else [] # process 0 may prepare a corpus first
@@ -77,12 +76,13 @@ def full_float32():
     rnn = torch.backends.cudnn.rnn
     with _turning:
         if not _exact[0]: _exact[1] = rnn.fp32_precision
-        _exact[0] += 1; rnn.fp32_precision = 'ieee'
+        _exact[0] += 1
+        if rnn.fp32_precision != 'ieee': rnn.fp32_precision = 'ieee' # what is set here no longer follows torch's more general switches
     try: yield
     finally:
         with _turning:
             _exact[0] -= 1
-            if not _exact[0]: rnn.fp32_precision = _exact[1]
+            if not _exact[0] and rnn.fp32_precision != _exact[1]: rnn.fp32_precision = _exact[1]
 
 # %% ../nbs/04b_runtime.ipynb #a12bbc4e
 @contextmanager
@@ -151,7 +151,8 @@ def gather_rows(
 # %% ../nbs/04b_runtime.ipynb #769db127
 def rng_states(device:torch.device) -> list[Tensor]: # uint8
     "Where the random numbers stand: the CPU's, and the GPU's where one is used."
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == 'cuda' else [])]
+    gpu = dict(cuda=lambda: torch.cuda.get_rng_state(device), mps=torch.mps.get_rng_state).get(device.type)
+    return [torch.get_rng_state(), *([gpu()] if gpu else [])]
 
 def set_rng_states(
     states:list[Tensor], # of `rng_states`
@@ -159,7 +160,11 @@ def set_rng_states(
 ):
     "Put the random numbers back to where they stood."
     torch.set_rng_state(states[0])
-    if device.type == 'cuda' and len(states) > 1: torch.cuda.set_rng_state(states[1], device)
+    if len(states) < 2: return
+    try:
+        if device.type == 'cuda': torch.cuda.set_rng_state(states[1], device)
+        elif device.type == 'mps': torch.mps.set_rng_state(states[1])
+    except RuntimeError: torch.manual_seed(torch.initial_seed()) # a state of another kind of GPU
 
 # %% ../nbs/04b_runtime.ipynb #9110cd94
 class ProcessLost(RuntimeError):

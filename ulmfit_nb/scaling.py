@@ -18,25 +18,25 @@ from .runtime import connect
 from .training import Trainer, step_part
 
 # %% ../nbs/12_scaling.ipynb #d4d4fc3b
-def _keep(fn, folder, args):
+def _keep(fn, folder, args, gpu):
     "One process of `launch`: what `fn` returns goes to a file."
     torch.set_num_threads(1)
-    rank,_ = connect(None if torch.cuda.is_available() else 'cpu')
+    rank,_ = connect(None if gpu else 'cpu')
     torch.save(fn(*args), Path(folder)/f'{rank}.pt')
 
 def launch(
     fn, # a function; it may return tensors, numbers, strings, and lists and dicts of them
     *args, # its arguments
     n:int=2, # processes
+    device:str|None=None, # cpu leaves GPUs alone
 ) -> list: # what each process returned, process 0 first
     "Call a function in `n` connected processes, through Accelerate's launcher: on GPUs where there are enough, else on the CPU. Raises `InputError`."
     if n < 1: raise InputError(f'{n} processes do nothing: give n=1 or more')
     from accelerate import debug_launcher, notebook_launcher
-    gpu = torch.cuda.is_available()
-    if gpu and n > torch.cuda.device_count(): raise InputError(f'there are {torch.cuda.device_count()} GPUs here, and n={n}: start no more processes than that')
+    gpu,threads = device != 'cpu' and torch.cuda.device_count() >= n,torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
-        if gpu: notebook_launcher(_keep, (fn, folder, args), num_processes=n)
-        else: debug_launcher(_keep, (fn, folder, args), num_processes=n)
+        try: (notebook_launcher if gpu else debug_launcher)(_keep, (fn, folder, args, gpu), num_processes=n)
+        finally: torch.set_num_threads(threads) # with one GPU it is this process that computes
         return [torch.load(Path(folder)/f'{r}.pt', weights_only=True) for r in range(n)]
 
 # %% ../nbs/12_scaling.ipynb #9e7e1434
@@ -88,14 +88,16 @@ def profile_steps(
     if (n := t.source.n_batches(0)) < steps+2: raise InputError(f'the text has {n} batches and a profile of {steps} steps needs {steps+2}: lower the batch size, or give more text')
     batches = iter(t.source.batches(0))
     for _ in range(2): t.train_batch(next(batches), True)
-    step_part.wait = gpu
+    step_part.wait = t.device if gpu else None
     try:
         with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]) as prof:
             for _ in range(steps):
                 with step_part('data'): batch = next(batches)
                 t.train_batch(batch, True)
-    finally: step_part.wait = False
-    seen,names = {e.key: e for e in prof.key_averages()},('data', 'forward', 'backward', 'clip', 'optimiser')
+    finally:
+        step_part.wait = None
+        for p in t.model.parameters(): p.requires_grad_(True)
+    seen,names = {e.key: e for e in prof.key_averages() if e.device_type == torch.autograd.DeviceType.CPU},('data', 'forward', 'backward', 'clip', 'optimiser')
     def own(e): return (e.self_device_time_total if gpu else e.self_cpu_time_total)/1e6/steps
     parts = {k: seen[k].cpu_time_total/1e6/steps for k in names if k in seen}
     ops = sorted(((k, own(e)) for k,e in seen.items() if k.startswith('aten::')), key=lambda o: -o[1])

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from numbers import Integral
 from pathlib import Path
 
+import numpy as np
 import torch
 from fastcore.basics import patch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class Batch:
 
     def to(self, device):
         "Its tensors on a device."
-        self.inputs = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k,v in self.inputs.items()}
+        self.inputs = {k: v.to(device, non_blocking=torch.device(device).type == 'cuda') if isinstance(v, Tensor) else v for k,v in self.inputs.items()} # elsewhere the source might be freed before it was read
         return self
 
 # %% ../nbs/05_training.ipynb #16bbf9ea
@@ -59,8 +60,8 @@ def group_rates(
     "Discriminative rates (Howard & Ruder 2018, section 3.2): the lower the layer, the smaller. Raises `InputError`."
     if isinstance(div, (list, tuple)):
         if len(div) != n: raise InputError(f'{len(div)} rate multipliers for {n} layer groups: give one each')
-        return [lr*m for m in div]
-    return [lr/div**(n-1-i) for i in range(n)]
+        return [float(lr*m) for m in div]
+    return [float(lr/div**(n-1-i)) for i in range(n)]
 
 # %% ../nbs/05_training.ipynb #64511842
 @dataclass(frozen=True)
@@ -152,10 +153,12 @@ def averaged(self:NTASGD):
     "Put the averaged weights in place of the last ones for a while."
     last = [(p, p.detach().clone()) for g in self.param_groups for p in g['params'] if 'mean' in self.state[p]]
     try:
-        for p,_ in last: p.data.copy_(self.state[p]['mean'])
+        with torch.no_grad():
+            for p,_ in last: p.copy_(self.state[p]['mean'])
         yield
     finally:
-        for p,v in last: p.data.copy_(v)
+        with torch.no_grad():
+            for p,v in last: p.copy_(v)
 
 # %% ../nbs/05_training.ipynb #8284cedb
 def make_optimizer(
@@ -184,8 +187,8 @@ class Trainer:
         if cfg.opt == 'ntasgd' and evaluate is None: raise InputError('ntasgd averages once the validation loss stops falling: give held-out texts, or choose sgd')
         self.model,self.source,self.phases,self.cfg,self.evaluate = model,source,list(phases),cfg,evaluate
         self.path,self.unit = None if path is None else Path(path),unit
-        self.acc = get_accelerator(cfg.device)
-        self.device,(self.rank,self.world) = self.acc.device,world()
+        self.acc,(self.rank,self.world) = get_accelerator(cfg.device),world()
+        self.device = torch.device(cfg.device) if cfg.device and ':' in str(cfg.device) and self.world == 1 else self.acc.device # Accelerate forgets which GPU
         self.progress = Progress(progress if self.rank == 0 else False)
         if self.world > 1: source.shard(self.rank, self.world)
         self.bf16 = joint_sum(float(use_bf16(cfg.precision, self.device)))[0] == self.world # all processes or none
@@ -230,10 +233,10 @@ def _begin(self:Trainer):
 
 # %% ../nbs/05_training.ipynb #078bc433
 class step_part(record_function):
-    "A named stretch of a step. While `wait` is set, it ends when the GPU has done its work."
-    wait = False
+    "A named stretch of a step. Where `wait` is a GPU, it ends when that has done its work."
+    wait = None # a GPU
     def __exit__(self, *args):
-        if step_part.wait: torch.cuda.synchronize()
+        if step_part.wait: torch.cuda.synchronize(step_part.wait)
         return super().__exit__(*args)
 
 # %% ../nbs/05_training.ipynb #078bc435
@@ -297,6 +300,12 @@ def check_finite(self:Trainer, weights:bool=False):
     raise NonFiniteLoss(f'the loss is not finite at step {self.step} (rate {self.lr:.2g}): lower the rate or clip harder; {kept}')
 
 # %% ../nbs/05_training.ipynb #1aaddc50
+def _plain(x):
+    "Numbers of NumPy as Python's, within dicts, lists and tuples, too: others are refused when a checkpoint is read."
+    if isinstance(x, dict): return {k: _plain(v) for k,v in x.items()}
+    if isinstance(x, (list, tuple)): return type(x)(map(_plain, x))
+    return x.item() if isinstance(x, np.generic) else x
+
 @patch
 def _write(self:Trainer, name, content):
     if self.rank: return
@@ -354,8 +363,8 @@ def save(self:Trainer):
     rng = [gather_rows(s[None].to(self.device)).cpu() for s in rng_states(self.device)] # a row a process
     state = self.state and [tuple(gather_rows(t) for t in s) for s in self.state]
     meter = joint_sum(torch.as_tensor(self.meter[0]).cpu(), self.meter[1])
-    self._write('last.pt', dict(key=self.key, held=getattr(self.evaluate, 'key', None), pos=pos, meter=meter, rng=rng, state=state, model=self.model.state_dict(),
-        opt=self.opt and self.opt.state_dict(), sched=self.opt and self.sched.state_dict()))
+    self._write('last.pt', dict(key=self.key, held=getattr(self.evaluate, 'key', None), pos=_plain(pos), meter=meter, rng=rng, state=state, model=self.model.state_dict(),
+        opt=self.opt and _plain(self.opt.state_dict()), sched=self.opt and _plain(self.sched.state_dict())))
     if self.history and self.rank == 0: write_history(self.history, self.path/'history.csv')
     if self.world > 1: torch.distributed.barrier() # who reads it next finds it
 
@@ -399,7 +408,7 @@ def _epoch(self:Trainer, stop) -> bool: # is the epoch complete?
         if self.batch == n: break
         if self.batch%self.cfg.accumulate: continue
         if self.cfg.eval_every and self.step%self.cfg.eval_every == 0: self.record(since)
-        if self.world > 1 and self.device.type == 'cuda' and self.batch%20: continue # seldom enough not to wait for the GPU
+        if self.world > 1 and self.device.type == 'cuda' and self.step%20 and self.step != self.until: continue # seldom enough not to wait for the GPU
         due,over = self._agree(time.monotonic()-self.saved > self.cfg.save_minutes*60, stop())
         if due:
             self.seconds += time.monotonic()-since
@@ -423,8 +432,8 @@ def fit(self:Trainer,
     steps:int|None=None, # stop after so many steps in all
 ) -> list[dict]: # the history
     "Train to the end of the last phase, or until time or steps are up; call again to go on. With `opt='ntasgd'` a model that was stopped early holds the weights of the last step, and the history may speak of their mean, which `with t.opt.averaged():` puts in place. Where there is a folder, Ctrl-C and SIGTERM end the step and save before they raise `KeyboardInterrupt`."
-    with asked_to_stop() if self.path is not None and self.world == 1 else nullcontext(lambda: False) as asked: self._fit(minutes, steps, asked)
-    if asked(): raise KeyboardInterrupt
+    with asked_to_stop() if self.path is not None else nullcontext(lambda: False) as asked: self._fit(minutes, steps, asked)
+    if self._agree(asked())[0]: raise KeyboardInterrupt # in every process
     return self.history
 
 # %% ../nbs/05_training.ipynb #fdfa3530
@@ -443,7 +452,7 @@ def _fit(self:Trainer, minutes, steps, asked):
     begun = self.saved = time.monotonic()
     self.progress.begin()
     if self.untold: self.progress.row(self.history, self.untold) # what a run that goes on had shown
-    self.untold = 0
+    self.untold,self.until = 0,steps
     if self.opt is not None: self._rewind(); self._freeze()
     if self.opt is None and self.step == 0: # a run that begins
         torch.manual_seed(self.cfg.seed + 1000003*self.rank)
@@ -472,11 +481,13 @@ def _fit(self:Trainer, minutes, steps, asked):
 @patch
 def _settle(self:Trainer):
     "The averaged weights become the model's."
-    for p in self.params:
-        if 'mean' in self.opt.state[p]: p.data.copy_(self.opt.state[p]['mean'])
+    with torch.no_grad():
+        for p in self.params:
+            if 'mean' in self.opt.state[p]: p.copy_(self.opt.state[p]['mean'])
 
 @patch
 def load_best(self:Trainer):
     "Put back the weights with the smallest validation loss. Raises `InputError`."
     if self.path is None: raise InputError('there is no folder that keeps them: give path')
+    if not (self.path/'best.pt').exists(): raise InputError(f'{self.path/"best.pt"} does not exist: no evaluation has found a finite validation loss')
     self.model.load_state_dict(read_checkpoint(self.path/'best.pt')['model'])

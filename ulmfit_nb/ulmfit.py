@@ -75,6 +75,7 @@ def label_list(
     "Labels as they were given, one for each text. Raises `InputError`."
     if y is None: raise InputError('there are no labels: give one for each text')
     y = _one_column(y, 'the labels')
+    if not hasattr(y, '__iter__') or isinstance(y, (set, frozenset)): raise InputError(f'the labels: {str(y)[:60]} is no list, in an order that stays: give one label a text')
     if getattr(y, 'ndim', 1) == 2 and y.shape[1] == 1: y = y.ravel() # a column
     y = [v.item() if isinstance(v, np.generic) else v for v in list(y)]
     if len(y) != n: raise InputError(f'there are {n} texts and {len(y)} labels: give one label a text')
