@@ -16,7 +16,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from ulmfit_nb.calibration import calibration_error, fit_temperature
 from ulmfit_nb.classifier import soften
-from ulmfit_nb.reproduce import Lab, TimeUp, ablation_rows, draw, load_task, one_draw, scores
+from ulmfit_nb.reproduce import Lab, TimeUp, ablation_rows, draw, load_task, one_draw, scores, without_twins
 from ulmfit_nb.results import baseline
 
 def temperatures(p, y, n=100, times=20, seed=0):
@@ -84,7 +84,7 @@ def held_out_reviews(lab, experiment, limit):
     lab.claim(experiment=experiment, limit=limit)
     task = load_task('imdb', limit)
     held,used,_ = ablation_rows(lab, task)
-    task = replace(task, train=used, test=held) # from here on the test set is what was held out of train
+    task = replace(task, train=used, test=held, more=without_twins(task.more, held)) # from here on the test set is what was held out of train
     read = lab.reads(task)
     common = dict(experiment=experiment, dataset=task.name, split='a tenth of train', n=len(held), protocol='inductive', unlabelled=len(read.more), lr_lm=lab.lr_lm, note=task.note)
     return task,read,*lab.texts(read),common

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 from ulmfit_nb.corpus import data_dir, read_texts
-from ulmfit_nb.language_model import load_backbone, load_model, lm_scores, save_backbone
+from ulmfit_nb.language_model import backbone_card, load_backbone, load_model, lm_scores, save_backbone
 from ulmfit_nb.results import commit, hardware
+from ulmfit_nb.runtime import atomic
 
 ABOUT = """
 **What it read.** Long English Wikipedia articles of 2015, those of WikiText's validation and test sets left out: {tokens:,} tokens a direction, in {passes}.
@@ -44,24 +45,20 @@ def join(runs, to, device='cpu'):
         hardware=hardware(device), torch=torch.__version__, commit=commit(), **({'init': m['init']} if 'init' in m else {}))
 
 def score(to, build, device='cpu', results='results', limit=None):
-    "Scores of a joined backbone on held-out texts, into its card and into `results`; with a limit only so many texts are read."
+    "Scores of a joined backbone on held-out texts, into its card and into `results`; the other files stay untouched, since someone may be reading them. With a limit only so many texts are read."
     config, tok, _ = load_model(to, 'language model')
     m = config['meta']
-    models = {d: load_backbone(to, d)[0] for d in config['directions']}
-    with open(to/'history.csv', encoding='utf-8') as f: history = list(csv.DictReader(f))
     texts = {'enwiki': list(read_texts(data_dir()/'enwiki'/'valid.jsonl.xz')), 'WikiText-2 test': wikitext2(data_dir())}
     rows, scores = [], {}
     for name, xs in texts.items():
-        for d in models:
+        for d in config['directions']:
             s = lm_scores(load_backbone(to, d)[0].to(device), tok, xs[:limit], backward=d == 'backward')
             rows.append(f'| {name} | {d} | {s["n"]} | {s["words"]:,} | {s["unknown"]:.1%} | {s["valid_loss"]:.3f} | {s["perplexity"]:.1f} | {s["word_perplexity"]:.1f} | {s["bits_per_byte"]:.3f} |')
             scores[f'{name} {d}'] = {k: round(v, 4) if isinstance(v, float) else v for k, v in s.items()}
     passes = f'{m["epochs"]:g} pass{"es" if m["epochs"] != 1 else ""} over {", ".join(m["files"])}' + (f', going on from {m["init"]}' if 'init' in m else '')
     about = ABOUT.format(**m | dict(passes=passes, name=to.name, build=build, cost=', '.join(f'{n:g} minutes {d}' for d, n in m['minutes'].items())), scores='\n'.join(rows))
-    save_backbone(to, models, tok, history, 8, about, **m)
-    at = Path(results)/'backbones'/f'{to.name}.json'
-    at.parent.mkdir(parents=True, exist_ok=True)
-    at.write_text(json.dumps(m | scores | dict(model=config['model'], directions=list(models)), indent=1)+'\n')
+    with atomic(to/'README.md') as tmp: tmp.write_text(backbone_card(config, tok, about), encoding='utf-8', errors='backslashreplace')
+    with atomic(Path(results)/'backbones'/f'{to.name}.json') as tmp: tmp.write_text(json.dumps(m | scores | dict(model=config['model'], directions=config['directions']), indent=1)+'\n')
     print((to/'README.md').read_text(encoding='utf-8'))
 
 if __name__ == '__main__':

@@ -16,7 +16,7 @@ from ulmfit_nb.classifier import clas_metrics, finetune_classifier
 from ulmfit_nb.corpus import Corpus, data_dir, read_texts
 from ulmfit_nb.fine_tuning import finetune_lm, transfer_vocab
 from ulmfit_nb.language_model import lm_scores, load_backbone, pretrain, save_backbone
-from ulmfit_nb.reproduce import draw, load_task
+from ulmfit_nb.reproduce import draw, load_task, without_twins
 from ulmfit_nb.results import baseline, commit, hardware
 from ulmfit_nb.runtime import atomic
 from ulmfit_nb.tokenization import Tokenizer
@@ -34,7 +34,14 @@ def timed(f):
     at = time.perf_counter()
     return f(), round((time.perf_counter()-at)/60, 2)
 
-def candidate(name, a, articles, task, perm):
+def split(task, held, unlabelled):
+    "Reviews that are held out, those that labels are drawn from, and texts for stage 2; none of these two stands among the first."
+    perm = np.random.default_rng(5).permutation(len(task.train))
+    held_out,rest = [task.train[i] for i in perm[:held]],[task.train[i] for i in perm[held:]]
+    more = [task.more[i] for i in np.random.default_rng(0).permutation(len(task.more))]
+    return held_out, without_twins(rest, held_out), without_twins(more, held_out)[:unlabelled]
+
+def candidate(name, a, articles, classes, held_out, rest, more):
     c,folder = CANDIDATES[name],a.out/name
     if not (folder/'config.json').exists():
         tok = Tokenizer.train(articles, kind=c['kind'], vocab_size=c['vocab_size'], n_workers=1)
@@ -45,27 +52,24 @@ def candidate(name, a, articles, task, perm):
     meta = json.loads((folder/'config.json').read_text())['meta']
     held = lm_scores(lm, old, list(itertools.islice(read_texts(data_dir()/'enwiki'/'valid.jsonl.xz'), 40)))
     res = dict(name=name, **c, parameters=sum(p.numel() for p in lm.parameters()), megabytes_both=round(2*sum(p.numel() for p in lm.parameters())/1e6, 1), stage1=dict(tokens=meta['tokens'], minutes=meta['minutes'], bits_per_byte=round(held['bits_per_byte'], 4), unknown=round(held['unknown'], 4)))
-    more = [task.more[i] for i in np.random.default_rng(0).permutation(len(task.more))[:a.unlabelled]]
     tok = old if c['kind'] != 'word' else Tokenizer.train(more, vocab_size=60000, also=old, n_workers=1)
     lm = lm if tok is old else transfer_vocab(lm, old, tok)[0]
     corpus = Corpus.from_docs(tok.encode_iter(more), tok.vocab_size)
     torch.manual_seed(0)
     t,minutes = timed(lambda: finetune_lm(lm, corpus, None, 1, drop_mult=.1, div=1., cfg=TrainConfig(seed=0), bs=16, path=a.out/f'{name}-lm', resume=True, progress=False))
-    unseen = [task.train[i][0] for i in perm[:300]]
-    s = lm_scores(t.model, tok, unseen)
+    s = lm_scores(t.model, tok, [x for x,_ in held_out[:300]])
     res['stage2'] = dict(tokens=corpus.n_tokens, minutes=minutes, bits_per_byte=round(s['bits_per_byte'], 4), unknown=round(s['unknown'], 4))
-    held_out,rest = [task.train[i] for i in perm[:a.held]],[task.train[i] for i in perm[a.held:]]
-    docs,ys = list(tok.encode_iter(x for x,_ in held_out)),[task.classes.index(l) for _,l in held_out]
+    docs,ys = list(tok.encode_iter(x for x,_ in held_out)),[classes.index(l) for _,l in held_out]
     base = {k: v.clone() for k,v in t.model.backbone.state_dict().items()}
     res['stage3'] = []
     for n in a.labels:
         for seed in range(a.draws):
             rows = [rest[i] for i in draw(rest, n, seed)]
-            few,fy = list(tok.encode_iter(x for x,_ in rows)),np.array([task.classes.index(l) for _,l in rows])
+            few,fy = list(tok.encode_iter(x for x,_ in rows)),np.array([classes.index(l) for _,l in rows])
             st = default_settings(t.model.backbone.size, True, n)
             t.model.backbone.load_state_dict(base)
             torch.manual_seed(seed)
-            m = TextClassifier(t.model.backbone, len(task.classes), CLAS_DROPOUTS*st['drop_mult'])
+            m = TextClassifier(t.model.backbone, len(classes), CLAS_DROPOUTS*st['drop_mult'])
             _,minutes = timed(lambda: finetune_classifier(m, few, fy, None, st['recipe'], clas_passes(-(-n//32), st['max_epochs']), st['lr'], 32, TrainConfig(clip=25., seed=seed), seed=seed, progress=False, div=st['div']))
             acc = clas_metrics(m, docs, ys)['accuracy']
             res['stage3'].append(dict(labels=n, draw=seed, accuracy=round(acc, 4), minutes=minutes))
@@ -84,14 +88,13 @@ if __name__ == '__main__':
         articles.append(text); n += len(text.split())
         if n >= a.words: break
     task = load_task('imdb')
-    perm = np.random.default_rng(5).permutation(len(task.train))
+    held_out,rest,more = split(task, a.held, a.unlabelled)
     for name in a.names:
         f = a.out/f'{name}.json'
         if f.exists(): continue
-        res = candidate(name, a, articles, task, perm)
+        res = candidate(name, a, articles, task.classes, held_out, rest, more)
         with atomic(f) as tmp: tmp.write_text(json.dumps(res, indent=1))
     rows = [json.loads(f.read_text()) for f in sorted(a.out.glob('*.json'))]
-    held_out,rest = [task.train[i] for i in perm[:a.held]],[task.train[i] for i in perm[a.held:]]
     def tfidf(n, seed): rows = [rest[i] for i in draw(rest, n, seed)]; return round(float(baseline([x for x,_ in rows], [l for _,l in rows]).score([x for x,_ in held_out], [l for _,l in held_out])), 4)
     tf = [dict(labels=n, draw=s, accuracy=tfidf(n, s)) for n in a.labels for s in range(a.draws)]
     out = dict(words=n, articles=len(articles), unlabelled=a.unlabelled, held_out=a.held, tfidf=tf, candidates=rows, hardware=hardware('cpu'), torch=torch.__version__, commit=commit())

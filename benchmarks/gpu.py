@@ -1,16 +1,18 @@
 """Everything here that wants a GPU, several jobs side by side, in the order of their worth: half an hour of one GPU's time, without anybody at hand.
 
     ULMFIT_DATA=... python benchmarks/gpu.py --out runs/gpu --minutes 28
-    the same command goes on with what is missing; a job that fails leaves its log in runs/gpu/log and holds up only those that need it
+    the same command goes on with what is missing; a job that fails leaves its log in runs/gpu/log and takes with it only those that need it; the exit status is 1 then
+    Ctrl-C or SIGTERM ends the jobs, too, which save; at once the second time
 
 Needs $ULMFIT_DATA/enwiki, imdb and wikitext-2, which may arrive while it runs; with a backbone in runs/gpu/en-base/en-base it leaves stage 1 out. Rows go to runs/gpu/results: look at them before you copy them to results/.
 A classifier leaves most of a large GPU idle: five side by side got three times as much done, while two language models got no more done than one after the other (results/LOG.md, 2026-11-27). --at-once says how many units of work share it; a language model counts three, a classifier one. NVIDIA's MPS, where it is installed and runs, lets their kernels overlap.
 Rehearse on a CPU: python benchmarks/gpu.py --out runs/rehearsal --minutes 9 --rehearse"""
-import argparse, json, os, shutil, subprocess, sys, time
+import argparse, json, os, re, shutil, signal, subprocess, sys, time
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 LM_PASSES,LM_DROP,WT2_PASSES = 10.,1.,60. # the recorded run had 7 passes and .4: see results/LOG.md for why to try these
 TRIES = 'freez:4:.01', 'freez:4:.01:chunk+ar', 'freez:4:.03', 'scripts:4:.01:chunk+ar' # chunk+ar: what the authors' scripts do besides (chapter 08)
 CHANGES = {'LM full + discr + stlr': ('no LM fine-tuning', 'classifier from scratch', 'classifier full', 'classifier full + discr', 'classifier last', 'classifier chain-thaw', 'classifier freez', 'classifier freez + discr', 'classifier freez + stlr', 'classifier freez + cosine')}
@@ -36,7 +38,7 @@ def jobs(a):
         *(Job(f'pretrain-{d}', [py, HERE/'en_base.py', 'train', base, '--direction', d, '--size', size, '--epochs', '1' if a.rehearse else '3' if a.overlap else '2', '--bs', '16' if a.rehearse else '256'], ('prepare',), 3) for d in ('forward', 'backward')),
         Job('texts', step('texts', 'inductive'), ('prepare',), 0, imdb), Job('texts-ablation', step('texts', 'ablation'), ('prepare',), 0, imdb),
         Job('tests', [py, '-m', 'pytest', '-q', '-n', '0', 'tests/test_awd_lstm.py', 'tests/test_bfloat16.py', 'tests/test_training.py']),
-        Job('cells', ['bash', '-c', 'for f in nbs/0[35678]_*.ipynb nbs/10_*.ipynb; do echo $f; nbdev-test --flags cuda $f || exit 1; done']),
+        Job('cells', step('cells')),
         Job('wikitext2', [py, '-m', 'ulmfit_nb', 'reproduce', 'wikitext2', '--size', size, '--bs', '64', '--lm-epochs', '1' if a.rehearse else f'{WT2_PASSES:g}', '--out', out/'wikitext2', '--results', out/'results', *(['--limit', '60'] if a.rehearse else [])], weight=2, needs=wt2),
         Job('join', [py, HERE/'en_base.py', 'join', base, base/'en-base'], ('pretrain-forward', 'pretrain-backward'))]
     ready = 'join','texts'
@@ -56,50 +58,110 @@ def jobs(a):
     res += [Job('texts-transductive', step('texts', 'transductive'), ('lm-forward',), 0, imdb), Job('lm-transductive', step('lm', 'transductive'), ('texts-transductive', 'imdb-both-0'), 3), Job('transductive', step('clas', 'transductive', '0'), ('lm-transductive',))]
     return res
 
-def overlap(out): # environment, and whether kernels overlap
-    "Starts NVIDIA's MPS where it is installed and a small program runs under it."
-    tool = shutil.which('nvidia-cuda-mps-control') or next((p for p in ('/usr/local/nvidia/bin/nvidia-cuda-mps-control',) if os.path.exists(p)), None)
-    env = os.environ | dict(CUDA_MPS_PIPE_DIRECTORY=str((out/'mps').resolve()), CUDA_MPS_LOG_DIRECTORY=str((out/'mps').resolve()))
-    if not tool: print('no MPS here: kernels of different jobs will take turns', flush=True); return dict(os.environ),False
-    (out/'mps').mkdir(parents=True, exist_ok=True)
-    subprocess.run([tool, '-d'], env=env)
+def works(env):
+    "Does a small program run on the GPU?"
     try: p = subprocess.run([sys.executable, '-c', 'import torch; print(float((torch.ones(9, 9, device="cuda") @ torch.ones(9, 9, device="cuda")).sum()))'], env=env, capture_output=True, text=True, timeout=90)
     except subprocess.TimeoutExpired: p = None
-    if p and p.returncode == 0 and '729' in p.stdout: print('MPS runs', flush=True); return env,True
+    if p and p.returncode == 0 and '729' in p.stdout: return True
     print('MPS does not work here', p and p.stderr[-500:], flush=True)
-    return dict(os.environ),False
+    return False
 
-def conduct(a):
-    "Start whatever is ready while there is room, until nothing is left or time is up."
-    begun,log,done = time.monotonic(),a.out/'log',a.out/'done'
-    for d in (log, done): d.mkdir(parents=True, exist_ok=True)
-    env,a.overlap = (dict(os.environ),False) if a.rehearse or a.no_mps else overlap(a.out)
-    a.at_once = a.at_once or (7 if a.overlap else 4)
-    env |= dict(OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1')
-    if (a.out/'en-base'/'en-base'/'config.json').exists(): # stage 1 is done, here or elsewhere
-        for n in ('prepare', 'pretrain-forward', 'pretrain-backward', 'join'): (done/n).touch()
-    todo = [j for j in jobs(a) if not (done/j.name).exists()]
-    running,failed,free = {},set(),a.at_once
-    def since(): return f'{(time.monotonic()-begun)/60:5.1f}'
-    while (todo or running) and time.monotonic()-begun < a.minutes*60:
-        for n,(j,p,at) in list(running.items()):
+@contextmanager
+def overlap(out): # gives an environment, and whether kernels overlap
+    "NVIDIA's MPS while the block lasts, where it is installed and a small program runs under it."
+    tool = shutil.which('nvidia-cuda-mps-control') or next((p for p in ('/usr/local/nvidia/bin/nvidia-cuda-mps-control',) if os.path.exists(p)), None)
+    if tool:
+        env = os.environ | dict(CUDA_MPS_PIPE_DIRECTORY=str((out/'mps').resolve()), CUDA_MPS_LOG_DIRECTORY=str((out/'mps').resolve()))
+        (out/'mps').mkdir(parents=True, exist_ok=True)
+        try:
+            subprocess.run([tool, '-d'], env=env)
+            if works(env): print('MPS runs', flush=True); yield env,True; return
+        finally: # the daemon would outlive us
+            with suppress(OSError, subprocess.TimeoutExpired): subprocess.run([tool], env=env, input='quit\n', text=True, timeout=5)
+    else: print('no MPS here: kernels of different jobs will take turns', flush=True)
+    yield dict(os.environ),False
+
+def hit(p, sig):
+    "A signal to a job and all that it started."
+    with suppress(OSError): os.killpg(p.pid, sig)
+
+class Conductor:
+    "Starts jobs, and knows which run, which wait and which failed; those that are done stand in `out`/done."
+    def __init__(self, todo, out, room, env, begun):
+        self.todo,self.out,self.room,self.env,self.begun = [j for j in todo if not (out/'done'/j.name).exists()],out,room,env,begun
+        self.running,self.failed = {},set() # name → job, process, time; names
+
+    def say(self, *words): print(f'{(time.monotonic()-self.begun)/60:5.1f}', *words, flush=True)
+    def free(self): return self.room-sum(j.weight for j,_,_ in self.running.values())
+    def ready(self, j): return all((self.out/'done'/n).exists() for n in j.after) and all(f.exists() for f in j.needs)
+
+    def begin(self):
+        "All that is ready and has room; where one must wait, nothing of less worth goes before it that needs the GPU too."
+        full = False
+        for j in [j for j in self.todo if self.ready(j)]:
+            full = full or j.weight > self.free() < self.room # alone it may run in any case
+            if full and j.weight: continue
+            self.todo.remove(j)
+            with open(self.out/'log'/f'{j.name}.log', 'a') as o: self.running[j.name] = j,subprocess.Popen([str(c) for c in j.cmd], env=self.env, stdout=o, stderr=subprocess.STDOUT, start_new_session=True),time.monotonic()
+            self.say('begin', j.name)
+
+    def collect(self, told=()): # processes that were told to stop
+        "Those that have ended; one that failed takes with it all that need it."
+        for n,(j,p,at) in list(self.running.items()):
             if p.poll() is None: continue
-            del running[n]; free += j.weight
-            if p.returncode == 0: (done/n).touch()
-            else: failed.add(n)
-            print(since(), n, f'{time.monotonic()-at:.0f} s', '' if p.returncode == 0 else f'FAILED: see {log/n}.log', flush=True)
-        for j in list(todo):
-            if not all((done/n).exists() for n in j.after) or not all(f.exists() for f in j.needs): continue
-            if j.weight > free and running: break # nothing of less worth goes before it; alone it may run in any case
-            todo.remove(j); free -= j.weight
-            with open(log/f'{j.name}.log', 'a') as o: running[j.name] = j,subprocess.Popen([str(c) for c in j.cmd], env=env, stdout=o, stderr=subprocess.STDOUT, start_new_session=True),time.monotonic()
-            print(since(), 'begin', j.name, flush=True)
-        if not running and not any(all((done/n).exists() or n not in failed for n in j.after) for j in todo): break
-        time.sleep(.5)
-    for j,p,_ in running.values(): os.killpg(p.pid, 15)
-    print(since(), 'the end;', f'not done: {", ".join([*running, *(j.name for j in todo)]) or "nothing"}', flush=True)
+            del self.running[n]
+            if p.returncode == 0: (self.out/'done'/n).touch()
+            elif p in told: self.todo.append(j)
+            else: self.failed.add(n)
+            self.say(n, f'{time.monotonic()-at:.0f} s', '' if p.returncode == 0 else 'stopped' if p in told else f'FAILED: see {self.out/"log"/n}.log')
+        while lost := [j for j in self.todo if self.failed & {*j.after}]:
+            for j in lost: self.todo.remove(j); self.failed.add(j.name); self.say(j.name, 'cannot start: it needs', ', '.join(sorted(self.failed & {*j.after})))
 
-# %% steps that a job of its own computes with the parts of `ulmfit reproduce`
+    def end(self, seconds):
+        "SIGTERM to all that run, on which training saves, and SIGKILL to those that are there after so many seconds."
+        ps,by = [p for _,p,_ in self.running.values() if p.poll() is None],time.monotonic()+seconds
+        try:
+            for p in ps: hit(p, signal.SIGTERM)
+            for p in ps:
+                with suppress(subprocess.TimeoutExpired): p.wait(max(0., by-time.monotonic()))
+        finally:
+            for p in ps: hit(p, signal.SIGKILL)
+            for p in ps:
+                with suppress(subprocess.TimeoutExpired): p.wait(2)
+        self.collect(ps)
+
+def conduct(a, begun): # exit status: 1 where a job failed
+    "Start whatever is ready while there is room, until nothing is left or time is up; then nothing runs any more."
+    from ulmfit_nb.runtime import asked_to_stop, only_one
+    spare = min(75., 6*a.minutes) # seconds at the end, most of them for jobs to save in; of few minutes a tenth
+    with only_one(a.out), asked_to_stop() as asked, nullcontext((dict(os.environ), False)) if a.rehearse or a.no_mps else overlap(a.out) as (env, a.overlap):
+        for d in ('log', 'done'): (a.out/d).mkdir(parents=True, exist_ok=True)
+        if (a.out/'en-base'/'en-base'/'config.json').exists(): # stage 1 is done, here or elsewhere
+            for n in ('prepare', 'pretrain-forward', 'pretrain-backward', 'join'): (a.out/'done'/n).touch()
+        c = Conductor(jobs(a), a.out, a.at_once or (7 if a.overlap else 4), env | dict(OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1'), begun)
+        try:
+            while not asked() and time.monotonic()-begun < 60*a.minutes-spare:
+                c.collect(); c.begin()
+                if not c.todo and not c.running: break
+                time.sleep(min(.5, spare/20))
+        finally: c.end(.8*spare)
+    c.say('the end;', f'not done: {", ".join(j.name for j in c.todo) or "nothing"};', f'failed: {", ".join(sorted(c.failed)) or "nothing"}')
+    return 130 if asked() else int(bool(c.failed))
+
+# %% steps, each a job of its own, most of them with the parts of `ulmfit reproduce`
+
+def cuda_notebooks(folder=HERE.parent/'nbs'):
+    "Those with a cell that wants a GPU."
+    def wants(f): return any(re.search(r'^#\|\s*cuda\b', ''.join(c['source']), re.M) for c in json.loads(f.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'code')
+    return [f for f in sorted(folder.rglob('*.ipynb')) if '.ipynb_checkpoints' not in f.parts and wants(f)]
+
+def cells(a):
+    "The chapters' cells for a GPU; every chapter has its turn."
+    tool,bad = Path(sys.executable).with_name('nbdev-test'),[]
+    for f in cuda_notebooks():
+        print(f, flush=True)
+        if subprocess.run([tool, '--flags', 'cuda', f], cwd=HERE.parent, stdin=subprocess.DEVNULL).returncode: bad.append(f.name)
+    if bad: sys.exit(f'did not pass: {", ".join(bad)}')
 
 def make_lab(a, name, **kw):
     from ulmfit_nb.reproduce import Lab
@@ -112,13 +174,13 @@ def reviews(a):
 
 def texts(a, key):
     "Vocabulary, ids and baseline of a protocol, ahead of the backbone, of which only the tokenizer is needed."
-    from ulmfit_nb.reproduce import ablation_rows
+    from ulmfit_nb.reproduce import ablation_rows, without_twins
     from ulmfit_nb.tokenization import Tokenizer
     lab,task,extra = make_lab(a, 'imdb-ablation' if key == 'ablation' else 'imdb'),reviews(a),[]
     if key == 'ablation':
         held,used,_ = ablation_rows(lab, task)
         lab.base('imdb-ablation', used, held, task.classes)
-        task = replace(task, train=used)
+        task = replace(task, train=used, more=without_twins(task.more, held)) # as `ablation` reads them
     elif key == 'transductive': extra = [t for t,_ in task.test]
     else: lab.base('imdb', task.train, task.test, task.classes)
     f = lab.out/key/'tokenizer.json'
@@ -167,13 +229,20 @@ def ablated(a, name):
     from ulmfit_nb.reproduce import ablation
     ablation(make_lab(a, 'imdb-ablation', **({} if a.rehearse else dict(lm_epochs=2.))), reviews(a), (name,))
 
-STEPS = dict(texts=texts, lm=lm, clas=clas, lowshot=low, ablation=ablated)
+STEPS = dict(cells=cells, texts=texts, lm=lm, clas=clas, lowshot=low, ablation=ablated)
 
-if __name__ == '__main__':
+def main(words=None):
+    begun = time.monotonic() # before the slow imports, which count
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--out', type=Path, default=Path('runs/gpu')); p.add_argument('--minutes', type=float, default=28.); p.add_argument('--at-once', type=int, help='units of work side by side; 7 where kernels overlap, else 4')
     p.add_argument('--no-mps', action='store_true', help='do not try it'); p.add_argument('--rehearse', action='store_true', help='tiny sizes, to see that everything runs'); p.add_argument('--step', nargs='+', help='used by the jobs')
-    a = p.parse_args()
+    a = p.parse_args(words)
     if 'ULMFIT_DATA' not in os.environ: sys.exit('set ULMFIT_DATA to the folder that holds enwiki, imdb and wikitext-2')
     sys.path.insert(0, str(HERE)) # for the parts that benchmarks share
-    STEPS[a.step[0]](a, *a.step[1:]) if a.step else conduct(a)
+    if a.step: return STEPS[a.step[0]](a, *a.step[1:])
+    from ulmfit_nb.corpus import InputError
+    try: sys.exit(conduct(a, begun))
+    except InputError as e: sys.exit(f'{e}')
+    except KeyboardInterrupt: sys.exit(130) # asked a second time
+
+if __name__ == '__main__': main()

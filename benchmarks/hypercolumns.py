@@ -22,7 +22,7 @@ from ulmfit_nb.corpus import Corpus
 from ulmfit_nb.docs_corpus import docs_task
 from ulmfit_nb.fine_tuning import finetune_lm, transfer_vocab
 from ulmfit_nb.language_model import evaluating, load_backbone
-from ulmfit_nb.reproduce import draw, load_task
+from ulmfit_nb.reproduce import draw, load_task, without_twins
 from ulmfit_nb.results import baseline, record_result
 from ulmfit_nb.tokenization import Tokenizer
 from ulmfit_nb.training import TrainConfig
@@ -45,8 +45,9 @@ def docs_texts(a):
 def imdb_texts(a):
     t = load_task('imdb')
     perm = np.random.default_rng(1).permutation(len(t.train))
-    held,used = [t.train[i] for i in perm[:2000]],[t.train[i] for i in perm[2000:]]
-    more = [t.more[i] for i in np.random.default_rng(0).permutation(len(t.more))[:a.unlabelled]]
+    held = [t.train[i] for i in perm[:2000]]
+    used = without_twins([t.train[i] for i in perm[2000:]], held)
+    more = without_twins([t.more[i] for i in np.random.default_rng(0).permutation(len(t.more))], held)[:a.unlabelled]
     return lambda seed: tuple(zip(*(used[i] for i in draw(used, a.labels, seed)))), tuple(zip(*held)), more, len(more)
 
 def language_models(texts, a, folder):

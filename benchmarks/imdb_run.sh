@@ -16,9 +16,9 @@ step() { # step NAME COMMAND...: run unless its directory is finished; go on whe
 }
 train=(ulmfit train "$OUT/data/train.csv")
 step backbone   ulmfit pretrain "$ULMFIT_DATA/enwiki/train-0.jsonl.xz" --size "$SIZE" --kind bpe --vocab-size 8000 --max-tokens "$TOKENS" --lr 8e-3 --bs 32 --drop-mult .2
-step scratch    "${train[@]}" --lm-epochs 0 --size "$SIZE" --kind bpe --vocab-size 8000
+step scratch    "${train[@]}" --backbone none --lm-epochs 0 --size "$SIZE" --kind bpe --vocab-size 8000
 step ulmfit     "${train[@]}" --backbone "$OUT/backbone" --unlabelled "$OUT/data/unlabelled.csv" --lm-epochs 1 --lm-lr 8e-3
-step no-pretraining "${train[@]}" --unlabelled "$OUT/data/unlabelled.csv" --lm-epochs 1 --lm-lr 8e-3 --size "$SIZE" --kind bpe --vocab-size 8000
+step no-pretraining "${train[@]}" --backbone none --unlabelled "$OUT/data/unlabelled.csv" --lm-epochs 1 --lm-lr 8e-3 --size "$SIZE" --kind bpe --vocab-size 8000
 for name in scratch no-pretraining ulmfit; do
     [ -f "$OUT/$name.json" ] || { ulmfit evaluate "$OUT/$name" "$OUT/data/test.csv" --json > "$OUT/$name.json.part" && mv "$OUT/$name.json.part" "$OUT/$name.json"; }
 done

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ulmfit_nb.reproduce import Lab, TimeUp, ablation_rows, draw, load_task, scores
+from ulmfit_nb.reproduce import Lab, TimeUp, ablation_rows, draw, load_task, scores, without_twins
 from ulmfit_nb.results import commit, hardware
 from ulmfit_nb.runtime import atomic
 
@@ -33,7 +33,7 @@ RECIPES = {r: (r, dict(recipe='full + discr + stlr')) for r in TABLE_7} | { # na
 def run(lab, task, labels, rates, seeds, recipes, one=False):
     "A row for each seed, number of labels, rate and recipe; `one` stage 2 for all seeds."
     for lab.labels in [(few,) for few in labels] if labels else [None]: held,used,_ = ablation_rows(lab, task) # or says which number cannot be
-    tok,corpus = lab.texts(lab.reads(replace(task, train=used)), key='rates')
+    tok,corpus = lab.texts(lab.reads(replace(task, train=used, more=without_twins(task.more, held))), key='rates')
     for seed in seeds:
         for few,rate,recipe in product(labels or [None], rates, recipes):
             rows = [used[i] for i in draw(used, few, seed)] if few else used

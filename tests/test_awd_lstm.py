@@ -325,5 +325,5 @@ def test_gpu(size, bf16):
     with torch.autocast('cuda', torch.bfloat16, enabled=bf16): b = gpu(ids[:, :-1].cuda(), None, ids[:, 1:].cuda(), type(masks)(*map(up, masks)))
     close(b.loss.cpu(), a.loss, atol=2e-2 if bf16 else 1e-3, rtol=0)
     a.loss.backward(); b.loss.backward()
-    for (n, p), q in zip(m.named_parameters(), gpu.parameters()): assert (q.grad.cpu()-p.grad).norm() <= (.03 if bf16 else .01)*p.grad.norm(), n # no more than rounding, however small a gradient is
+    for (n, p), q in zip(m.named_parameters(), gpu.parameters()): assert (q.grad.cpu()-p.grad).norm() <= (.05 if bf16 else .01)*p.grad.norm(), n # no more than rounding, however small a gradient is
     for r, k in zip(gpu.backbone.rnns, masks.weight): assert not r.weight_hh_l0.grad[k.cuda() == 0].any()

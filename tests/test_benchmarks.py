@@ -1,15 +1,23 @@
-"The side-by-side benchmark: who runs where, what a row holds, what the table says. No timings."
-import json, re, runpy, sys
+"The benchmarks: the side-by-side one (who runs where, what a row holds, what the table says), the scripts' commands, the splits that others learn from. No timings."
+import json, lzma, os, re, runpy, subprocess, sys
+from argparse import Namespace
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import ulmfit_nb
+from ulmfit_nb import cli
+from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
+from ulmfit_nb.language_model import save_backbone
+from ulmfit_nb.reproduce import Lab, Task
 from ulmfit_nb.results import lowshot_table, read_results, short_table, summary
 from ulmfit_nb.scaling import brief_table, compare_rows, compare_table
+from ulmfit_nb.tokenization import Tokenizer
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'benchmarks'))
-import compare, compare_ours, run
+import choose_stage3, compare, compare_ours, confidence, en_small, en_small_choice, hypercolumns, run
 
 def side(seconds, work=10, **facts):
     return dict(facts=dict(work=work, **facts), rounds=[dict(seconds=s) for s in seconds], end=dict(peak_gb=1.))
@@ -151,3 +159,96 @@ def test_the_readme_says_how_long_the_chapters_run():
     assert {*rows} == {*record['seconds']} == {f.stem for f in (root/'nbs').glob('[0-9]*.ipynb')}
     assert all(int(rows[k]) == round(s) for k, s in record['seconds'].items())
     assert record['hardware'].split(' (')[0] in (root/'README.md').read_text(encoding='utf-8')
+
+# ---- the commands of the scripts
+
+def shell(script, tmp_path, ulmfit='', **env): # result, commands of `ulmfit` as lists of words
+    "Runs a script with stand-ins for `ulmfit`, which notes its words, and for `python`."
+    for name,text in dict(ulmfit=f'{{ printf "%s\\t" "$@"; echo; }} >> {tmp_path/"calls"}\n{ulmfit}', python='').items():
+        (tmp_path/'bin').mkdir(exist_ok=True); (tmp_path/'bin'/name).write_text(f'#!/usr/bin/env bash\n{text}\n'); (tmp_path/'bin'/name).chmod(0o755)
+    for f in ('enwiki/train-0.jsonl.xz', 'enwiki/train-1.jsonl.xz', 'enwiki/train-2.jsonl.xz', 'enwiki/train-3.jsonl.xz', 'out/data/train.csv', 'out/data/unlabelled.csv'):
+        (tmp_path/f).parent.mkdir(parents=True, exist_ok=True); (tmp_path/f).write_text('text,label\ngood,a\nbad,b\n' if f.endswith('csv') else '')
+    env = os.environ | dict(PATH=f'{tmp_path/"bin"}{os.pathsep}{os.environ["PATH"]}', ULMFIT_DATA=str(tmp_path), OUT=str(tmp_path/'out')) | env
+    p = subprocess.run(['bash', Path(run.__file__).with_name(script)], cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    return p,[l.split('\t')[:-1] for l in (tmp_path/'calls').read_text().splitlines()]
+
+class Begun(Exception): "Nothing was refused, and now something would be written."
+
+def goes(words, monkeypatch):
+    "Is a command accepted, as far as can be told before it writes anything?"
+    def begin(*_): raise Begun
+    monkeypatch.setattr(cli, 'start_run', begin)
+    a = cli.parse(words)
+    if a.command not in ('train', 'pretrain'): return True
+    with ExitStack() as a.held, pytest.raises(Begun): a.run(a)
+    return True
+
+def test_the_commands_of_the_imdb_run_are_accepted(tmp_path, monkeypatch):
+    p,calls = shell('imdb_run.sh', tmp_path)
+    assert p.returncode == 0, p.stderr
+    assert [c[0] for c in calls] == ['pretrain', 'train', 'train', 'train', 'evaluate', 'evaluate', 'evaluate']
+    (tmp_path/'out'/'backbone').symlink_to(Path(ulmfit_nb.__file__).parent/'backbones'/'en-small') # that of the first step
+    assert all(goes(c, monkeypatch) for c in calls)
+    assert [cli.parse(c).backbone for c in calls[1:4]] == ['none', str(tmp_path/'out'/'backbone'), 'none']
+
+@pytest.mark.parametrize('init', ['', 'en-small'])
+def test_the_commands_that_build_the_backbone_are_accepted(tmp_path, monkeypatch, init):
+    (tmp_path/'out'/'forward'/'run').mkdir(parents=True) # was interrupted
+    p,calls = shell('en_small.sh', tmp_path, INIT=init, MINUTES='9')
+    assert p.returncode == 0 and 'time is up' in p.stdout, p.stderr
+    asked = {a.direction: a for a in map(cli.parse, calls)}
+    assert {*asked} == {'forward', 'backward'} and asked['forward'].resume and not asked['backward'].resume and all(goes(c, monkeypatch) for c in calls)
+    assert all((a.init or '', a.skip, len(a.files), a.minutes) == (init, not init, 4, 9) for a in asked.values())
+
+@pytest.mark.parametrize('fails,other', [('forward', 'backward'), ('backward', 'forward')])
+def test_where_a_direction_fails_the_other_is_stopped(tmp_path, fails, other):
+    ulmfit = f'echo "$PPID of $*"; case "$*" in *"--direction {fails}"*) until [ -e {tmp_path/"runs"} ]; do sleep .02; done; exit 3;; esac; trap "touch {tmp_path/"stopped"}; exit" TERM; touch {tmp_path/"runs"}; for i in $(seq 500); do sleep .02; done'
+    p,_ = shell('en_small.sh', tmp_path, ulmfit)
+    assert p.returncode == 1 and (tmp_path/'stopped').exists()
+    assert f'--direction {fails}' in p.stdout and f'--direction {other}' in p.stdout # the ends of both logs
+
+def test_scoring_leaves_the_weights_alone(tmp_path, monkeypatch):
+    tok = Tokenizer.train(['An article . It is good .'], min_count=1)
+    data,to = tmp_path/'data',tmp_path/'bb'
+    save_backbone(to, {d: LanguageModel(AWDLSTM(tok.vocab_size, 'micro')) for d in ('forward', 'backward')}, tok, [], 8, tokens=9, files=['a'], epochs=1., minutes=dict(forward=1., backward=2.), hardware='h', torch='t', commit='c')
+    for name,text in {'enwiki/valid.jsonl.xz': json.dumps(dict(text='An article .'))+'\n', 'wikitext-2/wiki.test.tokens.xz': ' = A film = \n It is good . \n'}.items():
+        (data/name).parent.mkdir(parents=True); (data/name).write_bytes(lzma.compress(text.encode()))
+    monkeypatch.setenv('ULMFIT_DATA', str(data))
+    def files(): return {f.name: (f.stat().st_ino, f.stat().st_mtime_ns, f.read_bytes()) for f in to.iterdir()}
+    was = files()
+    en_small.score(to, 'make', results=tmp_path/'results')
+    now = files()
+    assert {k for k in {*was, *now} if was.get(k) != now.get(k)} == {'README.md'} # other jobs are reading the rest
+    assert now['README.md'][2].count(b'| forward |') == 2 and b'ULMFiT backbone' in now['README.md'][2] and b'1 minutes forward, 2 minutes backward' in now['README.md'][2]
+    assert json.loads((tmp_path/'results'/'backbones'/'bb.json').read_text())['enwiki backward']['n'] == 1
+
+# ---- what is held out is not learned from
+
+def twins(n=4000): # every text three times: labelled with blanks around it, labelled, and without a label
+    return Task('imdb', [(f'{" "*(i%2)}film {i//2}\n', 'ab'[i//2%2]) for i in range(n)], [('test', 'a')], [f'film {i}' for i in range(n)])
+
+def apart(held, *learned):
+    "Is there something held out, and something to learn from in which none of it stands?"
+    def bare(rows): return {(r if isinstance(r, str) else r[0]).strip() for r in rows}
+    return len(held) > 0 and all(len(rows) > 0 and not bare(held) & bare(rows) for rows in learned)
+
+def test_the_recipes_are_judged_by_reviews_without_a_twin():
+    rows = twins(100).train
+    held,used = choose_stage3.split(rows, 30, seed=3)
+    assert len(held) == 20 and 40 <= len(used) < 80 and apart([rows[i] for i in held], [rows[i] for i in used])
+    assert choose_stage3.split(rows, 10, 7)[1].shape == (7,)
+
+def test_hypercolumns_are_judged_by_reviews_without_a_twin(monkeypatch):
+    monkeypatch.setattr(hypercolumns, 'load_task', lambda name: twins())
+    draw_of,held,more,n = hypercolumns.imdb_texts(Namespace(labels=500, unlabelled=900))
+    assert len(held[0]) == 2000 and n == len(more) == 900 and apart(held[0], draw_of(0)[0], more)
+
+def test_small_backbones_are_judged_by_reviews_without_a_twin():
+    held,rest,more = en_small_choice.split(twins(100), 30, 40)
+    assert len(held) == 30 and len(more) == 40 and apart(held, rest, more)
+
+def test_confidence_is_judged_by_reviews_without_a_twin(tmp_path, monkeypatch):
+    monkeypatch.setattr(confidence, 'load_task', lambda name, limit: twins(100))
+    monkeypatch.setattr(Lab, 'texts', lambda lab, task: (None, task.more))
+    task,read,_,corpus,common = confidence.held_out_reviews(Lab(tmp_path, unlabelled=60), 'confidence', None)
+    assert len(task.test) == common['n'] == 10 and len(corpus) == common['unlabelled'] == 60 and apart(task.test, task.train, task.more, read.more)

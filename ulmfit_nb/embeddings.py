@@ -129,7 +129,7 @@ def embed(self:WordVectors,
 
 # %% ../nbs/02_embeddings.ipynb #f0314233
 class SkipGram:
-    "Centre and context vectors; a centre is the mean of its pieces' rows (Mikolov et al. 2013; Bojanowski et al. 2017, section 3.2)."
+    "Centre and context vectors; a centre is the mean of its pieces' rows (Mikolov et al. 2013; Bojanowski et al. 2017, section 3.2, who write the sum; their code, fastText, takes the mean)."
     def __init__(self,
         vocab_size:int, # words
         dim:int=64, # components
