@@ -12,7 +12,7 @@ from test_cli import TRAIN, refused, table, train_model, ulmfit
 from test_estimator import FAST, LABELS, TEXTS
 from ulmfit_nb import ULMFiT
 from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT
-from ulmfit_nb.calibration import calibration_error, fit_temperature, reliability
+from ulmfit_nb.calibration import calibration_error, fit_temperature, keep_temperature, reliability
 from ulmfit_nb.bpt3c import ClasBatches, TextClassifier
 from ulmfit_nb.classifier import soften
 from ulmfit_nb.corpus import InputError
@@ -300,3 +300,8 @@ def test_labels_that_are_no_indices_are_refused(y):
 @pytest.mark.parametrize('y', [np.zeros(0, int), []])
 def test_no_texts_have_no_error(y):
     with pytest.raises(InputError, match='there are no texts'): calibration_error(np.zeros((0, 2)), y)
+
+def test_a_training_file_whose_name_is_no_utf8(tmp_path):
+    (tmp_path/'config.json').write_text(json.dumps(dict(meta=dict(data='donn\udce9es.csv'))), encoding='utf-8')
+    keep_temperature(tmp_path, 1.5)
+    assert json.loads((tmp_path/'config.json').read_text(encoding='utf-8')) == dict(meta=dict(data='donn\udce9es.csv'), temperature=1.5)

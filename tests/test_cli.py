@@ -905,3 +905,16 @@ def test_plain_text_has_no_labels_and_a_wrong_option_gets_one_line(tmp_path):
     refused(ulmfit('train', tmp_path/'t.txt', '--out', tmp_path/'m'), 'texts without labels', 'sub-folder')
     p = ulmfit('train', tmp_path/'t.txt', '--device', 'tpu', '--out', tmp_path/'m')
     assert p.returncode == 2 and p.stderr.count(b'\n') == 1 and b'--help' in p.stderr
+
+def test_closed_standard_input_and_control_characters(tmp_path, capsys, monkeypatch):
+    from ulmfit_nb import cli
+    monkeypatch.setattr(sys, 'stdin', None)
+    with pytest.raises(cli.InputError, match='standard input is closed'): cli.read_stdin()
+    cli.fail('a \x1b[2J column', 2)
+    assert capsys.readouterr().err == 'ulmfit: a \\x1b[2J column\n'
+
+def test_a_link_is_written_through(tmp_path):
+    from ulmfit_nb.runtime import atomic
+    (tmp_path/'there').write_text('old'); (tmp_path/'link').symlink_to(tmp_path/'there')
+    with atomic(tmp_path/'link') as tmp: tmp.write_text('new')
+    assert (tmp_path/'link').is_symlink() and (tmp_path/'there').read_text() == 'new'

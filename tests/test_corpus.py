@@ -478,3 +478,33 @@ def test_doubled_carriage_returns_are_no_old_line_ends(tmp_path):
 def test_json_with_a_name_twice_is_refused(tmp_path):
     (tmp_path/'x.jsonl').write_text('{"text": "a"}\n{"text": "b", "label": 1, "text": "c"}', encoding='utf-8')
     with pytest.raises(InputError, match="'text' twice at line 2"): list(read_texts(tmp_path/'x.jsonl'))
+
+def test_many_columns_with_one_name_twice(tmp_path, n=20_000):
+    "A square of their number would take minutes."
+    (f := tmp_path/'t.csv').write_text(','.join(map(str, range(n))) + ',7\n')
+    with pytest.raises(InputError, match="same name \\('7'\\)"): list(read_rows(f))
+    (f := tmp_path/'t.jsonl').write_text('{' + ', '.join(f'"{i}": 1' for i in range(n)) + ', "7": 2}\n')
+    with pytest.raises(InputError, match="'7' twice at line 1"): list(read_rows(f))
+
+def test_a_pipe_in_a_folder_is_no_text(tmp_path):
+    if not hasattr(os, 'mkfifo'): pytest.skip('no pipes here')
+    (tmp_path/'a.txt').write_text('one'); os.mkfifo(tmp_path/'b.txt')
+    assert [t for t in read_texts([tmp_path])] == ['one']
+
+def test_a_cache_without_a_home(monkeypatch):
+    from ulmfit_nb.corpus import cache_home
+    monkeypatch.delenv('ULMFIT_CACHE', raising=False)
+    def nowhere(): raise RuntimeError('Could not determine home directory.')
+    monkeypatch.setattr(Path, 'home', nowhere)
+    with pytest.raises(InputError, match='ULMFIT_CACHE'): cache_home()
+
+def test_a_cache_that_cannot_be_kept_or_is_empty(monkeypatch, tmp_path):
+    from ulmfit_nb import docs_corpus as D
+    monkeypatch.setattr(D, 'clean_docs', lambda have: [D.Doc(*['x']*len(D.Doc._fields))])
+    monkeypatch.setattr(D, 'dedup', lambda docs: docs)
+    made = D.docs_corpus(tmp_path)
+    f, = tmp_path.iterdir()
+    f.write_bytes(b'')
+    assert D.docs_corpus(tmp_path) == made and f.stat().st_size
+    (tmp_path/'file').write_text('')
+    assert D.docs_corpus(tmp_path/'file'/'below') == made

@@ -590,6 +590,9 @@ def test_labels_that_only_remind_of_it(recwarn):
     check_labels(['NA', 'none of these', 'nancy', 'a'], 4) # Namibia among countries
     assert not len(recwarn)
 
+def test_a_label_as_long_as_a_text_is_refused():
+    with pytest.raises(InputError, match='row 1 has a label of 1,001 characters'): check_labels(['a', 'b'*1001, 'a'], 3)
+
 @pytest.mark.parametrize('y', [{'a', 'b', 'c'}, frozenset('abc'), 5])
 def test_labels_in_no_order_are_refused(y):
     with pytest.raises(InputError, match='in an order that stays'): label_list(y, 3)

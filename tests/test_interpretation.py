@@ -301,3 +301,23 @@ def test_many_lines_take_no_square_of_time(monkeypatch):
     monkeypatch.setattr(I, '_origins', lambda *a: Origin(origins(*a)))
     tok = Tokenizer.train(['one two three']*20, kind='word', vocab_size=60)
     assert len(word_spans(tok, 'one two\n'*200)) > 400 and sum(seen) <= 401
+
+def test_a_table_of_one_word_takes_no_minutes():
+    tok = Tokenizer.train(['one two three']*20, kind='word', vocab_size=60)
+    spans = word_spans(tok, ('| x '*4 + '1 @,@ 000 ')*400)
+    assert len(spans) > 400
+
+def test_a_long_text_is_occluded_in_parts(both, monkeypatch):
+    "Scores are those of one part; no more than 256 shortened texts are held at a time."
+    clf,text = both,' '.join(f'one ferry {i}' for i in range(200))
+    seen,encode = [],Tokenizer.encode_iter
+    def counted(self, texts, **kw):
+        seen.append(len(texts := list(texts)))
+        return encode(self, texts, **kw)
+    monkeypatch.setattr(Tokenizer, 'encode_iter', counted)
+    n = len(attribute(clf, text, method='occlusion').words)
+    assert n == len(word_spans(clf.tokenizer_, text)) and max(seen) <= 256 and sum(seen) >= n+2
+
+def test_what_steers_a_terminal_is_shown(both):
+    a = attribute(both, 'one \x1b[2J@-@\x1b]0;x\x07 ferry')
+    assert '\x1b' not in a.line(50) and '\x07' not in a.line(50)

@@ -410,3 +410,28 @@ def test_scores_want_several_texts():
 
 def test_a_temperature_next_to_zero_takes_the_likeliest(trained, tok):
     assert generate(trained, tok, 'the small', 5, temperature=1e-45, seed=0) == generate(trained, tok, 'the small', 5, temperature=0)
+
+# ---- a model that is being written
+
+def test_parts_of_two_models_are_noticed(tmp_path, tok):
+    a,b = fresh(tok),fresh(tok)
+    with torch.no_grad(): b.bias.add_(1)
+    for n,m in dict(a=a, b=b).items(): save_backbone(tmp_path/n, dict(forward=m), tok)
+    load_backbone(tmp_path/'a')
+    (tmp_path/'b'/'model.safetensors').replace(tmp_path/'a'/'model.safetensors')
+    with pytest.raises(InputError, match='weights of one model'): load_backbone(tmp_path/'a')
+
+def test_the_same_model_is_saved_to_the_same_bytes(tmp_path, tok):
+    m = fresh(tok)
+    for n in 'ab': save_backbone(tmp_path/n, dict(forward=m), tok)
+    for f in ('config.json', 'model.safetensors', 'tokenizer.json'): assert (tmp_path/'a'/f).read_bytes() == (tmp_path/'b'/f).read_bytes()
+
+def test_weights_are_the_first_to_come_and_the_description_the_last(tmp_path, tok, monkeypatch):
+    "So that whatever a killed process leaves is known as its own, or is complete."
+    from ulmfit_nb import language_model as L
+    moved,replace = [],L.os.replace
+    monkeypatch.setattr(L.os, 'replace', lambda a, b: moved.append(Path(b).name) or replace(a, b))
+    (tmp_path/'m').mkdir()
+    save_backbone(tmp_path/'m', dict(forward=fresh(tok)), tok)
+    moved = moved[-5:] # the others are made where nobody looks
+    assert moved.index('model.safetensors') < moved.index('tokenizer.json') < moved.index('config.json') == len(moved)-1

@@ -1,5 +1,5 @@
 "Foreign checkpoints and the hub: a real fastai where there is one, hostile files, and a stand-in server that answers what the hub's client really asks."
-import base64, hashlib, io, json, os, pickle, re, socket, subprocess, sys, threading, tracemalloc
+import base64, hashlib, io, json, os, pickle, re, socket, subprocess, sys, threading, tracemalloc, zipfile
 from collections import Counter, OrderedDict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -520,3 +520,38 @@ def test_a_shared_classifier_does_not_say_where_its_training_file_lies(tmp_path)
     assert sorted(f.name for f in (tmp_path/'to').iterdir()) == ['README.md', 'config.json', 'model.safetensors', 'tokenizer.json']
     assert json.loads((tmp_path/'to'/'config.json').read_text(encoding='utf-8')) == config | dict(meta=dict(data='reviews.csv', seed=0))
     assert json.loads((tmp_path/'m'/'config.json').read_text(encoding='utf-8')) == config
+
+# ---- files that ask for too much
+
+def zipped(path, entries, compress=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, 'w', compress) as z:
+        for name,content,extra in entries:
+            i = zipfile.ZipInfo(name); i.compress_type,i.extra = compress,extra
+            z.writestr(i, content)
+    return path
+
+@pytest.mark.parametrize('extra', [b'', b'\x99\x99\xff\x00'])
+def test_a_packed_checkpoint_is_refused_however_it_is_hidden(tmp_path, extra):
+    torch.save({'w': torch.zeros(2**16)}, tmp_path/'plain.pth')
+    with zipfile.ZipFile(tmp_path/'plain.pth') as z: entries = [(i.filename, z.read(i), extra) for i in z.infolist()]
+    with pytest.raises(InputError, match='do not use the file'): read_weights(zipped(tmp_path/'x.pth', entries, zipfile.ZIP_DEFLATED))
+
+def test_entries_that_overlap_are_refused(tmp_path, monkeypatch):
+    torch.save({'w': torch.zeros(2**10)}, f := tmp_path/'x.pth')
+    names = zipfile.ZipFile.infolist
+    monkeypatch.setattr(zipfile.ZipFile, 'infolist', lambda z: names(z)*9)
+    with pytest.raises(InputError, match='any size'): read_weights(f)
+
+def test_memory_without_content_is_refused(tmp_path):
+    content = pickle.dumps({'w': bytearray(3)}, 2)
+    zipped(f := tmp_path/'x.pth', [('x/data.pkl', content, b''), ('x/version', b'3', b'')])
+    with pytest.raises(InputError, match='bytearray'): read_weights(f)
+    (tmp_path/'old.pth').write_bytes(content)
+    with pytest.raises(InputError, match='bytearray'): read_weights(tmp_path/'old.pth')
+
+def test_keys_of_tuples_in_tuples_are_refused(tmp_path):
+    "Each look at such a key would double the time."
+    deep = b')' + b'2\x86'*40
+    for name,code in dict(item=b'}' + deep + b'Ns.', items=b'}(' + deep + b'Nu.', add=b'\x8f(' + deep + b'\x90.', frozen=b'(' + deep + b'\x91.', dict=b'(' + deep + b'Nd.').items():
+        (f := tmp_path/f'{name}.pkl').write_bytes(b'\x80\x04' + code)
+        with pytest.raises(InputError, match='keys that are no words'): read_itos(f)

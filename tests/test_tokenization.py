@@ -168,10 +168,30 @@ def test_errors_arrive_after_what_came_before(toks, small_batches, n):
     with pytest.raises(InputError, match='must be a str'): list(toks['bpe'].encode_iter(sentences(100)+[None]+sentences(100), n_workers=n))
     with pytest.raises(InputError, match='put it in a list'): list(toks['bpe'].encode_iter('one text', n_workers=n))
 
-def die(tok, texts): os._exit(1)
+def die_elsewhere(tok, texts): return os._exit(1) if multiprocessing.parent_process() else len(texts)
 
-def test_a_dead_worker_is_reported(toks, small_batches):
-    with pytest.raises(InputError, match='worker process died'): list(T._parallel(die, toks['word'], sentences(300), 2))
+@pytest.mark.parametrize('killed', [0, 5])
+def test_what_dead_workers_leave_is_done_here(toks, small_batches, killed):
+    "All of it or the rest, in order; a script without a guard ends its workers, too, where they are not forked."
+    def texts():
+        for i,s in enumerate(sentences(300)):
+            if i == 40*killed:
+                for p in multiprocessing.active_children(): p.kill()
+            yield s
+    with pytest.warns(UserWarning, match='worker process died.*__main__'):
+        assert sum(T._parallel(die_elsewhere, toks['word'], texts(), 2)) == 300
+
+@pytest.mark.parametrize('error', [OSError(30, 'Read-only file system'), NotImplementedError(), ImportError()])
+@pytest.mark.parametrize('when', ['made', 'used'])
+def test_a_system_without_processes(toks, small_batches, monkeypatch, error, when):
+    class Pool:
+        def __init__(self, *a, **kw):
+            if when == 'made': raise error
+        def submit(self, *a): raise OSError(30, 'Read-only file system')
+        def shutdown(self, **kw): pass
+    monkeypatch.setattr(T, 'ProcessPoolExecutor', Pool)
+    assert [list(i) for i in toks['word'].encode_iter(sentences(300), n_workers=2)] == [list(i) for i in toks['word'].encode_iter(sentences(300), n_workers=1)]
+    assert list(toks['word'].encode_iter([], n_workers=2)) == []
 
 def test_spawned_workers(toks, small_batches, monkeypatch):
     pool,spawn = T.ProcessPoolExecutor,multiprocessing.get_context('spawn')

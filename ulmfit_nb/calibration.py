@@ -97,7 +97,7 @@ def keep_temperature(
     "Write a temperature into a model directory's config.json and touch nothing else; a crash leaves the old file or the new one."
     f = Path(path)/'config.json'
     config = json.loads(f.read_text(encoding='utf-8')) | dict(temperature=float(temperature))
-    with atomic(f) as tmp: tmp.write_text(json.dumps(config, indent=1, ensure_ascii=False)+'\n', encoding='utf-8')
+    with atomic(f) as tmp: tmp.write_text(json.dumps(config, indent=1, ensure_ascii=False)+'\n', encoding='utf-8', errors='backslashreplace')
 
 # %% ../nbs/10b_calibration.ipynb #7984d64c
 def _arrive(cls): return cls.__new__(cls)

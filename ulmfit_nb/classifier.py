@@ -189,7 +189,7 @@ def read(self:Predictor,
         head = len(labels) if isinstance(labels, list) else 0,CLAS_DROPOUTS*s['drop_mult'],s['bptt'],s['max_len'],n_hidden,s.get('pool', 'concat')
     except (KeyError, TypeError, AttributeError) as e: raise InputError(f'{path}/config.json lacks {e}: save or copy the model again') from e
     sound = isinstance(labels, list) and len({type(l) for l in labels}) == 1 and isinstance(labels[0], (str, int, float)) and len({*labels}) == len(labels) > 1
-    wrong = [k for k,v in dict(bptt=s['bptt'], max_len=s['max_len'], n_hidden=n_hidden).items() if type(v) is not int or v < 1] + ['labels']*(not sound) + ['meta']*(not isinstance(self.meta_, dict))
+    wrong = [k for k,v in dict(bptt=s['bptt'], max_len=s['max_len'], n_hidden=n_hidden).items() if type(v) is not int or not 1 <= v < 2**31] + ['labels']*(not sound) + ['meta']*(not isinstance(self.meta_, dict))
     if wrong: raise InputError(f'{path}/config.json has no sound {wrong[0]}: save or copy the model again')
     self.classes_,self.temperature_ = np.array(labels),(t := config.get('temperature', 1.)) # older models had none
     if isinstance(t, bool) or not isinstance(t, (int, float)) or not 0 < t < 1e300: raise InputError(f'{path}/config.json has a temperature of {t!r}, which is no number above 0: save or copy the model again')

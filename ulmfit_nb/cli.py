@@ -22,7 +22,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from . import __version__
-from .corpus import _csv_rows, _jsonl_rows, _text_files, Corpus, InputError, get_data, is_plain, list_data, read_labelled, read_lines, read_rows, read_texts
+from .corpus import _csv_rows, _jsonl_rows, _text_files, Corpus, InputError, get_data, is_plain, list_data, printable, read_labelled, read_lines, read_rows, read_texts
 
 # %% ../nbs/14_cli.ipynb #9fd8b2fe
 COMMANDS = {}
@@ -149,7 +149,7 @@ def less_memory(a) -> str: # of a command's arguments
 
 def fail(message, status:int) -> int:
     "Say what went wrong on standard error."
-    print(f'ulmfit: {message}', file=sys.stderr)
+    print(printable(f'ulmfit: {message}'), file=sys.stderr)
     return status
 
 # %% ../nbs/14_cli.ipynb #e8f144c3
@@ -283,7 +283,7 @@ def print_texts(texts:list, labels:list):
     again,torn = sum(len(ls)-1 for ls in by.values()),[(t, ls) for t,ls in by.items() if len({*ls}) > 1]
     if again: print(f'{again:,} {"row repeats" if again == 1 else "rows repeat"} the text of another row: where some of them are kept back to test on, the figures flatter')
     if 2*(bare := sum(not any(map(str.isalpha, t)) for t in by)) > len(by): print(f'{bare:,} of {len(by):,} different texts hold no letter, such as {next(t for t in by if not any(map(str.isalpha, t)))[:30]!r}: is this the right column?')
-    if torn: print(f'{len(torn):,} {"text has" if len(torn) == 1 else "texts have"} several labels, such as {torn[0][0][:60]!r} ({", ".join(map(repr, sorted({*torn[0][1]}, key=str)))}): which one is right?')
+    if torn: print(f'{len(torn):,} {"text has" if len(torn) == 1 else "texts have"} several labels, such as {torn[0][0][:60]!r} ({", ".join(repr(l)[:60] for l in sorted({*torn[0][1]}, key=str)[:5])}): which one is right?')
 
 # %% ../nbs/14_cli.ipynb #74d3d69b
 TRAIN = (opt('data', help='CSV, TSV or JSONL (also .gz, .xz), Parquet, or a folder with a sub-folder a class'),
@@ -335,6 +335,7 @@ def read_stdin(
     cols=('text',), # a first line that has one of these columns begins a table
 ):
     "Standard input as rows: those of a table (CSV, TSV or JSONL) where the first line says so, else a text a line. Raises `InputError`."
+    if sys.stdin is None: raise InputError('standard input is closed: name a file')
     def lines():
         for line in sys.stdin.buffer:
             try: yield line.decode('utf-8')
@@ -452,7 +453,8 @@ def print_labels_found(
     width:int=110, # letters of a line
 ):
     "A line a label; then the confusion, as a matrix where that fits into `width` letters, else its largest entries."
-    w = max(8, *(len(str(c))+1 for c in classes))
+    classes = [printable(str(c)) for c in classes]
+    w = max(8, *(len(c)+1 for c in classes))
     def cell(v, k): return f'{"–":>{k}}' if v is None else f'{v:>{k}.3f}'
     print(f'\n{"":>{w}}{"texts":>8}{"precision":>11}{"recall":>8}{"F1":>8}' + (f'{"F1 of TF-IDF":>14}' if 'baseline_f1' in per[0] else ''))
     for c,r in zip(classes, per): print(f'{c!s:>{w}}{r["n"]:>8,}{cell(r["precision"], 11)}{cell(r["recall"], 8)}{cell(r["f1"], 8)}' + (cell(r['baseline_f1'], 14) if 'baseline_f1' in r else ''))
@@ -489,7 +491,7 @@ def print_scores(
     if sure-acc > max(.05, 2*(sure*(1-sure)/res['n'])**.5): print('\nIt is surer than it is right: ' + ('`ulmfit calibrate` mends that, with labelled texts that are neither those of the training nor these' if t == 1
         else f'its temperature, {t:.2f}, was chosen on texts that were easier than these, or of another kind; `ulmfit calibrate` with texts like these, but not these, chooses another'))
     if res['worst']: print('\nthe answers that were furthest from the label: a hard text, or a wrong label?')
-    for r in res['worst']: print(f'  row {r["row"]:,}: {r["label"]!s} ({math.exp(-r["loss"]):.1%}) taken for {r["prediction"]!s} ({r["confidence"]:.1%}): {" ".join(r["text"].split())[:100]}')
+    for r in res['worst']: print(printable(f'  row {r["row"]:,}: {r["label"]!s} ({math.exp(-r["loss"]):.1%}) taken for {r["prediction"]!s} ({r["confidence"]:.1%}): {" ".join(r["text"].split())[:100]}'))
 
 # %% ../nbs/14_cli.ipynb #22ed6c3d
 def trained_on(clf) -> tuple:
@@ -776,7 +778,7 @@ def cmd_pretrain(a):
         models[d],history,seconds = t.model,history + [dict(direction=d, **r) for r in t.history],seconds + t.seconds
     if rank: return
     save_backbone(a.out, models, tok, history, a.bits, files=[Path(f).name for f in a.files], tokens=train.n_tokens, epochs=a.epochs, **{k: getattr(a, k) for k in ('lr', 'bs', 'bptt', 'drop_mult', 'precision')}, **(dict(init=Path(a.init).name) if a.init else {}), seconds=round(seconds, 1), seed=a.seed)
-    shutil.rmtree(run)
+    del train, valid, t; drop(run) # first what is mapped, which Windows would not delete
     if not a.quiet: print(f'The backbone stands in {a.out}: try `ulmfit generate {a.out} "The film"`')
 
 # %% ../nbs/14_cli.ipynb #40061f2f

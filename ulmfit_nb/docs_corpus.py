@@ -7,8 +7,9 @@ __all__ = ['PACKAGES', 'STDLIB', 'docstrings', 'prose', 'masker', 'Doc', 'clean_
            'docs_task', 'docs_corpus']
 
 # %% ../nbs/00b_docs_corpus.ipynb #ffee0821
-import ast, gzip, hashlib, importlib.util, inspect, json, os, re, sys, sysconfig, zlib
+import ast, gzip, hashlib, importlib.util, inspect, json, os, re, sys, sysconfig, uuid, zlib
 from collections import Counter, defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -271,6 +272,17 @@ def _version(package):
     try: return version({'sklearn': 'scikit-learn'}.get(package, package))
     except PackageNotFoundError: return 'unknown'
 
+# %% ../nbs/00b_docs_corpus.ipynb #497faf23
+def _keep(docs, path):
+    "A file that is whole or absent, whoever else writes it at the same time."
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tmp = path.with_name(f'{path.name}.partial-{uuid.uuid4().hex[:8]}')
+    try:
+        with gzip.open(tmp, 'wt', encoding='utf-8', compresslevel=4) as f: f.writelines(json.dumps(d) + '\n' for d in docs)
+        with open(tmp, 'rb+') as f: os.fsync(f.fileno())
+        os.replace(tmp, path)
+    finally: tmp.unlink(missing_ok=True)
+
 # %% ../nbs/00b_docs_corpus.ipynb #960ac386
 def docs_corpus(
     cache_dir=None,                 # as in `cache_home`
@@ -284,13 +296,9 @@ def docs_corpus(
     path = cache_home(cache_dir)/f'docs-{key}.jsonl.gz'
     if path.exists():
         try:
-            with gzip.open(path, 'rt', encoding='utf-8') as f: return [Doc(*json.loads(line)) for line in f]
+            with gzip.open(path, 'rt', encoding='utf-8') as f: docs = [Doc(*json.loads(line)) for line in f]
+            if docs: return docs
         except (OSError, EOFError, ValueError, TypeError, zlib.error): pass        # a damaged cache is built again
     docs = dedup(clean_docs(have))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f'{path.name}.partial-{os.getpid()}')
-    try:
-        with gzip.open(tmp, 'wt', encoding='utf-8', compresslevel=4) as f: f.writelines(json.dumps(d) + '\n' for d in docs)
-        os.replace(tmp, path)
-    finally: tmp.unlink(missing_ok=True)
+    with suppress(OSError): _keep(docs, path) # a disk that takes nothing costs time the next time, and no more
     return docs

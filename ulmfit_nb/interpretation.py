@@ -11,7 +11,7 @@ __all__ = ['METHODS', 'word_spans', 'log_odds', 'token_scores', 'Word', 'Attribu
 import html, re, threading
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import SequenceMatcher
+from itertools import chain, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .bpt3c import TextClassifier
 from .classifier import predict_logits
-from .corpus import InputError
+from .corpus import InputError, printable
 from .language_model import reverse_doc
 from .runtime import full_float32, on_cpu
 from .tokenization import _break, _collapse, _lines, _piece, _reserved, _wrep, Tokenizer, plain
@@ -31,17 +31,24 @@ from .ulmfit import ULMFiT, check_texts, label_list
 # %% ../nbs/10_interpretation.ipynb #d4515ab2
 _stretch = re.compile(rf'{_break.pattern}|((?:(?!{_break.pattern})\S)+)')
 
+def _align(a, b):
+    "Where two lists of words are equal, and what stands between: (kind, begin and end in `a`, begin and end in `b`). They differ in few places, after each of which the nearest three words that agree are looked for."
+    i,j = 0,0
+    while i < len(a) or j < len(b):
+        n = next((k for k,(x,y) in enumerate(zip(a[i:i+4096], b[j:j+4096])) if x != y), min(len(a)-i, len(b)-j, 4096))
+        if n: yield 'equal',i,i+n,j,j+n
+        i,j = i+n,j+n
+        if n == 4096 or i == len(a) and j == len(b): continue
+        at = ((k,d-k) for d in range(1, 60) for k in range(d+1) if i+k <= len(a) and j+d-k <= len(b))
+        k,l = next((o for o in at if a[i+o[0]:i+o[0]+3] == b[j+o[1]:j+o[1]+3]), (len(a)-i, len(b)-j))
+        yield 'other',i,i+k,j,j+l
+        i,j = i+k,j+l
+
 def _origins(text, words):
     "For each normalised word: begin and end, in `text`, of the stretch that it came from."
     mine = [(w, *m.span()) for m in _stretch.finditer(text) if m[1] for line in _lines(m[1]) for w in line] or [('', 0, len(text))]
     theirs,res = [w for w,*_ in mine],[]
-    def same(xs, ys): return next((i for i,(x,y) in enumerate(zip(xs, ys)) if x != y), min(len(xs), len(ys)))
-    k = same(theirs, words)
-    end = same(theirs[k:][::-1], words[k:][::-1])
-    a,b = theirs[k:len(theirs)-end],words[k:len(words)-end]
-    inner = SequenceMatcher(None, a, b, autojunk=len(b) > 5000).get_opcodes() # frequent words count as well, as long as that takes no minutes
-    ops = [('equal', 0, k, 0, k), *((op, *(n+k for n in span)) for op,*span in inner), ('equal', len(theirs)-end, len(theirs), len(words)-end, len(words))]
-    for op,a,z,i,j in (o for o in ops if o[1] < o[2] or o[3] < o[4]): # a rule that reached across white space: one place for all that it touched
+    for op,a,z,i,j in _align(theirs, words): # a rule that reached across white space: one place for all that it touched
         if a == z: a,z = max(a-1, 0),min(z+1, len(mine))
         res += [m[1:] for m in mine[a:z]] if op == 'equal' else [(mine[a][1], mine[z-1][2])]*(j-i)
     return res
@@ -185,7 +192,7 @@ class Word(NamedTuple):
 
 # %% ../nbs/10_interpretation.ipynb #9d1f982b
 def _shown(s): # ',' and '\n' as what they are
-    s = ' '.join(s.split()) if any(c.isalnum() for c in s) else repr(s)
+    s = ' '.join(printable(s).split()) if any(c.isalnum() for c in s) else repr(s)
     return s if len(s) <= 40 else s[:37]+'…'
 
 # %% ../nbs/10_interpretation.ipynb #042691e3
@@ -203,7 +210,7 @@ class Attribution:
     def __repr__(self): return self.line()
     def line(self, n:int=8) -> str: # label, its probability, and the `n` strongest words
         "A line for a terminal."
-        return f'{self.label} {self.confidence:.1%}: ' + (', '.join(f'{_shown(w.text)} {w.score:+.2f}' for w in sorted(self.words, key=lambda w: -abs(w.score))[:n]) or 'no words')
+        return f'{printable(str(self.label))} {self.confidence:.1%}: ' + (', '.join(f'{_shown(w.text)} {w.score:+.2f}' for w in sorted(self.words, key=lambda w: -abs(w.score))[:n]) or 'no words')
     @property
     def gap(self) -> float:
         "The sum of the scores less the difference that it should be (log-odds)."
@@ -249,8 +256,9 @@ def _index(clf, label, probs=None):
 # %% ../nbs/10_interpretation.ipynb #6881b4d2
 def _occlude(clf, text, spans, k):
     "Log-odds that each word is worth, of the text, and of an empty text."
-    docs = list(clf.tokenizer_.encode_iter([text, ''] + [f'{text[:b]} {text[e:]}' for b,e,_ in spans], n_workers=1))
-    odds = log_odds([predict_logits(m, docs, backward=d == 'backward') for d,m in clf.models_.items()], k).numpy()
+    texts = chain([text, ''], (f'{text[:b]} {text[e:]}' for b,e,_ in spans))
+    def some(): return list(clf.tokenizer_.encode_iter(islice(texts, 256), n_workers=1)) # a long text has many
+    odds = np.concatenate([log_odds([predict_logits(m, docs, backward=d == 'backward') for d,m in clf.models_.items()], k).numpy() for docs in iter(some, [])])
     return odds[0]-odds[2:],odds[0],odds[1]
 
 # %% ../nbs/10_interpretation.ipynb #15920006

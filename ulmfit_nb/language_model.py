@@ -9,7 +9,7 @@ __all__ = ['DIRECTIONS', 'FORMAT', 'LMBatches', 'reverse_doc', 'evaluating', 'lm
            'load_tensors', 'load_backbone']
 
 # %% ../nbs/06_language_model.ipynb #53896997
-import json, math, os, re, shutil, threading, uuid, zlib
+import hashlib, json, math, os, re, shutil, threading, uuid, zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -313,7 +313,8 @@ def _put_in_place(tmp, path):
     "Move a finished directory to its place: as a whole if there is none, else file by file."
     if not path.exists(): return os.replace(tmp, path)
     (path/'config.json').unlink(missing_ok=True) # from here until it is back there is no model, never a mixed one
-    for f in sorted(tmp.iterdir(), key=lambda f: f.name == 'config.json'): os.replace(f, path/f.name)
+    order = {'model.safetensors': 0, 'config.json': 2} # by the weights `save` knows what was begun
+    for f in sorted(tmp.iterdir(), key=lambda f: order.get(f.name, 1)): os.replace(f, path/f.name)
 
 # %% ../nbs/06_language_model.ipynb #836cb30a
 def to_8bit(
@@ -334,6 +335,16 @@ def from_8bit(
     if odd := [k for k,v in tensors.items() if v.dtype == torch.int8 and (v.ndim != 2 or tensors[f'{k}.scale'].shape != v.shape[:1])]: raise ValueError(odd[0])
     return {k: v.float()*tensors[f'{k}.scale'].unsqueeze(1) if v.dtype == torch.int8 else v for k,v in tensors.items() if not k.endswith('.scale')}
 
+# %% ../nbs/06_language_model.ipynb #9c302690
+def _stamped(data): # bytes of a safetensors file → the same with a stamp of its content, and the stamp
+    "The stamp stands in config.json, too, so that parts of two models are noticed. Two entries of metadata would be written in either order by the library: the same model, other bytes."
+    n,stamp = 8+int.from_bytes(data[:8], 'little'),hashlib.sha256(data).hexdigest()[:16]
+    header = json.loads(data[8:n])
+    header['__metadata__']['weights'] = stamp
+    text = json.dumps(header, separators=(',', ':')).encode()
+    text += b' '*(-len(text)%8)
+    return len(text).to_bytes(8, 'little') + text + data[n:], stamp
+
 # %% ../nbs/06_language_model.ipynb #5370e94c
 def save_model(
     path, # the directory
@@ -352,9 +363,10 @@ def save_model(
     tmp = path/hidden if path.exists() else path.with_name(hidden) # a directory may be a mount point: inside it is the same file system
     tmp.mkdir(parents=True)
     try:
-        (tmp/'model.safetensors').write_bytes(save({k: v.detach().cpu().contiguous() for k,v in tensors.items()}, metadata=dict(format='pt')))
+        data,weights = _stamped(save({k: v.detach().cpu().contiguous() for k,v in tensors.items()}, metadata=dict(format='pt')))
+        (tmp/'model.safetensors').write_bytes(data)
         tokenizer.save(tmp/'tokenizer.json')
-        config = dict(format=FORMAT, tokenizer=tokenizer.fingerprint, **config)
+        config = dict(format=FORMAT, tokenizer=tokenizer.fingerprint, weights=weights, **config)
         (tmp/'config.json').write_text(json.dumps(config, indent=1, ensure_ascii=False, default=lambda o: o.item() if isinstance(o, np.generic) else str(o))+'\n', encoding='utf-8', errors='backslashreplace') # a file's name need not be UTF-8
         (tmp/'README.md').write_text(card, encoding='utf-8', errors='backslashreplace')
         write_history(list(history), tmp/'history.csv')
@@ -444,6 +456,7 @@ def load_config(
     for k in ('config.json', 'tokenizer.json', 'model.safetensors'):
         if not (path/k).is_file(): raise InputError(f'{path} holds no {k}: it is not a model directory, or a copy that broke off; save or copy it again')
     try: config = json.loads(f.read_text(encoding='utf-8'))
+    except FileNotFoundError: raise InputError(f'{path} is being written: wait and try again') from None
     except (ValueError, RecursionError) as e: raise InputError(f'{f} is damaged: save or copy the model again') from e
     if not isinstance(config, dict) or not {'kind', 'tokenizer', 'model', 'directions'} <= config.keys() or not isinstance(config.get('format'), int):
         raise InputError(f'{f} does not describe a model of this package: name a directory that `save` wrote')
@@ -462,13 +475,17 @@ def load_model(
     directions=(), # that have to be in it
 ): # config, tokenizer, tensors
     "Read a model directory. Raises `InputError`."
-    from safetensors import SafetensorError
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
     config,path = load_config(path, kind, directions),find_backbone(path)
     tok = Tokenizer.load(path/'tokenizer.json')
     if tok.fingerprint != config['tokenizer']: raise InputError(f'{path/"tokenizer.json"} is not the tokenizer that this model was trained with: put back the one that was saved beside it')
-    try: tensors = from_8bit(load_file(path/'model.safetensors'))
+    try:
+        with safe_open(path/'model.safetensors', 'pt') as f: weights = (f.metadata() or {}).get('weights')
+        tensors = from_8bit(load_file(path/'model.safetensors'))
+    except FileNotFoundError: raise InputError(f'{path} is being written: wait and try again') from None
     except (SafetensorError, KeyError, ValueError) as e: raise InputError(f'{path/"model.safetensors"} is damaged: save or copy the model again') from e
+    if weights and weights != config.get('weights', weights): raise InputError(f'{path} holds the weights of one model and the {"labels" if kind == "classifier" else "description"} of another: if it is being written, wait and try again; else save or copy it again')
     return config, tok, tensors
 
 # %% ../nbs/06_language_model.ipynb #c5441ef5

@@ -370,7 +370,7 @@ def meanwhile(
     told = dict(path=path, package=os.path.abspath(sys.modules['ulmfit_nb'].__file__), function=function, kwargs=kwargs, n_threads=n_threads)
     env = os.environ | dict(OMP_NUM_THREADS=str(n_threads), ULMFIT_NB_JOB='1')
     with tempfile.TemporaryFile() as errors:
-        try: p = subprocess.Popen([sys.executable or '', '-P', '-c', _begin], env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True)
+        try: p = subprocess.Popen([sys.executable or '', '-P', '-c', _begin], env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True, creationflags=getattr(subprocess, 'CREATE_NEW_PROCESS_GROUP', 0)) # Ctrl-C is for us alone
         except OSError as e:
             yield lambda: str(e)
             return
@@ -396,7 +396,7 @@ def atomic(
     path, # the file that is to stand there, whole or not at all
 ):
     "Gives a neighbouring path to write to, and puts it in place when all went well."
-    path = Path(path)
+    path = Path(path).resolve() # a link stays one
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path)
     tmp = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}.{os.getpid()}.tmp') # of this call, and of this process

@@ -8,7 +8,7 @@ __all__ = ['OLD_NAMES', 'ENGLISH', 'MODEL_FILES', 'EXTRAS', 'Forbidden', 'ListRe
            'export_fastai', 'fetch_model', 'local_model', 'push_model']
 
 # %% ../nbs/09b_sharing.ipynb #4b18dd4d
-import json, math, os, pickle, re, shutil, tempfile, uuid, zipfile
+import json, math, mmap, os, pickle, re, shutil, tempfile, uuid, zipfile
 from pathlib import Path
 
 import torch
@@ -32,10 +32,20 @@ class _Counts(_Inert): "In place of `collections.Counter`, which a file could ch
 
 class Forbidden(pickle.UnpicklingError): "A pickle asked for a name that is not on the list."
 
+_keys = {pickle.SETITEM: lambda s: s[-2:-1], pickle.SETITEMS: lambda s: s[::2], pickle.DICT: lambda s: s[::2], pickle.ADDITEMS: lambda s: s, pickle.FROZENSET: lambda s: s} # on the stack
+
+def _words_only(op, keys):
+    "An operation that looks keys up: those of tuples in tuples would take for ever."
+    load = pickle._Unpickler.dispatch[op[0]]
+    def checked(self):
+        if any(not isinstance(k, (str, bytes, int, float, type(None))) for k in keys(self.stack)): raise Forbidden('keys that are no words')
+        load(self)
+    return checked
+
 class ListReader(pickle._Unpickler):
     "Reads plain values; every name but two is refused before it is imported."
     names = {'collections.Counter': _Counts, 'fastcore.foundation.L': _Inert}
-    dispatch = {k: v for k,v in pickle._Unpickler.dispatch.items() if k != pickle.BYTEARRAY8[0]} # it asks for any memory
+    dispatch = {k: v for k,v in pickle._Unpickler.dispatch.items() if k != pickle.BYTEARRAY8[0]} | {op[0]: _words_only(op, keys) for op,keys in _keys.items()} # it asks for any memory
     def find_class(self, module, name):
         if f'{module}.{name}' not in self.names: raise Forbidden(f'{module}.{name}')
         return self.names[f'{module}.{name}']
@@ -58,6 +68,20 @@ def read_itos(
     if not isinstance(words, list) or not words or not all(isinstance(w, str) for w in words) or sum(map(len, words)) > 10*Path(path).stat().st_size: raise InputError(f'{path} does not hold a list of words: name the .pkl with `itos`')
     return words
 
+# %% ../nbs/09b_sharing.ipynb #baaaa814
+def _check_size(path):
+    "Refuse what may unpack to any size. Raises `InputError`."
+    try:
+        with open(path, 'rb') as f:
+            with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as m: zipped,asks = m[:4] == b'PK\3\4',m.find(b'bytearray') >= 0
+    except (OSError, ValueError): return # what it is instead, the reading tells
+    if asks: raise InputError(f'{path} asks for a bytearray, which no weights need and which may be of any size: nothing in it was run; do not use the file')
+    if not zipped: return
+    try:
+        with zipfile.ZipFile(path) as z: packed = any(i.compress_type for i in z.infolist()) or sum(i.file_size for i in z.infolist()) > Path(path).stat().st_size
+    except (zipfile.BadZipFile, NotImplementedError, ValueError): raise InputError(f'{path} is not a checkpoint, or it is cut short: copy it again, or do not use the file') from None
+    if packed: raise InputError(f'{path} is compressed, which torch.save never does, and may unpack to any size: do not use the file')
+
 # %% ../nbs/09b_sharing.ipynb #60667d26
 _swallowed = ('fastcore.foundation.L', 'numpy.dtype', 'numpy.core.multiarray.scalar', 'numpy._core.multiarray.scalar')
 
@@ -66,10 +90,7 @@ def read_weights(
 ) -> dict[str, Tensor]: # as named in the file
     "The tensors of a fastai checkpoint; nothing in the file is run. Raises `InputError`."
     kinds = [type('Inert', (_Inert,), {}) for _ in _swallowed]
-    try:
-        with zipfile.ZipFile(path) as z: packed = any(i.compress_type for i in z.infolist())
-    except (OSError, zipfile.BadZipFile): packed = False # what it is instead, the next lines tell
-    if packed: raise InputError(f'{path} is compressed, which torch.save never does, and may unpack to any size: do not use the file')
+    _check_size(path)
     try:
         with torch.serialization.safe_globals([*zip(kinds, _swallowed)]): state = torch.load(path, 'cpu', weights_only=True)
     except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror}): check the path') from None
@@ -259,7 +280,7 @@ def _copy_to_share(path, folder):
         for part,key in (('meta', 'data'), ('params', 'backbone')):
             was = config.get(part, {}).get(key)
             if isinstance(was, str) and (key == 'data' or Path(was).is_absolute() or Path(was).exists()): config[part][key] = Path(was).name # owner/name stays
-        f.write_text(json.dumps(config, indent=1, ensure_ascii=False)+'\n', encoding='utf-8')
+        f.write_text(json.dumps(config, indent=1, ensure_ascii=False)+'\n', encoding='utf-8', errors='backslashreplace')
 
 # %% ../nbs/09b_sharing.ipynb #4652cfdb
 def push_model(

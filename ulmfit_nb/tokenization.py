@@ -7,7 +7,7 @@ __all__ = ['RULES_VERSION', 'UNK', 'PAD', 'BOS', 'EOS', 'REP', 'WREP', 'UP', 'MA
            'normalise', 'is_blank', 'split', 'mark', 'undo', 'count_parts', 'Tokenizer']
 
 # %% ../nbs/01_tokenization.ipynb #a9e343b6
-import hashlib, html, json, os, re, signal, string, unicodedata
+import hashlib, html, json, os, re, signal, string, unicodedata, warnings
 from array import array
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -188,31 +188,43 @@ def _batches(texts):
     if batch: yield batch
     if error: yield error
 
+# %% ../nbs/01_tokenization.ipynb #b35bedf1
+def _pool(n, state):
+    "Processes, or `None` where the system has none to give, such as without shared memory."
+    try: return ProcessPoolExecutor(n, initializer=_start, initargs=(state,))
+    except (OSError, ImportError, NotImplementedError): return None
+
+def _submit(pool, f, batch):
+    "A job for `_work`; `None` where nobody takes it."
+    if pool is None: return None
+    try:
+        with _one_thread(): return pool.submit(_work, f, batch)
+    except (BrokenProcessPool, OSError): return None # OSError: no shared memory, as in some containers
+
+def _result(f, state, batch, job):
+    "What a job gives, or what this process computes where a worker died."
+    try: return f(state, batch) if job is None else job.result()
+    except BrokenProcessPool:
+        warnings.warn("a worker process died, so this one goes on alone, which is slower: put a script's own code under `if __name__ == '__main__':`, and see whether memory is short", stacklevel=2)
+        return f(state, batch)
+
 # %% ../nbs/01_tokenization.ipynb #b5e536d7
 def _parallel(f, state, texts, n_workers):
     "`f(state, batch)` for each batch of `texts`, in order; in processes if there is enough to do."
     if isinstance(texts, str): raise InputError('several texts are needed and this is one str: put it in a list')
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     if n_workers is not None and n_workers < 1: raise InputError(f'n_workers={n_workers}: give 1 or more, or None for as many as there are processors')
-    n,batches,queue = n_workers or min(cpus, 16),_batches(texts),deque()
+    n,batches,queue,b = n_workers or min(cpus, 16),_batches(texts),deque(),None
     few = list(islice(batches, 3))
-    batches = chain(few, batches)
-    if n == 1 or len(few) < 3 or current_process().daemon: # a daemon may not have children
-        for b in batches:
-            if isinstance(b, Exception): raise b
-            yield f(state, b)
-        return
-    pool = ProcessPoolExecutor(n, initializer=_start, initargs=(state,))
+    pool = None if n == 1 or len(few) < 3 or current_process().daemon else _pool(n, state) # a daemon may not have children
     try:
-        for b in batches:
+        for b in chain(few, batches):
             if isinstance(b, Exception): break
-            with _one_thread(): queue.append(pool.submit(_work, f, b))
-            if len(queue) > 2*n: yield queue.popleft().result()
-        while queue: yield queue.popleft().result()
+            queue.append((b, _submit(pool, f, b)))
+            if len(queue) > 2*n or pool is None: yield _result(f, state, *queue.popleft())
+        while queue: yield _result(f, state, *queue.popleft())
         if isinstance(b, Exception): raise b
-    except BrokenProcessPool:
-        raise InputError("a worker process died: put a script's own code under `if __name__ == '__main__':`, or pass n_workers=1") from None
-    finally: pool.shutdown(wait=True, cancel_futures=True)
+    finally: pool is None or pool.shutdown(wait=True, cancel_futures=True)
 
 # %% ../nbs/01_tokenization.ipynb #938df2cc
 _kinds = ('word', 'bpe', 'unigram')
