@@ -49,18 +49,18 @@ def conductor(tmp_path):
 
 def test_a_failure_takes_with_it_what_needs_it_and_no_time(tmp_path, monkeypatch, capsys):
     jobs = [sh('first', 'exit 3'), sh('second', '', 'first'), sh('third', '', 'second', 'other'), sh('fourth', '', 'third'), sh('other'), sh('later', '', 'other')]
-    status,seconds = conduct(monkeypatch, args(tmp_path, minutes=.2), jobs)
+    status,seconds = conduct(monkeypatch, args(tmp_path), jobs)
     said = capsys.readouterr().out
-    assert status == 1 and done(tmp_path) == ['later', 'other'] and seconds < 8
+    assert status == 1 and done(tmp_path) == ['later', 'other'] and seconds < 45 # of sixty: it did not wait for the end
     assert said.count('cannot start') == 3 and 'third cannot start: it needs second' in said and 'first.log' in said
     (tmp_path/'done'/'first').touch()
     assert conduct(monkeypatch, args(tmp_path), jobs)[0] == 0 and len(done(tmp_path)) == 6 # the same command goes on
 
 def test_jobs_save_when_time_is_up(tmp_path, monkeypatch, capsys):
     saves,halves = (sh(n, f'trap "sleep .4; echo saved > {tmp_path/n}; exit {s}" TERM; touch {tmp_path/"go"}-{n}; for i in $(seq 200); do sleep .05; done') for n,s in (('saves', 0), ('halves', 130)))
-    status,seconds = conduct(monkeypatch, args(tmp_path), [saves, halves, sh('waits', '', 'halves')], spent=53.)
+    status,_ = conduct(monkeypatch, args(tmp_path), [saves, halves, sh('waits', '', 'halves')], spent=53.)
     assert (tmp_path/'saves').read_text() == (tmp_path/'halves').read_text() == 'saved\n'
-    assert done(tmp_path) == ['saves'] and status == 0 and seconds < 7 # a minute has passed then
+    assert done(tmp_path) == ['saves'] and status == 0
     assert 'not done: waits, halves;' in capsys.readouterr().out
 
 def test_what_does_not_stop_is_killed_with_all_it_started(tmp_path, conductor):

@@ -804,6 +804,11 @@ def test_random_numbers_of_a_gpu_are_kept(monkeypatch, kind):
     set_rng_states(states, torch.device(kind))
     assert kept == dict(state=[1, 2, 3])
     set_rng_states(states[:1], torch.device(kind)) # of a run on a CPU
+    def wrong(s, *d): raise RuntimeError('RNG state is wrong size')
+    monkeypatch.setattr(lib, 'set_rng_state', wrong)
+    monkeypatch.setattr(lib, 'manual_seed', lambda seed: kept.update(seed=seed))
+    set_rng_states(states, torch.device(kind)) # of another kind of GPU: the CPU's numbers stay where they were
+    assert kept['seed'] == torch.initial_seed() and torch.equal(torch.get_rng_state(), states[0])
 
 # ---- precision --------------------------------------------------------------------------------------------------
 

@@ -160,11 +160,10 @@ def set_rng_states(
 ):
     "Put the random numbers back to where they stood."
     torch.set_rng_state(states[0])
-    if len(states) < 2: return
-    try:
-        if device.type == 'cuda': torch.cuda.set_rng_state(states[1], device)
-        elif device.type == 'mps': torch.mps.set_rng_state(states[1])
-    except RuntimeError: torch.manual_seed(torch.initial_seed()) # a state of another kind of GPU
+    if len(states) < 2 or device.type not in ('cuda', 'mps'): return
+    lib,where = getattr(torch, device.type),(device,) if device.type == 'cuda' else ()
+    try: lib.set_rng_state(states[1], *where)
+    except RuntimeError: lib.manual_seed(torch.initial_seed()) # of another kind of GPU
 
 # %% ../nbs/04b_runtime.ipynb #9110cd94
 class ProcessLost(RuntimeError):
