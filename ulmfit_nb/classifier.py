@@ -65,13 +65,18 @@ def clas_metrics(
     return dict(valid_loss=F.cross_entropy(logits, y).item(), accuracy=(logits.argmax(1) == y).float().mean().item())
 
 # %% ../nbs/08_classifier.ipynb #8564c8f2
+def _check_ids(model, most):
+    "Raises `InputError` where the largest id has no row in the embedding: on a GPU it would end the process."
+    vocab = model.backbone.vocab_size
+    if most >= vocab: raise InputError(f'a document has an id of {most}, and the vocabulary holds {vocab}: tokenize with the tokenizer of the backbone')
+
 def _check_labelled(model, docs, labels):
-    "Raises `InputError` for labels and ids that the model does not have: on a GPU they would end the process."
-    n,vocab = model.head[-1].out_features,model.backbone.vocab_size
+    "Raises `InputError` for labels, too, that the model does not have."
+    n = model.head[-1].out_features
     if not len(docs): raise InputError('there are no documents: give some, or leave out those that are held out')
     if len(docs) != len(labels): raise InputError(f'{len(docs)} documents and {len(labels)} labels: give one label a document')
     if wrong := [int(y) for y in labels if not 0 <= y < n]: raise InputError(f'there is no class {wrong[0]} among {n}: number them from 0 to {n-1}')
-    if (most := max((int(np.max(d)) for d in docs if len(d)), default=0)) >= vocab: raise InputError(f'the documents have an id of {most}, and the vocabulary holds {vocab}: tokenize them with the tokenizer of the backbone')
+    _check_ids(model, max((int(np.max(d)) for d in docs if len(d)), default=0))
 
 # %% ../nbs/08_classifier.ipynb #4eca9e3f
 def finetune_classifier(
@@ -124,7 +129,7 @@ def predict_logits(
         slack,room = (128, 2**14) if dev.type == 'cpu' else (2**11, 2**17)
         for idx in sorted_batches([len(d) for d in docs], bs):
             ids,lengths = pad_docs([reverse_doc(docs[i]) if backward else docs[i] for i in idx], model.backbone.pad_id)
-            if ids.max() >= model.backbone.vocab_size: raise InputError(f'a document has an id of {ids.max()}, and the vocabulary holds {model.backbone.vocab_size}: tokenize with the tokenizer of the backbone')
+            _check_ids(model, int(ids.max()))
             ends = chunk_ends(lengths.numpy(), slack, room//4 if precision == 'int8' else room)
             with torch.autocast(dev.type, torch.bfloat16, enabled=precision == 'bf16'):
                 given = ids.to(dev),lengths.to(dev)

@@ -4,10 +4,9 @@
 
 # %% auto #0
 __all__ = ['FILES', 'COLUMNS', 'HUB_SPLITS', 'LM_SETTINGS', 'LM_RECIPES', 'CLAS_RECIPES', 'LOWSHOT', 'N_LABELS', 'ABLATIONS',
-           'MERITY_DROPOUTS', 'EXPERIMENTS', 'Task', 'split_rows', 'without', 'without_twins', 'load_task', 'TimeUp',
-           'Lab', 'in_force', 'scores', 'headline', 'draw', 'taught', 'one_draw', 'lowshot', 'ablation_rows',
-           'ablation', 'wikitext2_lines', 'wikitext2_ids', 'wikitext2', 'vietnamese', 'vietnamese_articles',
-           'reproduce']
+           'MERITY_DROPOUTS', 'EXPERIMENTS', 'Task', 'split_rows', 'without_twins', 'load_task', 'TimeUp', 'Lab',
+           'in_force', 'scores', 'headline', 'draw', 'taught', 'one_draw', 'lowshot', 'ablation_rows', 'ablation',
+           'wikitext2_lines', 'wikitext2_ids', 'wikitext2', 'vietnamese', 'vietnamese_articles', 'reproduce']
 
 # %% ../nbs/13b_reproduce.ipynb #1f8bdf98
 import hashlib, json, lzma, math, shutil, time
@@ -66,12 +65,6 @@ def split_rows(
     return [(r[d.text], r.get(d.label)) for r in rows]
 
 # %% ../nbs/13b_reproduce.ipynb #f0e0d517
-def without(rows:list, held:list): # rows, number left out
-    "Rows whose exact text is not among those of `held`."
-    seen = {t for t,_ in held}
-    res = [r for r in rows if r[0] not in seen]
-    return res, len(rows)-len(res)
-
 def without_twins(
     rows, # texts, or (text, label) pairs
     held, # texts, or pairs, that nothing may be learned from
@@ -91,8 +84,8 @@ def load_task(
     rows = {s: some(split_rows(name, s)) for s in FILES[name]}
     known = {l for _,l in rows['train']}
     if limit is not None: rows['test'] = [r for r in rows['test'] if r[1] in known] # so few rows may lack a class
-    train,a = without(rows['train'], rows['test'])
-    more,b = without(rows.get('more', []), rows['test'])
+    train,more = (without_twins(rows.get(k, []), rows['test']) for k in ('train', 'more'))
+    a,b = len(rows['train'])-len(train),len(rows.get('more', []))-len(more)
     return Task(name, train, rows['test'], [t for t,_ in more], f'{a} training and {b} unlabelled texts that stand in the test set were left out')
 
 # %% ../nbs/13b_reproduce.ipynb #e56e82a3
