@@ -64,6 +64,15 @@ def test_parquet_and_frames(tmp_path):
     (tmp_path/'none.parquet').write_bytes(b'')
     refuses(lambda: list(read_rows(tmp_path/'none.parquet')), 'none.parquet is cut short')
 
+def test_a_line_without_an_end(tmp_path, monkeypatch):
+    monkeypatch.setattr('ulmfit_nb.corpus._longest', 2**20)
+    texts = ['a', 'b'*(2**20-2)]
+    (tmp_path/'t.txt').write_text('\n'.join(texts)+'\n')
+    assert list(read_texts(tmp_path/'t.txt')) == texts                                  # the longest that is allowed
+    with gzip.open(tmp_path/'t.txt.gz', 'wb') as f: f.write(b'a\n' + b'0'*10**8)
+    assert (tmp_path/'t.txt.gz').stat().st_size < 10**6
+    refuses(lambda: list(read_texts(tmp_path/'t.txt.gz')), 'over 1 MB', 'line 2')
+
 def test_parquet_without_pyarrow(tmp_path):
     (tmp_path/'t.parquet').write_bytes(b'PAR1')
     code = f"import sys; sys.modules['pyarrow'] = None\nfrom ulmfit_nb.corpus import *\ntry: list(read_rows({str(tmp_path/'t.parquet')!r}))\nexcept InputError as e: print(e)"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from fastcore.foundation import L
+from sklearn.base import clone
 
 from ulmfit_nb import InputError, ULMFiT
 from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
@@ -420,6 +421,25 @@ def test_local_names_never_touch_the_network(backbone, tmp_path, monkeypatch):
     for p in ('nowhere', './owner/none', '/owner/none', '../a/b', 'a/b/c', Path('owner/none')): refuses(lambda: ULMFiT.from_pretrained(p).check(), 'not a directory')
     refuses(lambda: ULMFiT.from_pretrained('owner/name', 'main'), 'revision', 'leave it out')
     assert local_model(None) is None
+
+def test_a_file_that_names_a_backbone_asks_no_network(hub, backbone, tmp_path, monkeypatch):
+    put(hub, 'some/backbone', content(backbone))
+    monkeypatch.setenv('ULMFIT_CACHE', str(tmp_path/'cache'))
+    import huggingface_hub
+    real = huggingface_hub.hf_hub_download
+    monkeypatch.setattr(huggingface_hub, 'hf_hub_download', lambda *args, **kw: real(*args, **kw | dict(endpoint=hub.url)))
+    ULMFiT(backbone, device='cpu', bs=8, lm_epochs=0, epochs=1, self_train=0).fit(REVIEWS[:8], ['a', 'b']*4).save(tmp_path/'model')
+    f = tmp_path/'model'/'config.json'
+    c = json.loads(f.read_text(encoding='utf-8'))
+    c['params']['backbone'] = 'some/backbone'
+    f.write_text(json.dumps(c), encoding='utf-8')
+    clf = ULMFiT.load(tmp_path/'model', 'cpu')
+    for est in (clf, clone(clf)): refuses(lambda: est.fit(REVIEWS[:8], ['a', 'b']*4), 'some/backbone', 'not in the cache', 'from_pretrained')
+    assert clf.predict(REVIEWS).size and not hub.asked                                  # it goes on answering
+    path = fetch_model('some/backbone')                                                 # asked for by name
+    assert hub.asked
+    hub.asked.clear()
+    assert clf._from() == clone(clf)._from() == path and not hub.asked
 
 END_TO_END = """
 import sys; from ulmfit_nb import ULMFiT, InputError

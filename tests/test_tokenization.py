@@ -229,7 +229,7 @@ def test_damaged_files(toks, tmp_path):
     post = json.loads(s)['post_processor']
     def settings(**kw): return broken(post_processor=post | {'ulmfit_nb': post['ulmfit_nb'] | kw})
     bad = [s[:len(s)//2], '', '[]', '{}', 'null', broken(post_processor=None), broken(model=None), broken(model={'type': 'WordLevel', 'vocab': {'a': 0}, 'unk_token': 'a'}),
-        settings(rules_version=T.RULES_VERSION+1), settings(rules_version='new'), settings(kind='char'), settings(kind=[]), settings(rules='yes'), '['*10**5, '\x00'*100]
+        settings(rules_version=T.RULES_VERSION+1), settings(rules_version='new'), settings(rules_version=float('inf')), settings(kind='char'), settings(kind=[]), settings(rules='yes'), '['*10**5, '\x00'*100]
     for b in bad:
         path.write_text(b)
         with pytest.raises(InputError) as e: Tokenizer.load(path)

@@ -191,16 +191,16 @@ def read(self:Predictor,
         c,s,n_hidden,directions = (config[k] for k in ('model', 'settings', 'n_hidden', 'directions'))
         labels,self.models_,self.meta_ = config['labels'],{},config['meta']
         shape = c['vocab_size'],(c['emb_sz'], c['n_hid'], c['n_layers']),LM_DROPOUTS,c['pad_id'],bool(c.get('skip')) # older models had no skip and no pool
-        head = len(labels) if isinstance(labels, list) else 0,CLAS_DROPOUTS*s['drop_mult'],s['bptt'],s['max_len'],n_hidden,s.get('pool', 'concat')
+        n_labels,mult,windows = len(labels) if isinstance(labels, list) else 0,s['drop_mult'],(s['bptt'], s['max_len'])
     except (KeyError, TypeError, AttributeError) as e: raise InputError(f'{path}/config.json lacks {e}: save or copy the model again') from e
     sound = isinstance(labels, list) and len({type(l) for l in labels}) == 1 and isinstance(labels[0], (str, int, float)) and len({*labels}) == len(labels) > 1
-    wrong = [k for k,v in dict(bptt=s['bptt'], max_len=s['max_len'], n_hidden=n_hidden).items() if type(v) is not int or not 1 <= v < 2**31] + ['labels']*(not sound) + ['meta']*(not isinstance(self.meta_, dict))
+    wrong = [k for k,v in dict(bptt=s['bptt'], max_len=s['max_len'], n_hidden=n_hidden).items() if type(v) is not int or not 1 <= v < 2**31] + ['drop_mult']*(type(mult) not in (int, float) or not 0 <= mult < 1e300) + ['labels']*(not sound) + ['meta']*(not isinstance(self.meta_, dict))
     if wrong: raise InputError(f'{path}/config.json has no sound {wrong[0]}: save or copy the model again')
     self.classes_,self.temperature_ = np.array(labels),(t := config.get('temperature', 1.)) # older models had none
     if isinstance(t, bool) or not isinstance(t, (int, float)) or not 0 < t < 1e300: raise InputError(f'{path}/config.json has a temperature of {t!r}, which is no number above 0: save or copy the model again')
     for d in directions:
         check_sizes(c, tensors, DIRECTIONS[d], path, n_hidden)
-        with on_cpu(): m = TextClassifier(AWDLSTM(*shape), *head) # on torch's meta device no random weights would be drawn, but its first use imports for over a second
+        with on_cpu(): m = TextClassifier(AWDLSTM(*shape), n_labels, CLAS_DROPOUTS*mult, *windows, n_hidden, s.get('pool', 'concat')) # on torch's meta device no random weights would be drawn, but its first use imports for over a second
         load_tensors(m, tensors, DIRECTIONS[d], path)
         self.models_[d] = m.to(or_best(device)).eval()
     return config

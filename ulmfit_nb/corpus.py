@@ -11,6 +11,7 @@ import codecs, csv, glob, gzip, hashlib, json, lzma, os, re, shutil, uuid, zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 import numpy as np
@@ -30,6 +31,7 @@ def printable(
 # %% ../nbs/00_corpus.ipynb #653c8cf0
 _plain, _tables = ('.txt', '.tokens'), ('.csv', '.tsv', '.jsonl', '.parquet')
 _packed = {'.gz': gzip.open, '.xz': lzma.open}
+_longest = 2**28 # bytes of a line: a packed one can have any length
 
 def _kind(path):
     "The suffix that says how to read `path`: `a.csv.xz` is a '.csv'."
@@ -44,7 +46,8 @@ def _lines(path):
     at = 0
     try:
         with _packed.get(Path(path).suffix.lower(), open)(path, 'rb') as f:
-            for n, b in enumerate(f, 1):
+            for n, b in enumerate(iter(partial(f.readline, _longest), b''), 1):
+                if len(b) == _longest: raise InputError(f'{path} has a line of over {_longest >> 20:,} MB (line {n}), and a text is held in memory whole: break it into lines.')
                 if n == 1 and b[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE): raise InputError(f'{path} is UTF-16: save it as UTF-8 (in a spreadsheet: "CSV UTF-8") and try again.')
                 yield b.decode('utf-8-sig' if n==1 else 'utf-8')
                 at += len(b)

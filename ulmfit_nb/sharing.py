@@ -19,7 +19,7 @@ from .awd_lstm import AWDLSTM, LanguageModel
 from .corpus import InputError, cache_home
 from .language_model import _put_in_place, find_backbone, load_model, model_kind
 from .tokenization import RULES_VERSION, SPECIALS, Tokenizer, _learn, plain
-from .ulmfit import ULMFiT
+from .ulmfit import NamedInFile, ULMFiT
 
 # %% ../nbs/09b_sharing.ipynb #c9749493
 class _Inert:
@@ -234,9 +234,10 @@ def export_fastai(
 # %% ../nbs/09b_sharing.ipynb #0e6f24c6
 MODEL_FILES,EXTRAS = ('config.json', 'tokenizer.json', 'model.safetensors'),('history.csv', 'README.md')
 
-def _why(e, name, revision, file):
+def _why(e, name, revision, file, offline=False):
     "A sentence for what the hub's client raises."
     from huggingface_hub import errors as h
+    if offline: return f'{name} is not in the cache, and a name that stands in a saved model asks no network: ULMFiT.from_pretrained({str(name)!r}) fetches it, set_params(backbone=…) names another'
     if isinstance(e, h.RevisionNotFoundError): return f'{name} has no revision {revision!r} on the hub: name a commit or a branch that exists'
     if isinstance(e, h.RepositoryNotFoundError): return f'{name} is no local directory, and the hub has no such repository or shows it to members only: check the name, or log in with `hf auth login`'
     if isinstance(e, (h.LocalEntryNotFoundError, h.OfflineModeIsEnabled)): return f'{name} is no local directory, not in the cache, and the hub cannot be reached: check the network, or name a directory'
@@ -248,13 +249,14 @@ def fetch_model(
     revision:str|None=None, # commit, branch or tag; a commit pins what comes; `None` is the main branch of the moment
     cache_dir=None, # see `cache_home`
     endpoint:str|None=None, # address of the hub; `None` is the environment variable HF_ENDPOINT or huggingface.co
+    local_files_only:bool=False, # take what is in the cache, and ask no network
 ) -> Path: # a model directory in the cache
     "The model directory of a repository on the hub: JSON and safetensors, of one commit. Raises `InputError`."
     from huggingface_hub import hf_hub_download
     rev,cache = revision,cache_home(cache_dir)/'hub'
     for f in MODEL_FILES:
-        try: path = Path(hf_hub_download(name, f, revision=rev, cache_dir=cache, endpoint=endpoint))
-        except Exception as e: raise InputError(_why(e, name, revision, f)) from e # the client lets its transport's errors through
+        try: path = Path(hf_hub_download(name, f, revision=rev, cache_dir=cache, endpoint=endpoint, local_files_only=local_files_only))
+        except Exception as e: raise InputError(_why(e, name, revision, f, local_files_only)) from e # the client lets its transport's errors through
         rev = path.parent.name # the commit of the first file is that of all
     return path.parent
 
@@ -262,7 +264,7 @@ def fetch_model(
 def local_model(
     name, # directory, or owner/name on the hub, or `None`
     revision:str|None=None, # see `fetch_model`
-    **kw, # cache_dir, endpoint
+    **kw, # cache_dir, endpoint, local_files_only
 ): # a directory where there is one, else what was given
     "A directory stays what it is; only a string `owner/name` that is none is looked for on the hub. Raises `InputError`."
     if isinstance(name, str) and not Path(name).exists() and re.fullmatch(r'\w[\w.-]*/\w[\w.-]*', name): return fetch_model(name, revision, **kw)
@@ -305,8 +307,8 @@ def push_model(
 # %% ../nbs/09b_sharing.ipynb #adb3d691
 @patch
 def _from(self:ULMFiT):
-    "As before, and `owner/name` on the hub, which is fetched once."
-    if getattr(self, '_found', (None,))[0] != self.backbone: self._found = self.backbone,local_model(self.backbone)
+    "As before, and `owner/name` on the hub, which is fetched once; a name that comes from a saved model is looked for in the cache alone."
+    if getattr(self, '_found', (None,))[0] != self.backbone: self._found = self.backbone,local_model(self.backbone, local_files_only=isinstance(self.backbone, NamedInFile))
     return self._found[1]
 
 @patch(cls_method=True)

@@ -460,7 +460,7 @@ def from_json(cls:Tokenizer,
     except (ValueError, RecursionError): raise InputError(f'{name} is not JSON, or it is cut short: copy it again') from None
     except (KeyError, TypeError): raise InputError(f'{name} was not written by ulmfit_nb: train a tokenizer and save it') from None
     try: kind,rules,version = config['kind'],config['rules'],int(config['rules_version'])
-    except (KeyError, TypeError, ValueError): raise InputError(f'{name} does not say how it splits text: copy it again') from None
+    except (KeyError, TypeError, ValueError, OverflowError): raise InputError(f'{name} does not say how it splits text: copy it again') from None
     if version > RULES_VERSION: raise InputError(f'{name} needs version {version} of the text rules and this is version {RULES_VERSION}: upgrade ulmfit_nb')
     if kind not in _kinds or rules not in (True, False): raise InputError(f'{name} has a kind or rules that this version does not know ({config}): upgrade ulmfit_nb')
     try: return cls(HF.from_str(s), config)

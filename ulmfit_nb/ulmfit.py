@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PAPER', 'SMALL', 'MANY', 'WHOLE', 'NUMBERS', 'READ', 'SETTINGS', 'check_texts', 'label_list', 'check_labels',
            'missing_words', 'default_settings', 'lm_passes', 'clas_passes', 'ULMFiT', 'text_keys', 'labelled_docs',
-           'pseudo_labels', 'second_round_texts', 'second_passes', 'model_card']
+           'pseudo_labels', 'second_round_texts', 'second_passes', 'model_card', 'NamedInFile']
 
 # %% ../nbs/09_ulmfit.ipynb #f45019cc
 import csv, hashlib, json, math, multiprocessing, os, shutil, tempfile, warnings
@@ -701,6 +701,9 @@ def _read_history(path:Path) -> dict: # stage → rows of numbers
     except (OSError, ValueError, KeyError, TypeError, csv.Error): return {}
     return res
 
+class NamedInFile(str):
+    "The name of a backbone as a saved model gives it: nobody has asked for it here, so no network is asked (chapter 09b)."
+
 @patch(cls_method=True)
 def load(cls:ULMFiT,
     path, # a directory that `save` wrote
@@ -709,8 +712,9 @@ def load(cls:ULMFiT,
     "Read a model directory, with the parameters that the estimator had when it was saved. Nothing in it is executed. Raises `InputError`."
     found = Predictor()
     config = found.read(path, device)
-    settings = config['settings']
-    try: self = cls(**settings | config.get('params', {}), device=device) # models of before have those of prediction only
+    settings,params = config['settings'],config.get('params', {})
+    if isinstance(params.get('backbone'), str): params = params | dict(backbone=NamedInFile(params['backbone']))
+    try: self = cls(**settings | params, device=device) # models of before have those of prediction only
     except TypeError as e: raise InputError(f'{path}/config.json has a setting that this version does not know ({e}): upgrade the package') from e
     self.__dict__.update(vars(found), history_=_read_history(Path(path)/'history.csv'), settings_=config.get('in_force') or dict(drop_mult=settings['drop_mult']))
     return self
