@@ -297,6 +297,16 @@ def test_labels_that_are_no_indices_are_refused(y):
     for f in (reliability, calibration_error, fit_temperature):
         with pytest.raises(InputError): f(p, y)
 
+@pytest.mark.parametrize('p', [np.array([[3., -2.], [-1., 4.]]), np.array([[.9, .3], [.2, .8]]), np.array([[np.nan, .1], [.2, .8]]), np.array([.9, .8])])
+def test_logits_and_scores_are_no_probabilities(p):
+    for f in (reliability, calibration_error, fit_temperature):
+        with pytest.raises(InputError, match='these are no probabilities'): f(p, [0, 1])
+
+def test_lists_and_rounded_probabilities_will_do():
+    p = [[.667, .333], [.333, .667], [.334, .667]]
+    assert calibration_error(p, [0, 1, 1]) == pytest.approx(1/3, abs=1e-3) and fit_temperature(p, [0, 1, 1]) < 1
+    with pytest.raises(InputError, match='n_bins=0'): calibration_error(p, [0, 1, 1], 0)
+
 @pytest.mark.parametrize('y', [np.zeros(0, int), []])
 def test_no_texts_have_no_error(y):
     with pytest.raises(InputError, match='there are no texts'): calibration_error(np.zeros((0, 2)), y)

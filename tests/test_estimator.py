@@ -297,6 +297,12 @@ def test_what_was_in_force_is_what_was_done(capsys):
     ULMFiT(**FAST | dict(recipe='chain-thaw', progress=True)).fit(TEXTS, LABELS)
     assert 'passes: 5, recipe chain-thaw' in capsys.readouterr().out # four groups one by one, then all
 
+def test_scores_of_rows_without_a_label(fitted):
+    clf = ULMFiT.load(fitted)
+    for y in (['good', None], ['good', np.nan]):
+        with pytest.raises(InputError, match='row 1 .* has no label'): clf.score(TEXTS[:2], y)
+    with pytest.raises(InputError, match='no texts'): clf.score([], [])
+
 @pytest.mark.parametrize('X,y,words', [({*TEXTS}, LABELS, 'in an order that stays'), (TEXTS, ['', *LABELS[1:]], 'row 0 has no label'), (TEXTS, [*LABELS[:-1], ' '], f'row {len(TEXTS)-1} has no label')])
 def test_sets_and_empty_labels_are_refused(X, y, words):
     with pytest.raises(InputError, match=words): ULMFiT(**FAST).fit(X, y)
@@ -306,7 +312,7 @@ def test_sets_and_empty_labels_are_refused(X, y, words):
 @pytest.mark.parametrize('kw,words', [(dict(drop_mult=3.), 'not a probability'), (dict(lm_drop_mult=9.), 'not a probability'), (dict(precision='fp16'), 'unknown precision'), (dict(drop_mult='x'), 'give a number'),
     *((kw, 'give a') for kw in (dict(bptt=1.5), dict(bs=2.5), dict(bs=None), dict(epochs=1.5), dict(epochs=True), dict(lm_bs='a'), dict(lm_bs=0), dict(max_len=0), dict(lm_epochs=np.inf), dict(lm_epochs=-1), dict(lm_lr=None), dict(lr=np.nan),
         dict(lr=0), dict(drop_mult=-1), dict(div='a'), dict(div=0), dict(div=-1), dict(div=()), dict(random_state='x'), dict(random_state=-1), dict(random_state=1.5), dict(random_state=np.random.default_rng(0)))),
-    (dict(div=(1, 2)), '4 layer groups'), (dict(skip='no'), 'True or False'), (dict(size=5), 'unknown size'), (dict(size=None), 'unknown size'), (dict(size=(1, 2, .5)), 'unknown size'), (dict(backbone=3), 'backbone=3')])
+    (dict(div=(1, 2)), '4 layer groups'), (dict(skip='no'), 'True or False'), (dict(size=5), 'unknown size'), (dict(size=None), 'unknown size'), (dict(size=(1, 2, .5)), 'unknown size'), (dict(backbone=3), 'backbone=3'), (dict(kind='char'), "'char'"), (dict(kind=None), 'kind must'), (dict(vocab_size=5), 'vocab_size must'), (dict(kind='bpe', vocab_size=100), 'vocab_size must')])
 def test_settings_that_cannot_work(kw, words):
     with pytest.raises(InputError, match=words): ULMFiT(**FAST | kw).check()
 
@@ -352,6 +358,7 @@ def test_texts_of_two_columns_and_labels_that_no_file_keeps():
 def test_labelled_texts_get_no_second_label():
     texts = second_round_texts(['a', 'b', 'c', 'd', 'e'], 5, 1, 0, ['b', 'e'])
     assert sorted(texts) == ['a', 'c', 'd']
+    assert second_round_texts(['b ', ' e', 'a'], 3, 1, 0, ['b', 'e\n']) == [] # blanks at the ends make no other text
     assert sorted(second_round_texts(['b', 'e']*50 + ['a', 'c', 'd'], 3, 1, 0, ['b', 'e'])) == ['a', 'c', 'd'] # drawn from those that are left
 
 # ---- the command ------------------------------------------------------------------------------------------------

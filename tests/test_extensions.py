@@ -322,7 +322,7 @@ def test_cache_gains_on_repetition_and_loses_on_noise():
     assert perplexity(m, noise, 1, cache=Cache(4., .9)) > perplexity(m, noise, 1)
 
 def test_bad_cache():
-    for kw in (dict(lam=1.), dict(lam=-.1), dict(lam=math.nan), dict(theta=-1.), dict(theta=math.inf), dict(window=0)):
+    for kw in (dict(lam=1.), dict(lam=-.1), dict(lam=math.nan), dict(theta=-1.), dict(theta=math.inf), dict(window=0), dict(window=2.5)):
         with pytest.raises(InputError): Cache(**kw)
 
 # ---- saved models -------------------------------------------------------------------------------------------------

@@ -135,6 +135,13 @@ def test_faults(both):
     with pytest.raises(InputError, match='1 texts and 2 labels'): worst_losses(both, ['a'], [0, 1])
     with pytest.raises(InputError, match='too few'): comprehensiveness(both, ['', 'a'])
     with pytest.raises(Exception, match='not fitted'): attribute(ULMFiT(), 'a')
+    with pytest.raises(InputError, match='unknown label None'): confusion(both, ['a', 'b'], [0, None])   # it counted as class 0
+    with pytest.raises(InputError, match='shape'): worst_losses(both, ['a'], [0], probs=np.full((1, 5), .2))
+    with pytest.raises(InputError, match='shape'): neighbours(both, 'a', ['b'], states=np.zeros((1, 3)))
+    for steps in (-1, 0, 1.5):
+        with pytest.raises(InputError, match='steps'): attribute(both, 'the heron', steps=steps)
+    for kw in (dict(n_random=0), dict(at=()), dict(at=(0.,)), dict(at=(2,))):
+        with pytest.raises(InputError, match='n_random'): comprehensiveness(both, ['the heron', 'the flour'], **kw)
 
 # ---- what is shown
 class Seen(HTMLParser):
@@ -278,8 +285,8 @@ def test_in_inference_mode_too(both, tmp_path):
 
 def test_rows_of_other_texts_are_refused(both):
     texts = [r[0] for r in plant(5, 8)]
-    with pytest.raises(InputError, match='5 texts and 4 rows'): worst_losses(both, texts, [0]*5, probs=both.predict_proba(texts)[:4])
-    with pytest.raises(InputError, match='5 texts and 4 states'): neighbours(both, 'the heron', texts, states=pooled_states(both, texts[:4]))
+    with pytest.raises(InputError, match=r'shape \(4, 2\), and 5 texts'): worst_losses(both, texts, [0]*5, probs=both.predict_proba(texts)[:4])
+    with pytest.raises(InputError, match=r'shape \(4, .*5 texts'): neighbours(both, 'the heron', texts, states=pooled_states(both, texts[:4]))
 
 @pytest.mark.parametrize('many', [1, 150])
 def test_a_rule_that_joins_words_touches_these_only(many):

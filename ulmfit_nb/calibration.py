@@ -27,12 +27,13 @@ class Bin(NamedTuple):
     sure: float # mean probability of the predicted class
     right: float # share of the texts whose prediction is true
 
-def _indices(probs, y) -> np.ndarray: # (n,)
-    "`y` as an array. Raises `InputError` where it does not hold an index of a column of `probs` for each row."
-    y = np.asarray(y)
+def _checked(probs, y): # (n, n_classes) float64, (n,) int
+    "Probabilities and indices of the true classes as arrays. Raises `InputError` where they are none, or do not belong together."
+    probs,y = np.asarray(probs, float),np.asarray(y)
+    if probs.ndim != 2 or not (0 <= probs).all() or len(probs) and abs(probs.sum(1)-1).max() > .01: raise InputError('these are no probabilities, a row for each text that adds up to 1: give what predict_proba gives, not scores or logits')
     if len(y) != len(probs): raise InputError(f'there are {len(probs)} rows of probabilities and {len(y)} labels: give one a row')
     if y.dtype.kind not in 'iub' or len(y) and not (0 <= y.min() and y.max() < probs.shape[1]): raise InputError(f'y must hold the index of the true class of each row, 0 to {probs.shape[1]-1}: of names it is `[list(clf.classes_).index(l) for l in labels]`')
-    return y.astype(int)
+    return probs,y.astype(int)
 
 # %% ../nbs/10b_calibration.ipynb #4fbb35d0
 def reliability(
@@ -41,7 +42,9 @@ def reliability(
     n_bins:int=10, # of equal width, from 0 to 1
 ) -> list[Bin]: # bins that hold texts, rising
     "How often a classifier is right where it is so sure (Guo et al. 2017, section 2). Raises `InputError`."
-    sure,right = probs.max(1).astype(float),probs.argmax(1) == _indices(probs, y)
+    if n_bins < 1: raise InputError(f'n_bins={n_bins} holds nothing: give 1 or more')
+    probs,y = _checked(probs, y)
+    sure,right = probs.max(1),probs.argmax(1) == y
     b = np.minimum((sure*n_bins).astype(int), n_bins-1)
     return [Bin(int(k.sum()), float(sure[k].mean()), float(right[k].mean())) for k in (b == i for i in range(n_bins)) if k.any()]
 
@@ -62,8 +65,8 @@ def fit_temperature(
 ) -> float: # between 0.05 and 20
     "The temperature with the smallest sum of -log q of the true classes, plus (log T)²/2, which pulls towards 1 where texts are few. Raises `InputError`."
     from scipy.optimize import minimize_scalar
-    y = _indices(probs, y)
-    with np.errstate(divide='ignore'): logs = np.maximum(np.log(probs.astype(float)), -100.) # a probability may have been rounded to 0
+    probs,y = _checked(probs, y)
+    with np.errstate(divide='ignore'): logs = np.maximum(np.log(probs), -100.) # a probability may have been rounded to 0
     def loss(log_t):
         z = logs/np.exp(log_t)
         return (np.logaddexp.reduce(z, 1) - z[np.arange(len(y)), y]).sum() + log_t**2/2

@@ -8,6 +8,7 @@ __all__ = ['AttentionPool', 'attention_weights', 'cache_probs', 'Cache', 'tune_c
 # %% ../nbs/11_extensions.ipynb #5c362517
 import math
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -123,7 +124,7 @@ class Cache:
     def __post_init__(self):
         if not 0 <= self.lam < 1: raise InputError(f'lam={self.lam} is not a share: give 0 or more, and less than 1')
         if not 0 <= self.theta < math.inf: raise InputError(f'theta={self.theta} is no sharpness: give 0 or more')
-        if self.window < 1: raise InputError(f'window={self.window} remembers nothing: give 1 or more')
+        if not isinstance(self.window, Integral) or self.window < 1: raise InputError(f'window={self.window!r} is no number of states: give 1 or more')
 
     def nll(self,
         lm:Tensor, # (bs, T) log-probabilities by the language model

@@ -12,6 +12,7 @@ import html, re, threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -173,6 +174,7 @@ def token_scores(
 ): # scores (n,); log-odds of the text; log-odds of the baseline
     "What each token contributed to the log-odds of a label (Sundararajan et al. 2017). Raises `InputError`."
     if method not in ('ig', 'grad_x_input'): raise InputError(f'there is no method {method!r}: choose ig or grad_x_input')
+    if not isinstance(steps, Integral) or steps < 1: raise InputError(f'steps={steps!r}: give a whole number of points, 1 or more')
     rs = _read(clf, ids)
     if method == 'grad_x_input': (base,full),scores = _along(rs, k, [0., 1.], [0., 1.])
     else:
@@ -248,7 +250,7 @@ METHODS = ('ig', 'grad_x_input', 'occlusion')
 
 def _index(clf, label, probs=None):
     "Index of a label; of the likeliest where it is `None`."
-    if label is None: return int(np.argmax(probs))
+    if label is None and probs is not None: return int(np.argmax(probs))
     classes = clf.classes_.tolist()
     if label not in classes: raise InputError(f'unknown label {label!r}: choose one of {", ".join(map(repr, classes))}')
     return classes.index(label)
@@ -327,6 +329,7 @@ def comprehensiveness(
     seed:int=0, # of these
 ) -> dict: # n; mean and sd of the drop; random_mean, random_sd; gain over random and its standard error se
     "How far the probability falls without the words that decided, beside as many words at random (DeYoung et al. 2020). Raises `InputError`."
+    if n_random < 1 or not (at := list(at)) or not all(0 < s <= 1 for s in at): raise InputError(f'n_random={n_random} and at={at}: give one random deletion or more, and shares of words above 0, up to 1')
     found = [a for a in (attribute(clf, t, None, method) for t in check_texts(texts)) if a.words]
     if len(found) < 2: raise InputError(f'{len(found)} texts with words in them are too few for a spread: give two at least')
     falls = [a.confidence - _deleted(clf, a, [max(1, round(s*len(a.words))) for s in at], n_random, [seed, i]).mean(1) for i,a in enumerate(found)]
@@ -337,8 +340,9 @@ def comprehensiveness(
 def _truth(clf, texts, labels, probs=None):
     "Probabilities of the texts, and the index of each label."
     texts = check_texts(texts)
-    if probs is not None and len(probs) != len(texts): raise InputError(f'there are {len(texts)} texts and {len(probs)} rows of probabilities: give those of the same texts')
-    return (clf.predict_proba(texts) if probs is None else np.asarray(probs)).astype(float),np.array([_index(clf, l) for l in label_list(labels, len(texts))], int)
+    probs,shape = np.asarray(clf.predict_proba(texts) if probs is None else probs, float),(len(texts), len(clf.classes_))
+    if probs.shape != shape: raise InputError(f'the probabilities have the shape {probs.shape}, and {shape[0]} texts and {shape[1]} labels want {shape}: give what predict_proba says of these texts')
+    return probs,np.array([_index(clf, l) for l in label_list(labels, len(texts))], int)
 
 # %% ../nbs/10_interpretation.ipynb #b2e5ed52
 def confusion(
@@ -405,8 +409,8 @@ def neighbours(
     "The texts that the classifier's head sees most like this one. Raises `InputError`."
     texts = check_texts(texts)
     states = pooled_states(clf, texts) if states is None else states
-    if len(states) != len(texts): raise InputError(f'there are {len(texts)} texts and {len(states)} states: give those of the same texts')
     q = pooled_states(clf, check_texts([text]))[0]
+    if np.shape(states) != (len(texts), len(q)): raise InputError(f'the states have the shape {np.shape(states)}, and these {len(texts)} texts have {(len(texts), len(q))}: give what pooled_states says of the same texts')
     sim = states @ q/np.maximum(np.linalg.norm(states, axis=1)*np.linalg.norm(q), 1e-12)
     return [dict(index=int(i), similarity=float(sim[i]), text=texts[i]) for i in np.argsort(-sim, kind='stable')[:k]]
 

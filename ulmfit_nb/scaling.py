@@ -9,6 +9,7 @@ __all__ = ['COMPARED', 'AIMS', 'launch', 'Cluster', 'resident_mb', 'profile_step
 # %% ../nbs/12_scaling.ipynb #89add1f9
 import json, os, tempfile
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import torch
@@ -31,7 +32,7 @@ def launch(
     device:str|None=None, # cpu leaves GPUs alone
 ) -> list: # what each process returned, process 0 first
     "Call a function in `n` connected processes, through Accelerate's launcher: on GPUs where there are enough, else on the CPU. Raises `InputError`."
-    if n < 1: raise InputError(f'{n} processes do nothing: give n=1 or more')
+    if not isinstance(n, Integral) or n < 1: raise InputError(f'n={n!r} is no number of processes: give 1 or more')
     from accelerate import debug_launcher, notebook_launcher
     gpu,threads = device != 'cpu' and torch.cuda.device_count() >= n,torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:

@@ -8,7 +8,7 @@ __all__ = ['OLD_NAMES', 'ENGLISH', 'MODEL_FILES', 'EXTRAS', 'Forbidden', 'ListRe
            'export_fastai', 'fetch_model', 'local_model', 'push_model']
 
 # %% ../nbs/09b_sharing.ipynb #4b18dd4d
-import json, math, mmap, os, pickle, re, shutil, tempfile, uuid, zipfile
+import io, json, math, mmap, os, pickle, re, shutil, tempfile, uuid, zipfile
 from pathlib import Path
 
 import torch
@@ -57,7 +57,7 @@ def read_itos(
 ) -> list[str]: # word of each row
     "The words of a fastai checkpoint; nothing in the file is run. Raises `InputError`."
     try:
-        with open(path, 'rb') as f: words = ListReader(f).load()
+        words = ListReader(io.BytesIO(Path(path).read_bytes())).load() # of a file, Python would make room for as many bytes as an instruction asks for
         words = words.state['items'] if isinstance(words, _Inert) and not isinstance(words, _Counts) else words
     except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror}): check the path') from None
     except Forbidden as e:

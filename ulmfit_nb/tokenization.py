@@ -366,6 +366,12 @@ def tokens(self:Tokenizer, text:str) -> list: # of str
     return [self.vocab[i] for i in self.encode(text)]
 
 # %% ../nbs/01_tokenization.ipynb #2cc5a34b
+def _check_kind(kind, vocab_size):
+    "Refuse what no vocabulary can be learned by. Raises `InputError`."
+    if kind not in _kinds: raise InputError(f'kind must be one of {", ".join(_kinds)}, and it is {kind!r}')
+    least = len(SPECIALS) + (1 if kind == 'word' else 256)
+    if vocab_size < least: raise InputError(f'vocab_size must be at least {least} for kind {kind!r}, and it is {vocab_size}')
+
 @patch(cls_method=True)
 def train(cls:Tokenizer,
     texts:Iterable, # str; read once, not kept
@@ -377,9 +383,7 @@ def train(cls:Tokenizer,
     also:Tokenizer=None, # its words get ids too, behind the texts' own, as far as `vocab_size` goes: a backbone's (kind word)
 ) -> Tokenizer:
     "Learn a vocabulary; the same texts give the same one. `InputError` if there is no text."
-    if kind not in _kinds: raise InputError(f'kind must be one of {", ".join(_kinds)}, and it is {kind!r}')
-    least = len(SPECIALS) + (1 if kind == 'word' else 256)
-    if vocab_size < least: raise InputError(f'vocab_size must be at least {least} for kind {kind!r}, and it is {vocab_size}')
+    _check_kind(kind, vocab_size)
     counts = count_parts(texts, kind, rules, n_workers)
     if not counts: raise InputError('there is no text to learn a vocabulary from: give at least one text with a word in it')
     if also is not None:

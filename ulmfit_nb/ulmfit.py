@@ -38,7 +38,7 @@ from .corpus import Corpus, InputError
 from .fine_tuning import finetune_lm, transfer_vocab
 from .language_model import DIRECTIONS, load_backbone, load_config, model_kind, save_model
 from .runtime import atomic, check_device, connect, get_accelerator, in_a_job, joint_sum, meanwhile, on_cpu, only_one, total_memory, use_bf16, world
-from .tokenization import Tokenizer, is_blank
+from .tokenization import _check_kind, Tokenizer, is_blank
 from .training import TrainConfig
 
 # %% ../nbs/09_ulmfit.ipynb #7056b362
@@ -211,6 +211,7 @@ def check(self:ULMFiT):
     check_device(self.device)
     self._directions()
     self._check_numbers()
+    _check_kind(self.kind, self.vocab_size)
     if self.recipe is not None: recipe_phases(self.recipe)
     n_layers = Size.of(self.size).n_layers
     pool_class(self.pool)
@@ -553,7 +554,7 @@ def second_round_texts(
     labelled=(), # texts that people labelled: none of them is given another label
 ) -> list: # none where labels are many: more than half of what would be labelled
     "The texts that a classifier labels itself in a second round."
-    seen = {*labelled}; free = [t for t in unlabelled if t not in seen]
+    seen = {t.strip() for t in labelled}; free = [t for t in unlabelled if t.strip() not in seen]
     texts = [free[i] for i in np.random.default_rng(seed).permutation(len(free))[:n]]
     return [] if 2*n_labels > len(texts) else texts
 
@@ -569,8 +570,8 @@ def _second_round(self:ULMFiT, lms, models, tok, corpus, ys, texts, extra, seed,
     "Stage 3 again from the same language models, on the labels and on the surest answers of the first round; `models` where labels are many."
     n_classes,sample = next(iter(models.values())).head[-1].out_features,second_round_texts(extra, self.settings_['self_train'], len(ys), seed, texts)
     if not sample:
-        labelled = {*texts}
-        known = sum(t in labelled for t in extra)
+        labelled = {t.strip() for t in texts}
+        known = sum(t.strip() in labelled for t in extra)
         self._say(f'No second round: it wants two texts without a label for each that has one ({2*len(ys):,}), and takes {min(self.settings_["self_train"], len(extra)-known):,} here' + (f', since {known:,} of the unlabelled ones are among those with a label' if known else ''))
         return models
     sample = list(tok.encode_iter(sample))
@@ -630,10 +631,12 @@ def score(self:ULMFiT,
     y, # a label each, of the type that `fit` was given
     sample_weight=None, # of each text
 ) -> float: # 0 to 1
-    "Accuracy. Raises `InputError` for numbers where the labels are text, and the other way round."
+    "Accuracy. Raises `InputError` for rows without a label, and for numbers where the labels are text or the other way round."
     check_is_fitted(self, 'classes_')
     texts = check_texts(X)
     y,known = label_list(y, len(texts)),self.classes_.tolist()
+    if not texts: raise InputError('there are no texts: give one at least')
+    if lack := [i for i,l in enumerate(y) if l is None or l != l]: raise InputError(f'row {lack[0]} (counted from 0) has no label: leave its text out')
     if odd := [l for l in y if isinstance(l, str) != isinstance(known[0], str)]: raise InputError(f'the label {odd[0]!r} is of another type than those of the training ({", ".join(map(repr, known[:5]))}): give labels of that type')
     return float(accuracy_score(y, self.predict(texts), sample_weight=sample_weight))
 
