@@ -129,6 +129,15 @@ def test_training_is_deterministic():
     here = [Tokenizer.train(reversed(sentences(300)), kind=k, vocab_size=400, n_workers=1).fingerprint for k in KINDS]
     assert fingerprints('1') == here == fingerprints('2')
 
+def test_unigram_on_many_words():
+    "Three trainings give one vocabulary, and what is frequent stays whole, also where no longer word holds it"
+    r = random.Random(0)
+    words = [''.join(r.choices('etaoinshrdlucmfwypvbgkjqxz', range(26, 0, -1), k=r.randint(3, 9))) for _ in range(5000)]
+    texts = [' '.join(words[min(int(r.paretovariate(.7)), 5000)-1] for _ in range(50)) for _ in range(1000)]
+    toks = [Tokenizer.train(texts, kind='unigram', vocab_size=2000, n_workers=1) for _ in range(3)]
+    assert len({t.fingerprint for t in toks}) == 1
+    assert sum(len(toks[0].encode(w)) > 2 for w in words[:100]) < 5                      # BOS and the word
+
 # Many texts
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from .corpus import InputError
 RULES_VERSION = 1
 UNK, PAD, BOS, EOS, REP, WREP, UP, MAJ, NL, JOIN = range(10) # ids of the special tokens
 SPECIALS = 'xxunk xxpad xxbos xxeos xxrep xxwrep xxup xxmaj xxnl xxjoin'.split() # as they are shown
-_mark = [chr(0xFDD0+i) for i in range(len(SPECIALS))] # as they are held: Unicode noncharacters, which no text may contain
+_mark = [chr(0xFDD0+i) for i in range(len(SPECIALS))] # as they are held: Unicode noncharacters: they mean nothing, and `plain` takes them out of texts
 _unk, _pad, _bos, _eos, _rep, _wrep, _up, _maj, _nl, _join = _mark
 
 _reserved = re.compile('[\ufdd0-\ufdef]')
@@ -276,7 +276,7 @@ def _steady(hf, models):
     "The same unigram vocabulary without what the trainer leaves to chance."
     vocab = json.loads(hf.to_str())['model']['vocab'][len(_mark):]
     least = min((s for w,s in vocab if len(w) > 1), default=-20.)
-    vocab = sorted(((w, round(max(s, least), 3)) for w,s in vocab), key=lambda x: (-x[1], x[0]))
+    vocab = sorted(((w, round(least if len(w) == 1 and s < least+.03 else max(s, least), 3)) for w,s in vocab), key=lambda x: (-x[1], x[0])) # bytes that are hardly used
     hf.model = models.Unigram([(c, 0.) for c in _mark] + vocab, unk_id=UNK, byte_fallback=False)
 
 # %% ../nbs/01_tokenization.ipynb #af0ff96f
@@ -293,7 +293,8 @@ def _learn(counts, kind, vocab_size, min_count):
         else: hf,trainer = HF(models.Unigram()),trainers.UnigramTrainer(unk_token=_unk, **common)
         byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         hf.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.CharDelimiterSplit(_join), byte_level])
-        with _one_thread(): hf.train_from_iterator((f'{s}{_join}'*k for s,n in counts for k in [10_000]*(n//10_000) + [n%10_000]), trainer)
+        twice = (f'{s}\0{_join}' for s,n in counts if n >= 3 and kind == 'unigram')
+        with _one_thread(): hf.train_from_iterator(chain((f'{s}{_join}'*k for s,n in counts for k in [10_000]*(n//10_000) + [n%10_000]), twice), trainer)
         if kind == 'unigram': _steady(hf, models)
         hf.pre_tokenizer,hf.decoder = byte_level,decoders.ByteLevel()
     hf.add_special_tokens([AddedToken(c, special=True, normalized=False) for c in _mark])
