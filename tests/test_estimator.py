@@ -476,6 +476,10 @@ def test_a_lab_knows_its_texts_and_its_settings(tmp_path):
     from dataclasses import replace
     with pytest.raises(InputError, match='other texts'): lab(tmp_path).texts(replace(TASK, train=TASK.train[::-1]))
 
+def test_a_baseline_without_a_word():
+    with pytest.raises(InputError, match='no word of two letters'): baseline(['a', '!'], ['x', 'y'])
+    assert baseline(['aa', 'bb'], ['x', 'y']).predict(['aa']).tolist() == ['x']
+
 def test_a_baseline_in_the_order_of_the_classes(tmp_path, monkeypatch):
     rows = [('dull and slow', 'c'), ('warm and quick', 'b'), ('slow, dull', 'c'), ('quick, warm', 'b')]
     p = lab(tmp_path).base('x', rows, rows, ['a', 'b', 'c']) # nobody wrote of a

@@ -130,7 +130,7 @@ def main(
         sys.exit(fail('the memory is full: end other programs that use it' + ', or give --device cpu'*hasattr(a, 'device') + what_is_left(a) + less_memory(a) if full else e, 1))
     except BrokenPipeError: # the reader has seen enough, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if hasattr(a, 'out') and a.command != 'predict' or getattr(a, 'html', None): sys.exit(fail('whoever read the progress has gone, and the work stopped with it' + what_is_left(a), 1))
+        if hasattr(a, 'out') and a.command != 'predict' or getattr(a, 'html', None): sys.exit(fail('whoever read the output has gone, and the work stopped with it' + what_is_left(a), 1))
     except OSError as e: sys.exit(fail(f'{e.filename or "a file"}: {e.strerror or e}: check the path, the space on the disk, and your right to read or write there', 2))
     except KeyboardInterrupt:
         if args is None: signal.signal(signal.SIGINT, signal.SIG_IGN) # pressed again, it would only disturb the end

@@ -242,7 +242,7 @@ def docs_task(
     cache_dir=None,   # as in `cache_home`
     docs=None,        # list of `Doc`; default: `docs_corpus()`
 ) -> DocsTask:
-    "The package task, split by cluster: no two texts of one cluster on different sides. Raises `InputError`."
+    "The package task, split by cluster: none of the labelled, validation and test texts has one of its cluster on another side. Raises `InputError`."
     docs = docs_corpus(cache_dir) if docs is None else docs
     rng, groups = np.random.default_rng(seed), defaultdict(list)
     for d in docs: groups[d.cluster].append(d)

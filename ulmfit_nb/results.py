@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .corpus import InputError
 from .runtime import atomic
 
 # %% ../nbs/13_results.ipynb #0b3478f9
@@ -20,12 +21,15 @@ def baseline(
     texts, # training texts
     labels, # one each
 ): # a fitted scikit-learn pipeline: `predict`, `predict_proba`, `score`
-    "TF-IDF of words and word pairs, and logistic regression: what a result has to be compared with."
+    "TF-IDF of words and word pairs, and logistic regression: what a result has to be compared with. Raises `InputError`."
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     tfidf = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2 if len(texts) > 5000 else 1)
-    return make_pipeline(tfidf, LogisticRegression(C=30, max_iter=1000)).fit(texts, labels)
+    try: return make_pipeline(tfidf, LogisticRegression(C=30, max_iter=1000)).fit(texts, labels)
+    except ValueError as e:
+        if 'vocabulary' not in str(e): raise
+        raise InputError('there is no word of two letters or more to count: give texts that have some') from None
 
 # %% ../nbs/13_results.ipynb #3dc3cfb3
 def standard_error(
