@@ -324,6 +324,7 @@ def test_cache_gains_on_repetition_and_loses_on_noise():
 def test_bad_cache():
     for kw in (dict(lam=1.), dict(lam=-.1), dict(lam=math.nan), dict(theta=-1.), dict(theta=math.inf), dict(window=0), dict(window=2.5)):
         with pytest.raises(InputError): Cache(**kw)
+    with pytest.raises(InputError, match='window=0'): cache_probs(None, None, window=0)
 
 # ---- saved models -------------------------------------------------------------------------------------------------
 

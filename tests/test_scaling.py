@@ -196,3 +196,11 @@ def test_a_profile_wants_its_steps():
     docs = Corpus.from_docs([np.array([2, 5, 6, 7]*5, np.int32)]*4, 20)
     t = Trainer(LanguageModel(AWDLSTM(20, (8, 12, 1))), LMBatches(docs, 2, 10), [Phase(1, 1e-3)], TrainConfig(device='cpu'), None, None, False)
     with pytest.raises(InputError, match='needs 12'): profile_steps(t)
+
+def refuses(): raise InputError('no text (of row 3): give one')
+
+def test_what_a_process_refuses_stays_a_sentence():
+    from ulmfit_nb import scaling
+    with pytest.raises(InputError) as e: scaling.launch(refuses, n=2, device='cpu')
+    assert str(e.value) == 'no text (of row 3): give one'
+    with pytest.raises(InputError, match="n='2'"): scaling.launch(refuses, n='2')

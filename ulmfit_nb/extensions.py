@@ -96,7 +96,8 @@ def cache_probs(
     window:int=2000, # states that are remembered
     forget:int|None=None, # id at which all is forgotten, such as BOS; `None` forgets nothing
 ): # of each target: log-probability by the model (bs, T), and probability by the caches (len(thetas), bs, T); nan where there is none
-    "What language model and cache give to the words that came (Grave et al. 2017, section 3)."
+    "What language model and cache give to the words that came (Grave et al. 2017, section 3). Raises `InputError`."
+    if not isinstance(window, Integral) or window < 1: raise InputError(f'window={window!r} is no number of states: give 1 or more')
     state,mem,lm,cache = None,None,[],[]
     with evaluating(model) as dev:
         for b in batches.batches():

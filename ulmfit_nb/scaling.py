@@ -7,7 +7,7 @@ __all__ = ['COMPARED', 'AIMS', 'launch', 'Cluster', 'resident_mb', 'profile_step
            'compare_table', 'brief_table']
 
 # %% ../nbs/12_scaling.ipynb #89add1f9
-import json, os, tempfile
+import json, os, re, tempfile
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -37,6 +37,9 @@ def launch(
     gpu,threads = device != 'cpu' and torch.cuda.device_count() >= n,torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
         try: (notebook_launcher if gpu else debug_launcher)(_keep, (fn, folder, args, gpu), num_processes=n)
+        except Exception as e: # of a process comes its traceback, as text
+            if m := re.search(r'^ulmfit_nb\.corpus\.InputError: (.+)', str(e), re.M): raise InputError(m[1]) from None
+            raise
         finally: torch.set_num_threads(threads) # with one GPU it is this process that computes
         return [torch.load(Path(folder)/f'{r}.pt', weights_only=True) for r in range(n)]
 
