@@ -252,3 +252,19 @@ def test_confidence_is_judged_by_reviews_without_a_twin(tmp_path, monkeypatch):
     monkeypatch.setattr(Lab, 'texts', lambda lab, task: (None, task.more))
     task,read,_,corpus,common = confidence.held_out_reviews(Lab(tmp_path, unlabelled=60), 'confidence', None)
     assert len(task.test) == common['n'] == 10 and len(corpus) == common['unlabelled'] == 60 and apart(task.test, task.train, task.more, read.more)
+
+# ---- small faults that no test above would show ----------------------------------------------------------------
+
+def test_a_changed_checkout_is_marked(tmp_path, monkeypatch):
+    from ulmfit_nb import results as R
+    def git(*args): subprocess.run(['git', '-C', str(tmp_path), '-c', 'user.name=a', '-c', 'user.email=a@b.c', *args], check=True, capture_output=True)
+    f = tmp_path/'results.py'
+    f.write_text('one')
+    monkeypatch.setattr(R, '__file__', str(f))
+    git('init')
+    assert R.commit() is None
+    git('add', '.'); git('commit', '-m', 'one')
+    sha = R.commit()
+    assert re.fullmatch('[0-9a-f]{12}', sha)
+    f.write_text('two')
+    assert R.commit() == sha + '+'

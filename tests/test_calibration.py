@@ -315,3 +315,16 @@ def test_a_training_file_whose_name_is_no_utf8(tmp_path):
     (tmp_path/'config.json').write_text(json.dumps(dict(meta=dict(data='donn\udce9es.csv'))), encoding='utf-8')
     keep_temperature(tmp_path, 1.5)
     assert json.loads((tmp_path/'config.json').read_text(encoding='utf-8')) == dict(meta=dict(data='donn\udce9es.csv'), temperature=1.5)
+
+# ---- small faults that no test above would show ----------------------------------------------------------------
+
+def test_a_bin_counts_by_its_texts():
+    p = np.array([[.9, .1]]*8 + [[.6, .4]]*2)
+    assert calibration_error(p, [0]*4 + [1]*4 + [0]*2) == pytest.approx((8*.4 + 2*.4)/10)
+    assert calibration_error(p, [0]*8 + [1]*2) == pytest.approx((8*.1 + 2*.6)/10)
+
+@pytest.mark.filterwarnings('ignore:24 of the 48 texts')
+def test_labels_stay_with_the_texts_that_are_kept(clf):
+    both_ways(clf)
+    alone = clf.calibrate(HELD, LABELS).temperature_
+    assert clf.calibrate(TEXTS + HELD, [l for l in LABELS[::-1]] + LABELS).temperature_ == alone

@@ -821,3 +821,102 @@ def test_columns_that_no_command_could_read_are_not_saved(columns, fitted, tmp_p
     assert not (tmp_path/'m').exists()
     ULMFiT.load(fitted).save(tmp_path/'m', columns=dict(text='review'), data=['a.csv', 'b.csv']) # whatever else may go into config.json
     assert ULMFiT.load(tmp_path/'m').meta_['data'] == ['a.csv', 'b.csv']
+
+# ---- small faults that no test above would show ----------------------------------------------------------------
+
+def test_a_saved_classifier_goes_to_the_device_it_is_asked_for(fitted):
+    assert [ULMFiT.from_pretrained(fitted, **kw).device for kw in (dict(device='cpu'), {})] == ['cpu', None]
+
+def test_what_the_estimator_is_told_reaches_its_stages(monkeypatch):
+    from ulmfit_nb import ulmfit as U
+    from ulmfit_nb.awd_lstm import CLAS_DROPOUTS
+    seen = []
+    def spy(f): monkeypatch.setattr(U, f.__name__, lambda *args, **kw: seen.append((args, kw, args[0].backbone)) or f(*args, **kw))
+    spy(U.finetune_lm); spy(U.finetune_classifier)
+    ULMFiT(**FAST | dict(direction='both', lm_lr=.02, lm_drop_mult=.3, drop_mult=.2, lr=.03, skip=True), n_jobs=1, random_state=0).fit(TEXTS, LABELS, MORE)
+    assert [(kw['backward'], b.skip) for _,kw,b in seen] == [(False, True)]*2 + [(True, True)]*2 # stage 2, stage 3 of each direction
+    for (_,train,valid,*given),kw,_ in seen[::2]:
+        assert given == [1, .02, .3] and kw['div'] == 1. and len(valid) == (len(TEXTS)+len(MORE))//10 and len(train)+len(valid) == len(TEXTS)+len(MORE)
+    for _,kw,b in seen[1::2]: assert (kw['lr'], kw['cfg'].clip, b.drops) == (.03, 25., CLAS_DROPOUTS*.2)
+
+def test_accuracy_may_weigh_its_texts(fitted):
+    clf = ULMFiT.load(fitted, device='cpu')
+    y = [*clf.predict(TEXTS[:12]), *({'good': 'bad', 'bad': 'good'}[l] for l in clf.predict(TEXTS[12:]))]
+    assert [clf.score(TEXTS, y, w) for w in (None, [3]*12 + [1]*12, [0]*12 + [1]*12)] == [.5, .75, 0.]
+
+def test_a_draw_is_balanced_and_its_own():
+    rows = [(str(i), 'abc'[i%3]) for i in range(60)]
+    drawn = [draw(rows, 20, s).tolist() for s in range(5)]
+    assert drawn == [draw(rows, 20, s).tolist() for s in range(5)] and len({*map(tuple, map(sorted, drawn))}) == 5
+    for d in drawn: assert len({*d}) == 20 and [sum(rows[i][1] == c for i in d) for c in 'abc'] == [7, 7, 6]
+
+def test_an_experiment_backward_reads_backward(tmp_path, monkeypatch):
+    import ulmfit_nb.reproduce as R
+    seen = []
+    def trained(name): return lambda model, *args, **kw: seen.append((name, kw)) or SimpleNamespace(done=True, model=model, seconds=1., history=[dict(epoch=1.)], device=torch.device('cpu'))
+    for name in ('finetune_lm', 'finetune_classifier'): monkeypatch.setattr(R, name, trained(name))
+    monkeypatch.setattr(R, 'predict_logits', lambda *args, was=R.predict_logits, **kw: seen.append(('predict_logits', kw)) or was(*args, **kw))
+    ablation(lab(tmp_path, direction='backward'), TASK, ('classifier last',))
+    assert [(f, kw['backward']) for f,kw in seen] == [('finetune_lm', True), ('finetune_classifier', True), ('predict_logits', True)]
+    assert seen[1][1]['cfg'].clip == 25.
+
+@pytest.mark.parametrize('kw', [dict(lr_lm=.1), dict(lr=.1), dict(labels=(5,)), dict(draws=2), dict(unlabelled=3), dict(test=4), dict(direction='both'), dict(variants=('ulmfit',)), dict(lm_drop_mult=.2), dict(recipe='last'), dict(clas_bs=9), dict(precision='bf16')], ids=str)
+def test_another_setting_is_another_experiment(kw, tmp_path):
+    lab(tmp_path).claim(experiment='x')
+    with pytest.raises(InputError, match=f'{min(kw)} was'): lab(tmp_path, **kw).claim(experiment='x')
+
+def test_a_transductive_run_reads_the_texts_of_the_test(tmp_path, monkeypatch):
+    monkeypatch.setattr('ulmfit_nb.reproduce.one_draw', lambda *_: None) # what stage 2 would read, without stage 2
+    task = Task('toy', TASK.train, [(f'quite another {i}', l) for i,(_,l) in enumerate(TASK.test)], MORE)
+    for protocol in ('inductive', 'transductive'): lowshot(lab(tmp_path, labels=(20,), draws=1, unlabelled=20, variants=('ulmfit',)), task, protocol=protocol)
+    read = {p: {tuple(d) for d in Corpus(tmp_path/'work'/p/'corpus')} for p in ('inductive', 'transductive')}
+    def known(p): return sum(tuple(Tokenizer.load(tmp_path/'work'/p/'tokenizer.json').encode(t)) in read[p] for t,_ in task.test)
+    assert [known(p) for p in read] == [0, len(task.test)] and len({*map(len, read.values())}) == 1
+
+def test_from_scratch_is_from_scratch(tmp_path, monkeypatch):
+    "The head learns on weights that no stage before has trained."
+    monkeypatch.setattr('ulmfit_nb.reproduce.finetune_classifier', lambda model, *args, **kw: SimpleNamespace(done=True, model=model, seconds=1., history=[dict(epoch=1.)], device=torch.device('cpu')))
+    lm = LanguageModel(AWDLSTM(100, (12, 20, 2)))
+    a,b = (lab(tmp_path).classifier(r, lm, [0]*9, [0]*9, 2, recipe=r)[0].backbone for r in ('from scratch', 'last'))
+    assert b is lm.backbone and a is not b and not torch.equal(a.encoder.weight, b.encoder.weight)
+
+def test_a_row_of_wikitext_holds_both_perplexities(tmp_path, monkeypatch):
+    import ulmfit_nb.reproduce as R
+    from ulmfit_nb.results import read_results
+    corpora = [Corpus.from_docs([np.random.default_rng(i).integers(2, 20, 300)], 20) for i in range(3)]
+    monkeypatch.setattr(R, 'wikitext2_ids', lambda *_: ([*'abcdefghijklmnopqrst'], *corpora))
+    made,metrics = [],R.lm_metrics
+    monkeypatch.setattr(R, 'lm_metrics', lambda model, src: made.append((model.backbone.drops.weight, src.corpus)) or dict(perplexity=5. + corpora.index(src.corpus)))
+    wikitext2(lab(tmp_path))
+    assert sorted((r['variant'], r['valid_perplexity'], r['perplexity']) for r in read_results(tmp_path/'results')) == [('AWD-LSTM', 6., 7.), ('no weight-drop', 6., 7.)]
+    assert [d for d,_ in made] == [.5, .5, 0, 0]
+
+def test_own_labels_come_from_the_probabilities_that_predict_gives(in_turn, tmp_path, monkeypatch):
+    from ulmfit_nb import ulmfit as U
+    taught = []
+    monkeypatch.setattr(U, 'pseudo_labels', lambda p, was=U.pseudo_labels: taught.append(p) or was(p))
+    in_turn._own_labels(in_turn.models_, list(in_turn.tokenizer_.encode_iter(MORE)), tmp_path, False)
+    assert np.allclose(taught[0], in_turn.predict_proba(MORE), atol=1e-6)
+
+def test_what_a_backbone_knows_is_counted_in_tokens(one_way):
+    tok,corpus,known = ULMFiT(one_way, min_count=1, progress=False)._read(TEXTS + ['walrus']*30, [], 'forward')
+    old = load_backbone(one_way)[1].vocab
+    assert known == pytest.approx(np.mean([tok.vocab[i] in old for i in corpus.ids])) != np.mean([w in old for w in tok.vocab])
+
+def test_a_loaded_model_is_in_evaluation_mode(fitted):
+    assert not any(m.training for m in ULMFiT.load(fitted, device='cpu').models_['forward'].modules())
+
+def test_a_stage_that_is_done_comes_back_as_it_was(tmp_path):
+    def made(seed):
+        torch.manual_seed(seed)
+        return LanguageModel(AWDLSTM(20, (8, 12, 1)))
+    done = lambda model, *_: SimpleNamespace(done=True, model=model, seconds=1., history=[], device=torch.device('cpu'))
+    a,_ = lab(tmp_path).stage('x', lambda: made(0), done)
+    b,_ = lab(tmp_path).stage('x', lambda: made(1), None)
+    assert all(torch.equal(p, q) for p,q in zip(a.state_dict().values(), b.state_dict().values()))
+
+def test_nothing_is_learned_from_a_text_of_the_test(monkeypatch):
+    import ulmfit_nb.reproduce as R
+    monkeypatch.setattr(R, 'split_rows', lambda name, split: dict(train=[('a', 0), ('b', 1), (' c', 1)], test=[('c', 1), ('d ', 0)], more=[('d', None), ('e', None)])[split])
+    task = R.load_task('imdb')
+    assert (task.train, task.more, [t for t,_ in task.test]) == ([('a', 0), ('b', 1)], ['e'], ['c', 'd ']) and task.note.startswith('1 training and 1 unlabelled')

@@ -377,3 +377,15 @@ def test_estimator_is_still_a_scikit_learn_citizen(fitted):
     assert clone(fitted).get_params() == fitted.get_params() and fitted.get_params()['pool'] == 'attention'
     probs,alone = fitted.predict_proba(TEXTS),np.concatenate([fitted.predict_proba([t]) for t in TEXTS])
     np.testing.assert_allclose(probs, alone, atol=1e-5)
+
+# ---- small faults that no test above would show ----------------------------------------------------------------
+
+def test_attention_asks_how_a_state_looks_and_not_how_long_it_is():
+    p,x = classifier().pooling,torch.randn(2, 5, SIZE[0], generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(p.score(30*x + 1), p.score(x), atol=1e-3, rtol=1e-3)
+
+def test_what_is_forgotten_stays_forgotten():
+    m,c = language_model(),corpus()
+    best,grid = tune_cache(m, c, (.5,), (.3,), 100, BOS)
+    assert best == Cache(.5, .3, 100, BOS) and perplexity(m, c, 1, cache=best) == pytest.approx(grid.item(), rel=1e-3)
+    assert perplexity(m, c, 1, cache=Cache(.5, .3, 100)) != pytest.approx(grid.item(), rel=1e-3) # words of other documents are remembered

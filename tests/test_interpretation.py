@@ -328,3 +328,25 @@ def test_a_long_text_is_occluded_in_parts(both, monkeypatch):
 def test_what_steers_a_terminal_is_shown(both):
     a = attribute(both, 'one \x1b[2J@-@\x1b]0;x\x07 ferry')
     assert '\x1b' not in a.line(50) and '\x07' not in a.line(50)
+
+# ---- small faults that no test above would show ----------------------------------------------------------------
+
+def test_the_points_of_the_path_lie_in_the_middle_of_their_steps(both, monkeypatch):
+    along,seen = I._along,[]
+    monkeypatch.setattr(I, '_along', lambda rs, k, at, w: seen.append((at, w)) or along(rs, k, at, w))
+    token_scores(both, both.tokenizer_.encode('a ferry'), 0, steps=4, tol=1e9)
+    (at,w), = seen
+    assert at == pytest.approx([0, .125, .375, .625, .875, 1]) and w == [0, .25, .25, .25, .25, 0]
+
+def test_colours_of_a_confusion_are_shares_of_the_truth():
+    import matplotlib
+    matplotlib.use('Agg')
+    assert plot_confusion(np.array([[3, 1], [2, 2]]), ['a', 'b']).images[0].get_array().tolist() == [[.75, .25], [.5, .5]]
+
+def test_confidence_is_of_the_label_that_was_asked_for(both):
+    p = both.predict_proba(['take the heron'])[0]
+    assert [attribute(both, 'take the heron', y, 'grad_x_input').confidence for y in (0, 1)] == pytest.approx(p.tolist())
+
+def test_an_explanation_leaves_gradients_cut_between_chunks(both):
+    attribute(both, 'a ferry')
+    assert not any(m.full_bptt for m in both.models_.values())

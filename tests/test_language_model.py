@@ -435,3 +435,45 @@ def test_weights_are_the_first_to_come_and_the_description_the_last(tmp_path, to
     save_backbone(tmp_path/'m', dict(forward=fresh(tok)), tok)
     moved = moved[-5:] # the others are made where nobody looks
     assert moved.index('model.safetensors') < moved.index('tokenizer.json') < moved.index('config.json') == len(moved)-1
+
+# ---- small faults that no test above would show ----------------------------------------------------------------
+
+def test_transfer_carries_what_is_no_weight_and_empties_the_padding(tok):
+    m = LanguageModel(AWDLSTM(tok.vocab_size, (16, 24, 2), NO_DROPOUT), alpha=.5, beta=.25)
+    with torch.no_grad(): m.backbone.encoder.weight[PAD] = 1.       # as a file of fastai may have it
+    moved,_ = transfer_vocab(m, tok, tokenizer(OTHER))
+    assert (moved.alpha, moved.beta, moved.backbone.drops) == (.5, .25, NO_DROPOUT)
+    assert (moved.backbone.encoder.weight[PAD] == 0).all()
+
+def test_finetune_takes_the_schedule_and_the_shape_it_is_given(tok):
+    def phase(**kw): return finetune_lm(fresh(tok), encoded(tok, TEXTS), epochs=.1, cfg=CPU, bs=4, bptt=12, progress=False, **kw).phases[0]
+    assert phase(cut_frac=.4, ratio=7.).schedule_args == dict(cut_frac=.4, ratio=7.)
+    assert (phase(schedule='cosine').schedule, phase().schedule) == ('cosine', 'stlr')
+
+def test_scores_in_units_that_every_vocabulary_shares(trained, tok):
+    from ulmfit_nb.language_model import lm_scores
+    texts = ['the small cat söes the tree.', 'an owl']
+    docs = [tok.encode(t) for t in texts]
+    for backward in (False, True):
+        s,want = lm_scores(trained, tok, texts, backward=backward),lm_metrics(trained, LMBatches(Corpus.from_docs([reverse_doc(d) if backward else d for d in docs], tok.vocab_size), 16, variable=False, shuffle=False))
+        nats,n = want['valid_loss']*(sum(map(len, docs))-1),sum(map(len, docs))
+        assert (s['n'], s['tokens'], s['words'], s['bytes']) == (2, n, 8, 35) and s['valid_loss'] == pytest.approx(want['valid_loss'])
+        assert s['unknown'] == sum((np.asarray(d) == tok.unk_id).sum() for d in docs)/n > 0
+        assert (s['word_perplexity'], s['bits_per_byte']) == pytest.approx((math.exp(nats/8), nats/math.log(2)/35), rel=1e-4)
+
+def test_backward_is_trained_and_judged_backward(tok):
+    turned = [reverse_doc(tok.encode(t)) for t in TEXTS[:20]]
+    kw = dict(size=(16, 24, 2), drop_mult=0., epochs=3, lr=2e-2, cfg=CPU, bs=4, bptt=12, progress=False)
+    a = pretrain(encoded(tok, TEXTS), encoded(tok, TEXTS[:20]), backward=True, **kw)
+    assert a.history[-1]['valid_loss'] == pytest.approx(lm_metrics(a.model, LMBatches(Corpus.from_docs(turned, tok.vocab_size), 4, 12, variable=False, shuffle=False))['valid_loss'], rel=1e-5)
+
+def test_what_pretraining_is_told(tok, tmp_path):
+    from ulmfit_nb.awd_lstm import LM_DROPOUTS
+    def begun(**kw): return pretrain(encoded(tok, TEXTS), epochs=.1, size=(8, 12, 1), bs=4, bptt=12, progress=False, **kw)
+    assert begun(drop_mult=.3, cfg=CPU).model.backbone.drops == LM_DROPOUTS*.3 and begun(cfg=CPU).phases[0].schedule == 'one_cycle'
+    m = fresh(tok)
+    assert begun(init=m, cfg=CPU).model is m
+    t = pretrain(encoded(tok, TEXTS), encoded(tok, OTHER), size=(8, 12, 1), epochs=.1, cfg=TrainConfig(opt='ntasgd', device='cpu', precision='float32'), bs=4, bptt=12, progress=False)
+    assert (t.phases[0].schedule, t.phases[0].div) == ('constant', 1.)
+    save_backbone(tmp_path/'b', dict(forward=m), tok)
+    assert load_backbone(tmp_path/'b', drops=LM_DROPOUTS*.2)[0].backbone.drops == LM_DROPOUTS*.2

@@ -189,3 +189,24 @@ def test_restored_also_after_an_error():
         raise KeyboardInterrupt
     assert flat() == before and opt.param_groups[0]['lr'] == 0.1 and torch.equal(rng, torch.get_rng_state())
     assert model[0].training and not model[1].training and all(p.grad is None for p in model.parameters())
+
+# ---- small faults that no test above would show ----------------------------------------------------------------
+
+def test_a_run_is_three_cycles_or_four():
+    "`sgdr` begins no fourth one, which would end where it begins; `clr` reaches its upper bound four times."
+    for n in range(1, 100): assert (schedule_curve('sgdr', n) == 1).sum() <= 3, n
+    assert (schedule_curve('sgdr', 99) == 1).sum() == 3 and (schedule_curve('clr', 80) == 1).sum() == 4
+
+@pytest.mark.parametrize('last,seen', [(3.9, 40), (4.1, 21)])
+def test_range_test_stops_beyond_the_factor(last, seen):
+    losses = iter([1.]*20 + [last]*20)
+    assert len(range_test(lambda lr: next(losses), n=40, smooth=.01, stop_factor=4).losses) == seen
+
+def test_cycled_momentum_leaves_the_second_beta_alone():
+    opt = optimizer(Adam, betas=(0.8, 0.99))
+    run(OneCycle(opt, 5, moms=(0.85, 0.95)), 5)
+    assert [g['betas'][1] for g in opt.param_groups] == [0.99]*2
+
+def test_range_test_suggests_the_same_however_it_explodes():
+    small,large = (range_test(lambda lr: 1 - math.log(lr) if lr < .1 else top, 1e-5, 10) for top in (1e3, 1e9))
+    assert small.suggestion and len(small.lrs) == len(large.lrs) < 100 and small.suggestion == large.suggestion

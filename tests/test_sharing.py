@@ -575,3 +575,14 @@ def test_keys_of_tuples_in_tuples_are_refused(tmp_path):
     for name,code in dict(item=b'}' + deep + b'Ns.', items=b'}(' + deep + b'Nu.', add=b'\x8f(' + deep + b'\x90.', frozen=b'(' + deep + b'\x91.', dict=b'(' + deep + b'Nd.').items():
         (f := tmp_path/f'{name}.pkl').write_bytes(b'\x80\x04' + code)
         with pytest.raises(InputError, match='keys that are no words'): read_itos(f)
+
+# ---- small faults that no test above would show ----------------------------------------------------------------
+
+def test_of_equal_words_the_last_counts():
+    words,rows = match_vocab(['the', 'xxbos', 'the', 'xxbos'])
+    assert rows[SPECIALS.index('xxbos')] == 3 and rows[len(SPECIALS):] == [0, 1, 2] and words[2] == 'the' and len({*words}) == 3
+
+def test_a_token_that_is_missing_gets_the_mean_row():
+    w,b = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))[0],torch.arange(4.)
+    res = place_rows({'backbone.encoder.weight': w, 'bias': b}, [2, -1, 0])
+    assert torch.equal(res['backbone.encoder.weight'], torch.stack([w[2], w.mean(0), w[0]])) and res['bias'][0] == 2 and res['bias'][1] < b.mean()

@@ -934,3 +934,128 @@ def test_all_processes_compute_in_the_same_number_format(others, monkeypatch):
     monkeypatch.setattr(T, 'world', lambda: (0, 2)); monkeypatch.setattr(T, 'joint_sum', lambda *xs: [x+others for x in xs])
     t = Trainer(lm(), LMBatches(corpus(), 4, 10), [Phase(1, 1e-3)], replace(CPU, precision='bf16'), None, None, False)
     assert t.bf16 is (others == 1.)
+
+# ---- small faults that no test above would show ----------------------------------------------------------------
+
+@pytest.mark.filterwarnings('ignore:Seems like')
+def test_the_whole_gradient_is_clipped():
+    def lengths(clip):
+        t,res = Trainer(lm(drops=NO_DROPOUT), LMBatches(corpus(30), 4, 10), cfg=replace(CPU, opt='sgd', clip=clip), progress=False),[]
+        t._begin()
+        t.opt.step = lambda: res.append(torch.cat([p.grad.flatten() for p in t.params]).norm().item())
+        t.fit(steps=5)
+        return res
+    assert min(lengths(None)) > .02 and lengths(.01) == pytest.approx([.01]*5, rel=1e-3)
+
+def test_each_optimiser_gets_its_settings():
+    from ulmfit_nb.training import make_optimizer
+    def group(opt, **kw): return make_optimizer(TrainConfig(opt=opt, betas=(.7, .95), **kw), [dict(params=[nn.Parameter(torch.ones(2))], lr=.1)]).param_groups[0]
+    assert (group('adam', wd=.3)['betas'], group('adam', wd=.3)['weight_decay'], group('adam')['weight_decay']) == ((.7, .95), .3, .01)
+    assert (group('sgd', wd=.3)['momentum'], group('sgd', wd=.3)['weight_decay'], group('sgd')['weight_decay']) == (.7, .3, .01)
+    assert (group('ntasgd', wd=.3)['weight_decay'], group('ntasgd')['weight_decay']) == (.3, 1.2e-6)
+
+@pytest.mark.filterwarnings('ignore:Seems like')
+def test_the_training_loss_is_the_mean_over_tokens():
+    "Of the likelihood alone, and each token counts once, however long its batch is."
+    src = LMBatches(corpus(30), 3, 10)
+    t = Trainer(lm(drops=NO_DROPOUT), src, [Phase(1)], CPU, progress=False)
+    t._begin()
+    t.opt.step = lambda: None
+    assert len(set(src.lengths(0))) > 1 and t.fit()[0]['train_loss'] == pytest.approx(lm_metrics(lm(drops=NO_DROPOUT), src)['valid_loss'], rel=1e-5)
+
+def test_an_epoch_begins_without_a_state_and_an_evaluation_without_dropout():
+    src,seen,held = LMBatches(corpus(30), 4, 20),[],[]
+    t = Trainer(lm(), src, [Phase(2)], CPU, lambda m: held.append(m.training) or dict(valid_loss=1.), progress=False)
+    t.model.register_forward_pre_hook(lambda m, args, kw: seen.append((m.training, kw['state'] is None)), with_kwargs=True)
+    t.fit()
+    assert held == [False]*2 and all(training for training,_ in seen)
+    assert [i for i,(_,fresh) in enumerate(seen) if fresh] == [0, src.n_batches(0)]
+
+def test_ntasgd_evaluates_and_leaves_the_averaged_weights():
+    held,losses = [],iter([1., 2., 3., 4., 5., 6., 7., 8., 9.]*9)
+    t = Trainer(lm(), LMBatches(corpus(30), 4, 10), [Phase(4, 1., schedule='constant')], replace(CPU, opt='ntasgd', eval_every=2), lambda m: held.append(m.bias.detach().clone()) or dict(valid_loss=next(losses)), progress=False)
+    t.fit(steps=25)
+    mean = t.opt.state[t.model.bias]['mean'].clone()
+    assert t.opt.averaging and not torch.equal(t.model.bias, mean)
+    t.record(0.)
+    assert torch.equal(held[-1], mean) and not torch.equal(t.model.bias, mean)
+    t.fit()
+    assert torch.equal(held[-1], t.model.bias)
+
+def test_a_schedule_ends_with_its_run_however_many_batches_make_a_step():
+    for k in (1, 3): assert Trainer(lm(), LMBatches(corpus(30), 4, 10), [Phase(2, .01)], replace(CPU, accumulate=k), progress=False).fit()[-1]['lr'] == pytest.approx(.01/32)
+
+def test_evaluations_are_counted_in_steps():
+    t = Trainer(lm(), LMBatches(corpus(40), 2, 10), [Phase(1)], replace(CPU, accumulate=4, eval_every=3), lambda m: dict(valid_loss=1.), progress=False)
+    assert [r['step'] for r in t.fit()] == [*range(3, t.step, 3), t.step]
+
+def test_the_recipe_of_the_scripts():
+    "A rate that rises for a third of an epoch while layers thaw, then for an eighth of the rest, and falls to an eighth."
+    assert [(ph.epochs, ph.schedule_args) for ph in recipe_phases('scripts', 4, 6)] == [(1, dict(ratio=8, cut_frac=1/3))]*2 + [(4, dict(ratio=8, cut_frac=1/8))]
+
+def test_settings_of_the_schedule_reach_every_phase():
+    for recipe in RECIPES: assert all(ph.schedule_args | dict(cut_frac=.4) == ph.schedule_args for ph in recipe_phases(recipe, 4, 6, schedule_args=dict(cut_frac=.4)))
+
+def test_a_classifier_backward_is_judged_backward(tmp_path):
+    docs,ys,model = random_docs((9, 30, 17, 5)),np.array([0, 1, 2, 0]),decided()
+    turned = [np.r_[d[:1], d[:0:-1]] for d in docs]
+    assert clas_metrics(model, docs, ys, backward=True)['valid_loss'] == pytest.approx(clas_metrics(model, turned, ys)['valid_loss'], rel=1e-4) != clas_metrics(model, docs, ys)['valid_loss']
+    torch.testing.assert_close(predict_logits(model, docs, backward=True, head=nn.Identity()), predict_logits(model, turned, head=nn.Identity()), atol=1e-5, rtol=0)
+    t,b = (finetune_classifier(decided(), docs, ys, (docs, ys), 'last', 1, bs=2, path=tmp_path/str(way), backward=way, progress=False) for way in (False, True))
+    assert t.cfg.clip == 25. and t.evaluate.key != b.evaluate.key
+
+def test_dropouts_of_the_head():
+    assert [m.p for m in TextClassifier(AWDLSTM(50, SIZE), 3, CLAS_DROPOUTS*.3).head if isinstance(m, nn.Dropout)] == [CLAS_DROPOUTS.output*.3, .1]
+
+def test_penalties_are_those_of_training():
+    "AR of all states in the window, TAR of the steps within a chunk; padding counts in neither, nor does evaluation."
+    model,docs = decided(bptt=10, drops=NO_DROPOUT, alpha=2., beta=1.),random_docs((20, 10, 4))
+    given = *pad_docs(docs),torch.tensor([0, 1, 2])
+    H = [model.backbone(torch.from_numpy(d[None]))[0][-1][0] for d in docs]
+    steps = torch.cat([h.diff(dim=0) for h in (H[0][:10], H[0][10:], *H[1:])])
+    out = model(*given)
+    assert out.loss == out.nll
+    model.train().head.eval()
+    out = model(*given)
+    torch.testing.assert_close(out.loss-out.nll, 2*torch.cat(H).pow(2).mean() + steps.pow(2).mean(), atol=1e-5, rtol=1e-5)
+
+def test_masks_are_drawn_for_a_document_or_for_each_chunk():
+    def drawn(masks):
+        model,rows = decided(bptt=10, masks=masks).train(),[]
+        draw = model.backbone.sample_masks
+        model.backbone.sample_masks = lambda n: rows.append(n) or draw(n)
+        model(*pad_docs(random_docs((25, 12))))
+        return rows
+    assert (drawn('document'), drawn('chunk')) == ([2], [2, 2, 1])
+
+def test_another_epoch_has_another_order_and_another_direction_other_rows():
+    docs = random_docs(range(1, 61))
+    def batches(backward=False, epoch=0): return [b.inputs['ids'] for b in ClasBatches(docs, [0, 1]*30, 4, 0, backward).batches(epoch)]
+    assert [len(i[0]) for i in batches(epoch=0)] != [len(i[0]) for i in batches(epoch=1)]
+    assert all(torch.equal(a[:, :1], b[:, :1]) and not torch.equal(a, b) for a,b in zip(batches()[:5], batches(True)[:5]))
+    assert ClasBatches(docs, [0, 1]*30).key != ClasBatches(docs, [0, 1]*30, backward=True).key
+
+def test_an_int8_model_predicts_and_the_first_goes_on_training():
+    model = decided().train()
+    assert not any(m.training for m in int8_model(model).modules()) and all(m.training for m in model.modules())
+
+def test_each_precision_is_used():
+    model,docs = decided(),random_docs((9, 30))
+    plain,half = (predict_logits(model, docs, precision=p) for p in ('float32', 'bf16'))
+    assert not torch.equal(plain, half)
+    torch.testing.assert_close(half, plain, atol=.05, rtol=0)
+
+def test_the_seed_is_that_of_the_order_too():
+    c,seen = corpus(33),[]
+    for s in (0, 1): seen.append(pretrain(c, size=(8, 12, 1), epochs=.1, bs=8, bptt=10, cfg=replace(CPU, seed=s), progress=False).source)
+    assert [s.seed for s in seen] == [0, 1]
+
+def test_steps_into_padding_are_no_steps():
+    from ulmfit_nb.bpt3c import penalty_sums
+    x,keep = torch.tensor([[[1.], [3.], [9.]]]),torch.tensor([[[True], [True], [False]]])
+    assert penalty_sums(x, keep).tolist() == [10, 2, 4, 1] and penalty_sums(x, keep.flip(1)).tolist() == [90, 2, 36, 1]
+
+def test_the_longest_document_comes_first():
+    "Whatever memory an epoch needs, it needs at once."
+    from ulmfit_nb.bpt3c import sortish_batches
+    for seed in range(5): assert 299 in sortish_batches(np.arange(300), 2, np.random.default_rng(seed))[0]
