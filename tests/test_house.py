@@ -404,7 +404,7 @@ def test_command_exists():
         assert not home_fault(name, module)
 
 # ---- nothing of one machine; one test command
-leaks = dict(path=r'(?:(?<![\w.~}])|(?<=\\[nrt]))/(?:home|root|work|Users)/[\w.]|[A-Z]:\\+Users\b', environment=r'(?<![\w.])/[^\s\'"`]+/site-packages/|/tmp/ipykernel[_]',
+leaks = dict(path=r'(?:(?<![\w.~}])|(?<=\\[nrt]))/(?:home|root|work|Users)/[\w.]|[A-Z]:\\+Users\b', environment=r'(?<![\w.])/[^\s\'"`]{1,300}/site-packages/|/tmp/ipykernel[_]',
     registry=r'\bpypi\.(?:org|python)|pythonhosted\.org|download\.pytorch\.org|conda\.anaconda\.org|(?:index-url|find-links)[ =]\S')
 
 def leaks_in(text):
