@@ -164,7 +164,7 @@ def test_the_readme_says_how_long_the_chapters_run():
 
 def shell(script, tmp_path, ulmfit='', **env): # result, commands of `ulmfit` as lists of words
     "Runs a script with stand-ins for `ulmfit`, which notes its words, and for `python`."
-    for name,text in dict(ulmfit=f'{{ printf "%s\\t" "$@"; echo; }} >> {tmp_path/"calls"}\n{ulmfit}', python='').items():
+    for name,text in dict(ulmfit=f'printf "%s\\n" "$(printf "%s\\t" "$@")" >> {tmp_path/"calls"}\n{ulmfit}', python='').items():
         (tmp_path/'bin').mkdir(exist_ok=True); (tmp_path/'bin'/name).write_text(f'#!/usr/bin/env bash\n{text}\n'); (tmp_path/'bin'/name).chmod(0o755)
     for f in ('enwiki/train-0.jsonl.xz', 'enwiki/train-1.jsonl.xz', 'enwiki/train-2.jsonl.xz', 'enwiki/train-3.jsonl.xz', 'out/data/train.csv', 'out/data/unlabelled.csv'):
         (tmp_path/f).parent.mkdir(parents=True, exist_ok=True); (tmp_path/f).write_text('text,label\ngood,a\nbad,b\n' if f.endswith('csv') else '')

@@ -920,3 +920,9 @@ def test_nothing_is_learned_from_a_text_of_the_test(monkeypatch):
     monkeypatch.setattr(R, 'split_rows', lambda name, split: dict(train=[('a', 0), ('b', 1), (' c', 1)], test=[('c', 1), ('d ', 0)], more=[('d', None), ('e', None)])[split])
     task = R.load_task('imdb')
     assert (task.train, task.more, [t for t,_ in task.test]) == ([('a', 0), ('b', 1)], ['e'], ['c', 'd ']) and task.note.startswith('1 training and 1 unlabelled')
+
+def test_random_state_draws_the_head_too(one_way):
+    def fit(callers):
+        torch.manual_seed(callers)
+        return ULMFiT(one_way, lm_epochs=0, epochs=1, random_state=0, device='cpu', progress=False).fit(TEXTS, LABELS).predict_proba(TEXTS)
+    assert np.array_equal(fit(1), fit(2))

@@ -586,3 +586,15 @@ def test_a_token_that_is_missing_gets_the_mean_row():
     w,b = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))[0],torch.arange(4.)
     res = place_rows({'backbone.encoder.weight': w, 'bias': b}, [2, -1, 0])
     assert torch.equal(res['backbone.encoder.weight'], torch.stack([w[2], w.mean(0), w[0]])) and res['bias'][0] == 2 and res['bias'][1] < b.mean()
+
+def test_what_is_pushed_may_be_private_and_on_a_branch(backbone, monkeypatch):
+    import huggingface_hub
+    from types import SimpleNamespace
+    said = []
+    class Api:
+        def __init__(self, **kw): said.append(kw)
+        def create_repo(self, name, **kw): said.append(kw)
+        def upload_folder(self, **kw): said.append({k: kw[k] for k in ('repo_id', 'revision')}); return SimpleNamespace(oid='c')
+    monkeypatch.setattr(huggingface_hub, 'HfApi', Api)
+    assert push_model(backbone, 'me/m', private=True, revision='try', token='t') == 'c'
+    assert said == [dict(endpoint=None, token='t'), dict(private=True, exist_ok=True), dict(repo_id='me/m', revision='try')]
