@@ -239,7 +239,7 @@ def test_steps_are_counted_in_all(tmp_path):
     assert t.step == 5
 
 @pytest.mark.parametrize('f,words', [(lambda: Phase(train=(4,)).unfrozen(4), 'no layer group 4'), *((lambda t=t: Phase(train=t).unfrozen(4), 'trains nothing') for t in (0, -1, 'all', ())), (lambda: TrainConfig(clip=-1.), 'no length'),
-    (lambda: Trainer(lm(), LMBatches(corpus(), 4), cfg=replace(CPU, opt='ntasgd', wd=None)), 'held-out'), (lambda: Trainer(lm(), LMBatches(corpus(), 4), cfg=CPU).resume(), 'give path'),
+    (lambda: Trainer(lm(), LMBatches(corpus(), 4), cfg=replace(CPU, opt='ntasgd')), 'held-out'), (lambda: Trainer(lm(), LMBatches(corpus(), 4), cfg=CPU).resume(), 'give path'),
     (lambda: Trainer(lm(), LMBatches(corpus(), 4), cfg=CPU).load_best(), 'give path')])
 def test_what_cannot_be_meant_is_refused(f, words):
     with pytest.raises(InputError, match=words): f()
@@ -247,7 +247,8 @@ def test_what_cannot_be_meant_is_refused(f, words):
 def test_groups_weight_decay_and_copies():
     from copy import deepcopy
     assert Phase(train=(3, -1, 2, 2)).unfrozen(4) == [3, 2]
-    assert TrainConfig().wd == .01 and TrainConfig(opt='ntasgd').wd == 1.2e-6 and TrainConfig(opt='ntasgd', wd=.1).wd == .1
+    assert TrainConfig().weight_decay == .01 and TrainConfig(opt='ntasgd').weight_decay == 1.2e-6 and TrainConfig(opt='ntasgd', wd=.1).weight_decay == .1
+    assert replace(TrainConfig(), opt='ntasgd').weight_decay == 1.2e-6                   # the default goes with the optimiser
     opt = NTASGD([nn.Parameter(torch.ones(1))], n=1)
     opt.observe(1.); opt.observe(2.)
     assert deepcopy(opt).averaging == opt.averaging and deepcopy(opt).losses == [1., 2.]

@@ -784,6 +784,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'ulmfit_nb.training.TrainConfig.__post_init__': ( 'training.html#trainconfig.__post_init__',
                                                                                       'ulmfit_nb/training.py'),
                                     'ulmfit_nb.training.TrainConfig.seeded': ('training.html#trainconfig.seeded', 'ulmfit_nb/training.py'),
+                                    'ulmfit_nb.training.TrainConfig.weight_decay': ( 'training.html#trainconfig.weight_decay',
+                                                                                     'ulmfit_nb/training.py'),
                                     'ulmfit_nb.training.Trainer': ('training.html#trainer', 'ulmfit_nb/training.py'),
                                     'ulmfit_nb.training.Trainer.__init__': ('training.html#trainer.__init__', 'ulmfit_nb/training.py'),
                                     'ulmfit_nb.training.Trainer._agree': ('training.html#trainer._agree', 'ulmfit_nb/training.py'),

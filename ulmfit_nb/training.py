@@ -100,8 +100,11 @@ class TrainConfig:
         if self.opt not in ('adam', 'sgd', 'ntasgd'): raise InputError(f'unknown optimiser {self.opt!r}: choose adam, sgd or ntasgd')
         if self.precision not in ('auto', 'float32', 'bf16'): raise InputError(f'unknown precision {self.precision!r}: choose auto, float32 or bf16')
         if self.clip is not None and not self.clip > 0: raise InputError(f'clip={self.clip} is no length: give one above 0, or None, which does not clip')
-        if self.wd is None: object.__setattr__(self, 'wd', 1.2e-6 if self.opt == 'ntasgd' else .01)
         if self.accumulate < 1: raise InputError(f'accumulate={self.accumulate} makes no step: give 1 or more')
+
+    @property
+    def weight_decay(self) -> float: # `wd`, or what stands in for `None`, also where `replace` has changed `opt`
+        return self.wd if self.wd is not None else 1.2e-6 if self.opt == 'ntasgd' else .01
 
     def seeded(self,
         seed:int|None, # `None` keeps the seed
@@ -167,9 +170,9 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     "The optimiser that `cfg` names, over groups that bring their own rates."
     one = next(p for g in groups for p in g['params']).device.type in ('cpu', 'cuda') # one pass over the weights in place of ten
-    if cfg.opt == 'adam': return torch.optim.AdamW(groups, betas=tuple(cfg.betas), eps=1e-7, weight_decay=cfg.wd, fused=one)
-    if cfg.opt == 'sgd': return torch.optim.SGD(groups, momentum=cfg.betas[0], weight_decay=cfg.wd)
-    return NTASGD(groups, weight_decay=cfg.wd)
+    if cfg.opt == 'adam': return torch.optim.AdamW(groups, betas=tuple(cfg.betas), eps=1e-7, weight_decay=cfg.weight_decay, fused=one)
+    if cfg.opt == 'sgd': return torch.optim.SGD(groups, momentum=cfg.betas[0], weight_decay=cfg.weight_decay)
+    return NTASGD(groups, weight_decay=cfg.weight_decay)
 
 # %% ../nbs/05_training.ipynb #f19cf49f
 class Trainer:
@@ -346,7 +349,7 @@ def record(self:Trainer, since):
 @patch(as_prop=True)
 def key(self:Trainer) -> str:
     "What must be the same for a run to be resumed."
-    cfg = {k: v for k,v in asdict(self.cfg).items() if k not in ('device', 'save_minutes')}
+    cfg = {k: v for k,v in asdict(self.cfg).items() if k not in ('device', 'save_minutes')} | dict(wd=self.cfg.weight_decay)
     b = getattr(self.model, 'backbone', self.model)
     config,drops = getattr(b, 'config', None),getattr(b, 'drops', None)
     model = config if isinstance(config, dict) else None,asdict(drops) if is_dataclass(drops) else None,{k: getattr(self.model, k, None) for k in ('alpha', 'beta', 'cutoffs', 'bptt', 'max_len', 'full_bptt', 'masks')}
