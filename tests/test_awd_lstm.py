@@ -327,3 +327,39 @@ def test_gpu(size, bf16):
     a.loss.backward(); b.loss.backward()
     for (n, p), q in zip(m.named_parameters(), gpu.parameters()): assert (q.grad.cpu()-p.grad).norm() <= (.05 if bf16 else .01)*p.grad.norm(), n # no more than rounding, however small a gradient is
     for r, k in zip(gpu.backbone.rnns, masks.weight): assert not r.weight_hh_l0.grad[k.cuda() == 0].any()
+
+# ---- small faults that no test above would show ----------------------------------------------------------------
+
+def test_penalties_where_there_is_dropout():
+    "AR of what goes to the decoder, TAR of the outputs before dropout (Merity et al. 2017, section 4.6)."
+    ids, m = some_ids(), LanguageModel(body((6, 10, 3), HIGH), alpha=3., beta=5.)
+    masks = m.backbone.sample_masks(3)
+    layers, x, _ = m.backbone(ids[:, :-1], masks=masks)
+    o = m(ids[:, :-1], None, ids[:, 1:], masks)
+    close(o.loss-o.nll, 3*x.pow(2).mean() + 5*layers[-1].diff(dim=1).pow(2).mean())
+
+def test_each_layer_has_masks_of_its_own():
+    masks = body((6, 10, 4), HIGH).sample_masks(3)
+    a, b, c = masks.hidden
+    assert not torch.equal(a, b) and not torch.equal(b, c) and masks.embedding.shape == (V, 1)
+    assert [m.shape for m in masks.weight] == [(40, 10)]*3 + [(24, 6)]
+
+def test_the_range_of_the_first_weights():
+    m = body((4, 64, 2))
+    for p, most in [(m.encoder.weight, .1), *((p, r.n_out**-.5) for r in m.rnns for p in r.parameters())]: assert .8*most < p.abs().max() <= most
+
+@pytest.mark.parametrize('pad_id', [1, 12, V-1])
+def test_no_gradient_for_the_padding_in_an_adaptive_softmax(pad_id):
+    m, ids = LanguageModel(AWDLSTM(V, (6, 10, 2), NO_DROPOUT, pad_id), cutoffs=(10, 20)), torch.randint(2, V, (3, 40))
+    m(ids[:, :-1], None, ids[:, 1:]).loss.backward()
+    g = m.backbone.encoder.weight.grad
+    assert not g[pad_id].any() and g.any(1).sum() == V-1
+
+def test_an_adaptive_softmax_is_trained_and_built_again():
+    m = LanguageModel(body(), cutoffs=(10, 20))
+    assert {id(p) for p in (m.clusters, m.cluster_bias)} <= {id(p) for p in m.layer_groups()[-1][1:]}
+    assert m.config['cutoffs'] == [10, 20] and 'cutoffs' not in LanguageModel(body()).config
+
+def test_penalties_of_the_paper():
+    m = LanguageModel(body())
+    assert (m.alpha, m.beta) == (2., 1.)

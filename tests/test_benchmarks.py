@@ -268,3 +268,8 @@ def test_a_changed_checkout_is_marked(tmp_path, monkeypatch):
     assert re.fullmatch('[0-9a-f]{12}', sha)
     f.write_text('two')
     assert R.commit() == sha + '+'
+
+def test_an_aim_for_a_device_goes_before_that_for_the_work():
+    r = dict(row='predict', kind='bf16', unit='texts/s', hardware='x', ours=3., fastai=1., ratio=3., ratios=[3., 3.], floor_share=None, peak_gb=[1.])
+    lines = compare_table([r | dict(device=d) for d in ('cpu', 'cuda')], {'predict': 4, ('cuda', 'predict'): 2}).splitlines()
+    assert [[c.strip() for c in l.split('|')[7:9]] for l in lines[2:4]] == [['4', 'no'], ['2', 'yes']]

@@ -175,3 +175,44 @@ def test_a_full_memory_is_no_missing_compiler(monkeypatch):
 def test_a_target_that_is_no_word_is_refused(target):
     x,w,b = torch.randn(4, 3),torch.randn(7, 3),torch.zeros(7)
     with pytest.raises((IndexError, RuntimeError)): softmax_loss(x, w, b, torch.tensor([0, 5, target, 2]))
+
+# ---- small faults that no test above would show ----------------------------------------------------------------
+
+def test_cells_are_added_up_in_float32():
+    "Steps of less than half a rounding of bfloat16, which would be lost one by one."
+    n, T = 4, 300
+    bias = torch.tensor([-4.]*n + [20.]*n + [3.]*n + [0.]*n).bfloat16() # i = .018, f = 1, g = .995
+    c = LSTMFunction.apply(torch.zeros(1, T, 2).bfloat16(), *torch.full((2, 1, n), 8.).bfloat16(), torch.zeros(4*n, 2).bfloat16(), torch.zeros(4*n, n).bfloat16(), bias)[2]
+    assert c.min() > 12
+
+def test_where_compiling_the_loss_pays():
+    from types import SimpleNamespace
+    from ulmfit_nb.bfloat16 import fused_loss_pays
+    class X(SimpleNamespace):
+        def __len__(self): return self.n
+    def pays(n=2**13, dtype=torch.bfloat16, learns=True): return fused_loss_pays(X(n=n, dtype=dtype, device=torch.device('cuda'), is_cuda=True, requires_grad=learns))
+    assert pays() and not pays(2**13-1) and not pays(dtype=torch.float32) and not pays(learns=False)
+
+def test_without_a_compiler_the_loss_is_torchs_and_is_asked_for_once(monkeypatch):
+    from ulmfit_nb import bfloat16
+    asked = []
+    def missing(*a): asked.append(1); raise ImportError('no Triton')
+    monkeypatch.setattr(bfloat16, '_compiled', lambda: missing)
+    monkeypatch.setattr(bfloat16, '_refused', [])
+    args = torch.randn(3, 4), torch.randn(5, 4), torch.randn(5), torch.tensor([0, -100, 4])
+    with pytest.warns(UserWarning, match='not compiled here'): losses = [compiled_loss(*args) for _ in range(2)]
+    assert len(asked) == 1 and losses[0] == losses[1] == nll_sum(F.linear(*args[:3]), args[3])
+
+def test_gradients_of_the_decoder_are_added_up_in_float32():
+    "Many small parts: added up in bfloat16, those after the first few would be lost."
+    x, b, y = torch.ones(1024, 1).bfloat16(), torch.zeros(2).bfloat16(), torch.zeros(1024, dtype=torch.long)
+    w = torch.zeros(2, 1).bfloat16().requires_grad_()
+    softmax_loss(x, w, b, y, rows=1).backward()
+    assert w.grad[1].item() == pytest.approx(512, rel=.01)
+
+@pytest.mark.parametrize('gpu', [True, False])
+def test_which_quick_loss_is_taken(monkeypatch, gpu):
+    from types import SimpleNamespace
+    from ulmfit_nb import bfloat16
+    for name in ('compiled_loss', 'softmax_loss'): monkeypatch.setattr(bfloat16, name, lambda x, name=name: name)
+    assert bfloat16.fused_loss(SimpleNamespace(is_cuda=gpu)) == ('compiled_loss' if gpu else 'softmax_loss')

@@ -918,3 +918,93 @@ def test_a_link_is_written_through(tmp_path):
     (tmp_path/'there').write_text('old'); (tmp_path/'link').symlink_to(tmp_path/'there')
     with atomic(tmp_path/'link') as tmp: tmp.write_text('new')
     assert (tmp_path/'link').is_symlink() and (tmp_path/'there').read_text() == 'new'
+
+# ---- small faults that no test above would show ----------------------------------------------------------------
+
+def test_settings_of_generating_reach_it(monkeypatch):
+    import ulmfit_nb.language_model as lm
+    monkeypatch.setattr(lm, 'load_backbone', lambda name: (name, 'tok'))
+    monkeypatch.setattr(lm, 'generate', lambda *args: repr(args))
+    p = ulmfit('generate', 'bb', 'The', '-n', 7, '--temperature', .5, '--top-k', 3, '--top-p', .6, '--seed', 9)
+    assert p.stdout.decode() == "('bb', 'tok', 'The', 7, 0.5, 3, 0.6, 9)\n"
+    assert ulmfit('generate', 'bb', 'The').stdout.decode() == "('bb', 'tok', 'The', 50, 0.8, 0, 0.9, None)\n"
+
+def test_texts_until_so_many_tokens():
+    from ulmfit_nb.cli import limited
+    docs = [[1]*3]*5
+    assert [len([*limited(docs, n)]) for n in (None, 1, 3, 4, 6, 99)] == [5, 1, 1, 2, 2, 5]
+
+def test_settings_of_pretraining_reach_it(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+    import ulmfit_nb.language_model as lm
+    (tmp_path/'t.txt').write_text('\n'.join(['the film was good', 'a dull plot']*20))
+    asked,kept,clock = [],[],iter(range(0, 10**6, 60))
+    def pretrain(train, valid, size, *args, **kw): asked.append((args, kw)); return SimpleNamespace(done=True, model=None, history=[], seconds=1.)
+    monkeypatch.setattr(lm, 'pretrain', pretrain)
+    monkeypatch.setattr(lm, 'save_backbone', lambda *args, **kw: kept.append(args))
+    monkeypatch.setattr('ulmfit_nb.cli.time', SimpleNamespace(monotonic=lambda: next(clock)))
+    p = ulmfit('pretrain', tmp_path/'t.txt', '--out', tmp_path/'bb', *'--size micro --direction both --drop-mult .25 --epochs 3 --lr .01 --seed 4 --skip --cutoffs 12 --bs 5 --bptt 9 --bits 8 --minutes 9 --quiet --device cpu'.split())
+    assert p.returncode == 0, p.stderr.decode()
+    for args,_ in asked: assert args[:4] == (.25, 3., .01, 4) and args[5:] == (True, (12,), None)
+    assert [[kw[k] for k in ('bs', 'bptt', 'backward', 'minutes', 'progress')] for _,kw in asked] == [[5, 9, False, 9., False], [5, 9, True, 8., False]]
+    assert [args[4] for args in kept] == [8]
+
+def test_a_vocabulary_of_the_first_texts_and_texts_that_are_held_out(tmp_path):
+    from types import SimpleNamespace
+    from ulmfit_nb.cli import prepare
+    (tmp_path/'t.txt').write_text('\n'.join(f'{"early"*(i < 50)} text number{chr(97+i//10)}{chr(97+i%10)} late' for i in range(100)))
+    a = SimpleNamespace(files=[tmp_path/'t.txt'], text='text', init=None, vocab_texts=50, kind=None, vocab_size=200, min_count=1, cutoffs=[], max_tokens=None, seed=0)
+    tok,train,valid = prepare(a, tmp_path)
+    assert 'early' in tok.vocab and sum(w in tok.vocab for w in ('numberea', 'numberfa', 'numberjj')) == 1
+    assert (len(train), len(valid)) == (98, 2) and not {*train.idxs} & {*valid.idxs}
+
+def test_settings_of_training_reach_it(tmp_path, monkeypatch):
+    import ulmfit_nb.sharing as sharing
+    asked,real = {},sharing.ULMFiT
+    class Spy(real):
+        def check(self): asked.update(self.get_params()); return self
+        def fit(self, texts, labels, extra, *args): asked.update(extra=extra); raise sharing.InputError('enough')
+    monkeypatch.setattr(sharing, 'ULMFiT', Spy)
+    (tmp_path/'u.txt').write_text('one more\nand more\n')
+    given = dict(lm_epochs=2., lm_lr=.01, lm_bs=5, epochs=3, lr=.02, bs=7, recipe='full', self_train=4, class_weight='balanced', n_jobs=2, precision='float32', direction='backward', size='micro', kind='bpe', vocab_size=300)
+    p = ulmfit('train', table(tmp_path/'t.csv', 10), '--out', tmp_path/'m', '--backbone', 'none', '--unlabelled', tmp_path/'u.txt', '--seed', 6, *(w for k,v in given.items() for w in ('--'+k.replace('_', '-'), v)))
+    assert b'enough' in p.stderr and {k: asked[k] for k in given} == given, p.stderr.decode()
+    assert (asked['random_state'], asked['backbone'], asked['extra']) == (6, None, ['one more', 'and more'])
+
+def test_precision_reaches_the_prediction_and_blank_texts_are_told(model, tmp_path, monkeypatch):
+    from ulmfit_nb.classifier import Predictor
+    seen = []
+    def probs(self, texts, precision): seen.append(precision); return np.tile([.25, .75], (len(texts), 1))
+    monkeypatch.setattr(Predictor, 'probs', probs)
+    (tmp_path/'t.txt').write_text('fine\n\n<br />\n')
+    p = ulmfit('predict', model, tmp_path/'t.txt', '--precision', 'bf16')
+    assert seen == ['bf16'] and b'2 of the 3 texts are blank' in p.stderr and p.stdout.count(b',good,0.7500\n') == 3
+
+def test_settings_of_explaining_reach_it(model, tmp_path, monkeypatch):
+    import ulmfit_nb.interpretation as I
+    seen,real = [],I.attribute
+    def attribute(clf, text, label, method): seen.append((text, label, method)); return real(clf, text, label, 'grad_x_input')
+    monkeypatch.setattr(I, 'attribute', attribute)
+    (tmp_path/'t.txt').write_text('fine plot\ndull plot\ngood cast\n')
+    p = ulmfit('explain', model, tmp_path/'t.txt', '--rows', 2, '--label', 'bad', '--method', 'occlusion')
+    assert seen == [('fine plot', 'bad', 'occlusion'), ('dull plot', 'bad', 'occlusion')] and b'more than these 2' in p.stderr
+    assert b'more than' not in ulmfit('explain', model, tmp_path/'t.txt', '--rows', 3).stderr
+
+@pytest.mark.parametrize('more,way', [((), 'forward'), (('--direction', 'backward'), 'backward')])
+def test_a_backbone_is_measured_in_its_direction(more, way, tmp_path, monkeypatch):
+    import ulmfit_nb.language_model as lm
+    class Model:
+        def to(self, device): return self
+    seen = []
+    monkeypatch.setattr(lm, 'find_backbone', lambda name: tmp_path)
+    monkeypatch.setattr(lm, 'model_kind', lambda path: 'language model')
+    monkeypatch.setattr(lm, 'load_backbone', lambda name, direction: seen.append(direction) or (Model(), None))
+    monkeypatch.setattr(lm, 'lm_scores', lambda model, tok, texts, backward: seen.append(backward) or dict(perplexity=9.))
+    assert json.loads(ulmfit('evaluate', 'bb', tmp_path/'t.txt', '--json', *more).stdout) == dict(perplexity=9.) and seen == [way, way == 'backward']
+
+def test_parts_of_a_data_set_and_its_star(monkeypatch):
+    import ulmfit_nb.cli as cli
+    monkeypatch.setattr(cli, 'get_data', lambda name, split: [f'{name}/{split}'])
+    assert ulmfit('data', 'get', 'imdb', '--split', 'test').stdout == b'imdb/test\n' and ulmfit('data', 'get', 'imdb').stdout == b'imdb/train\nimdb/test\n'
+    monkeypatch.setattr(cli, 'list_data', lambda: [dict(name=n, about='x', fetched=n == 'ours') for n in ('ours', 'other')])
+    assert [l.split()[:2] for l in ulmfit('data', 'list').stdout.decode().splitlines()[:2]] == [['ours', 'x'], ['other', '*']]

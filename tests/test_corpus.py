@@ -517,3 +517,86 @@ def test_a_cache_that_cannot_be_kept_or_is_empty(monkeypatch, tmp_path):
     assert D.docs_corpus(tmp_path) == made and f.stat().st_size
     (tmp_path/'file').write_text('')
     assert D.docs_corpus(tmp_path/'file'/'below') == made
+
+# ---- small faults that no test above would show ----------------------------------------------------------------
+
+def test_another_revision_is_not_held_to_our_hash(hub, monkeypatch, tmp_path):
+    add(monkeypatch, hub, 'toy', PARTS)
+    hub.files = {('some/set', 'b'*40, path): body.replace(b'"a"', b'"new"') for (_,_,path),body in hub.files.items()}
+    assert read_labelled(get_data('toy', cache_dir=tmp_path, endpoint=hub.url, revision='b'*40)) == (['new', 'b'], [0, 1])
+
+def test_a_cache_that_is_named_goes_before_the_environment(monkeypatch, tmp_path):
+    from ulmfit_nb.corpus import cache_home
+    monkeypatch.setenv('ULMFIT_CACHE', str(tmp_path/'env'))
+    assert (cache_home(tmp_path), cache_home()) == (tmp_path, tmp_path/'env')
+
+def test_what_is_known_of_a_corpus_goes_with_it():
+    import pickle
+    c = Corpus.from_docs([[1], [2, 3]], 9, dict(tokenizer='x'))
+    for o in (c.select([1]), c.view([1]), pickle.loads(pickle.dumps(c))): assert (o.meta, o.vocab_size, o[-1].tolist()) == (dict(tokenizer='x'), 9, [2, 3])
+
+def test_a_view_counts_and_gives_what_it_chose():
+    v = Corpus.from_docs([[1], [2, 3], [4, 5, 6]], 9).view([2, 0])
+    assert v.lengths.tolist() == [3, 1] and v.n_tokens == 4 and v[-2].tolist() == [4, 5, 6] and v[-1].tolist() == [1]
+    with pytest.raises(IndexError): v[2]
+
+def test_lines_are_left_as_they_are(tmp_path):
+    (tmp_path/'t.txt').write_bytes(b' a \r\n\n\tb')
+    assert list(corpus.read_lines(tmp_path/'t.txt')) == [' a ', '', '\tb']
+
+def test_control_characters_are_named():
+    assert corpus.printable('a\x1b[31m\tb\r\n\x9b') == 'a\\x1b[31m\tb\\x0d\n\\x9b'
+
+def test_a_folder_names_its_columns_as_asked(tmp_path):
+    (tmp_path/'pos').mkdir(); (tmp_path/'pos/1.txt').write_text('fine')
+    assert list(read_rows(tmp_path, 'body', 'mood')) == [dict(body='fine', mood='pos', file=os.path.join('pos', '1.txt'))]
+
+def test_texts_with_their_names(monkeypatch):
+    from ulmfit_nb import docs_corpus as D
+    monkeypatch.setattr(D, '_read', lambda p: (['Sorts an array along its axis, as numpy does it elsewhere, slowly.'], set()))
+    masked,bare = (D.clean_docs(['numpy'], masked=m)[0][0] for m in (True, False))
+    assert 'numpy' in bare and masked == bare.replace('numpy', 'name')
+
+def test_near_copies_are_dropped():
+    long = ' '.join(f'w{chr(97+i)}{chr(97+j)}' for i in range(10) for j in range(10))
+    docs = dedup([(long, 'a'), (long + ' end', 'b'), (' '.join(long.split()[:70]) + ' other', 'c'), ('quite another text', 'a')])
+    assert [(d.package, d.cluster) for d in docs] == [('a', 0), ('c', 0), ('a', 3)]
+
+def test_a_cache_is_for_the_versions_that_made_it(monkeypatch, tmp_path):
+    from ulmfit_nb import docs_corpus as D
+    from importlib.metadata import version
+    assert D._version('sklearn') == version('scikit-learn') and D._version('no_such_package') == 'unknown'
+    monkeypatch.setattr(D, 'clean_docs', lambda have: [('a text', have[0])])
+    for v in '12':
+        monkeypatch.setattr(D, '_version', lambda p: v)
+        docs_corpus(tmp_path, ('numpy',))
+    assert len([*tmp_path.iterdir()]) == 2
+    refuses(lambda: docs_corpus(tmp_path, ('no_such_package',)), 'no_such_package')
+
+def test_tests_are_no_documentation(tmp_path):
+    from ulmfit_nb.docs_corpus import _sources
+    for f in ('b.py', 'a.py', 'test_a.py', 'tests/c.py', 'sub/d.py', '.git/e.py', '_vendor/f.py', 'g.txt'):
+        (tmp_path/f).parent.mkdir(exist_ok=True); (tmp_path/f).write_text('')
+    assert [f.relative_to(tmp_path).as_posix() for f in _sources(tmp_path)] == ['a.py', 'b.py', 'sub/d.py']
+
+def test_how_near_is_near():
+    words = [f'w{chr(97+i)}{chr(97+j)}' for i in range(10) for j in range(10)]
+    pair = [' '.join(words), ' '.join(words[:80] + ['other']*20)]          # two thirds of their triples
+    assert near_duplicates(pair)[0].tolist() == [0, 0] and near_duplicates(pair, near=.9)[0].tolist() == [0, 1]
+
+def test_which_names_of_modules_give_a_package_away():
+    from ulmfit_nb.docs_corpus import _jargon
+    texts = {STDLIB: ['a set '*3], 'one': ['gadget set graph '*9], 'two': ['graph text '*9]}
+    assert _jargon({'gadget', 'set', 'graph', 'unused', 'x_1'}, texts) == {'gadget'}
+
+def test_how_short_a_text_may_be(monkeypatch):
+    from ulmfit_nb import docs_corpus as D
+    monkeypatch.setattr(D, '_read', lambda p: (['Gives the sum.', 'Gives the sum of it.'], set()))
+    assert [t for t,_ in D.clean_docs(['x'], min_words=4)] == ['Gives the sum of it.'] and D.clean_docs(['x']) == []
+
+def test_the_task_is_read_from_the_cache_that_is_named(monkeypatch, tmp_path):
+    from ulmfit_nb import docs_corpus as D
+    asked = []
+    monkeypatch.setattr(D, 'docs_corpus', lambda cache_dir=None: asked.append(cache_dir) or [])
+    with pytest.raises(InputError): docs_task(cache_dir=tmp_path)
+    assert asked == [tmp_path]

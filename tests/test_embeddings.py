@@ -152,3 +152,51 @@ def test_skipgram_without_subsampling():
     docs = [np.array([2, 5, 6, 7, 5, 6]*5, np.int32)]*8
     model = train_skipgram(docs, 20, 8, sample=0, bs=16)
     assert len(model.losses) and model.losses[-1] < model.losses[0]
+
+# ---- small faults that no test above would show ----------------------------------------------------------------
+
+def test_windows_are_drawn_and_settings_reach_every_step(monkeypatch):
+    import ulmfit_nb.embeddings as e
+    pairs,seen = [],set()
+    class Spy(SkipGram):
+        def step(self, centre, context, noise, k, lr):
+            pairs.extend((centre-context).abs().tolist()); seen.add((k, lr, len(noise)))
+    monkeypatch.setattr(e, 'SkipGram', Spy)
+    docs = [np.arange(200)]
+    def far(**kw): pairs.clear(); e.train_skipgram(docs, 200, window=4, **kw); return np.bincount(pairs, minlength=5)
+    n = far(sample=0, k=3., lr=.05, shared=7)
+    assert seen == {(3., .05, 7)} and n[0] == 0 and n[1] == 2*199 and n[1] > n[2] > n[3] > n[4] > 0 and n[4] < n[1]/3
+    assert far(sample=0, epochs=3).sum() > 2.5*n.sum() and far(sample=1e-4).sum() < .5*n.sum()
+
+def test_frequent_words_are_skipped_by_the_root_and_drawn_by_the_power(monkeypatch):
+    import ulmfit_nb.embeddings as e
+    centres,noises = [],[]
+    class Spy(SkipGram):
+        def step(self, centre, context, noise, k, lr): centres.extend(centre.tolist()); noises.extend(noise.tolist())
+    monkeypatch.setattr(e, 'SkipGram', Spy)
+    docs = [np.random.default_rng(0).permutation(np.repeat([0, 1], [16000, 1000]))]
+    e.train_skipgram(docs, 2, window=1, sample=.01, bs=8, shared=64)
+    n = np.bincount(centres)
+    assert n[0]/n[1] == pytest.approx(4, rel=.2)                # 16 times as frequent, kept a quarter as often
+    n = np.bincount(noises)
+    assert n[0]/n[1] == pytest.approx(16**.75, rel=.2)
+
+def test_power_and_alpha_act():
+    m = cooccurrence(some_docs(), 20)
+    np.testing.assert_allclose(np.linalg.norm(ppmi_vectors(m, 3, power=0.), axis=0), 1, atol=1e-4)
+    assert np.linalg.norm(ppmi_vectors(m, 3, power=1.), axis=0)[0] > 1.5 and np.abs(ppmi_vectors(m, 3, alpha=1.)-ppmi_vectors(m, 3)).max() > .01
+
+def test_an_unseen_word_has_a_direction_too():
+    v = SubwordVectors(['cat'], np.random.default_rng(0).normal(size=(21, 8)))
+    assert np.linalg.norm(v['dog']) == pytest.approx(1) and -1 <= v.similarity('cat', 'dog') <= 1
+
+def test_adagrad_divides_by_the_root_of_what_came():
+    m = SkipGram(3, 2)
+    before,grad = m.inp.clone(),torch.tensor([[3., 4.]])
+    for _ in range(2): m.update(0, torch.tensor([1]), grad, .1)
+    torch.testing.assert_close(before[1]-m.inp[1], .1*grad[0]/12.5**.5*(1 + 2**-.5))
+
+def test_settings_reach_the_training_of_pieces():
+    vocab,ids = word_ids([['cat', 'cats', 'dog', 'dogs']*3]*4)
+    a,b = (SubwordVectors.train(ids, vocab, dim=4, buckets=50, **kw) for kw in ({}, dict(epochs=2)))
+    assert not np.array_equal(a.table, b.table)

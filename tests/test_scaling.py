@@ -204,3 +204,42 @@ def test_what_a_process_refuses_stays_a_sentence():
     with pytest.raises(InputError) as e: scaling.launch(refuses, n=2, device='cpu')
     assert str(e.value) == 'no text (of row 3): give one'
     with pytest.raises(InputError, match="n='2'"): scaling.launch(refuses, n='2')
+
+# ---- small faults that no test above would show ----------------------------------------------------------------
+
+def test_the_paper_model_by_hand():
+    from ulmfit_nb.scaling import Cluster
+    c = Cluster(n_params=1000, tokens=10, rate=1e6, bandwidth=1e5, latency=1e-3)
+    assert (c.compute(), c.compute(4), c.sent(4)) == (pytest.approx(.06), pytest.approx(.015), pytest.approx(6000)) # 3/2 of the 4,000 bytes
+    assert c.step(4) == pytest.approx(.015 + .06 + 6e-3) and c.step(4, 1.) == pytest.approx(.015 + .06 + 6e-3 - .01) # two thirds are the backward pass
+    assert c.efficiency(4) == pytest.approx(.015/.081) and c.efficiency(1) == 1
+
+def test_a_profile_as_a_table(capsys):
+    from ulmfit_nb.scaling import print_profile
+    print_profile(dict(parts=dict(forward=.001, backward=.003), ops=dict(mm=.002, add=.001, cat=.0005)), 2)
+    assert [l.split() for l in capsys.readouterr().out.splitlines()][1:] == [['forward', '1.00', '25.0%'], ['backward', '3.00', '75.0%'], ['operation', 'ms', 'a', 'step', 'share'], ['mm', '2.00', '50.0%'], ['add', '1.00', '25.0%']]
+
+def test_a_profile_is_of_one_step(monkeypatch):
+    from types import SimpleNamespace
+    import torch.profiler as tp
+    from ulmfit_nb import scaling
+    row = lambda k: SimpleNamespace(key=k, device_type=torch.autograd.DeviceType.CPU, cpu_time_total=8e6, self_cpu_time_total=4e6)
+    class Fixed(tp.profile):
+        def key_averages(self): return [row('forward'), row('aten::mm')]
+    monkeypatch.setattr(tp, 'profile', Fixed)
+    assert scaling.profile_steps(w.lm_trainer(), 2) == dict(parts=dict(forward=4.), ops={'aten::mm': 2.}, steps=2)
+
+def test_threads_come_back_after_a_launch(monkeypatch):
+    import accelerate
+    from ulmfit_nb import scaling
+    def alone(fn, args, num_processes): torch.set_num_threads(1); torch.save(0, Path(args[1])/'0.pt')
+    monkeypatch.setattr(accelerate, 'debug_launcher', alone)
+    was = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert scaling.launch(print, n=1, device='cpu') == [0] and torch.get_num_threads() == 2
+    finally: torch.set_num_threads(was)
+
+def test_memory_is_in_megabytes():
+    from ulmfit_nb.scaling import resident_mb
+    assert 20 < resident_mb() < 20_000

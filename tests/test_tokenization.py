@@ -297,3 +297,29 @@ def test_blank(text, blank):
     from ulmfit_nb.tokenization import is_blank
     tok = Tokenizer.train(['a film'], kind='word', vocab_size=60, min_count=1, n_workers=1)
     assert is_blank(text) is blank and (len(tok.encode(text)) == 1) is blank
+
+# ---- small faults that no test above would show ----------------------------------------------------------------
+
+@pytest.mark.parametrize('text,want', [("we're I've don't she'll", "we 're I 've don 't she 'll"), ('the U.S. and e.g. this', 'the xxup u.s. and e.g. this'), ('A FILM', 'xxmaj a xxup film'),
+    ('soo Sooo gooood', 'soo xxmaj s xxjoin xxrep 3 o g xxjoin xxrep 4 o xxjoin d'), ('no!! wow!!! ----', 'no !! wow xxrep 3 ! xxrep 4 -'), ('Rocky III', 'xxmaj rocky xxup iii'),
+    ('see http://a.b/c?d=1.', 'see http://a.b/c?d=1 .'), ('fine :) bad <3', 'fine :) bad <3'), ('very very so so so', 'very very xxwrep 3 so')])
+def test_what_the_model_sees(text, want):
+    shown = dict(zip(T._mark, SPECIALS))
+    assert ' '.join(shown.get(s, s.strip()) for p in split(text) for s in mark(p)) == want
+
+def test_settings_are_part_of_the_fingerprint():
+    marked,plain = (Tokenizer.train(['the film']*3, rules=rules, n_workers=1) for rules in (True, False))
+    assert marked.vocab == plain.vocab and marked.fingerprint != plain.fingerprint
+
+def test_a_quotation_ends_with_its_line():
+    text = 'said "so it was\nand "then" it'
+    tok = Tokenizer.train([text]*3, n_workers=1)
+    assert tok.decode(tok.encode(text)) == text
+
+def test_what_normalising_keeps_and_what_it_undoes():
+    assert normalise('\ufb01lm x\u00b2 e\u0301') == '\ufb01lm x\u00b2 \u00e9'
+    assert normalise('so\u00adft well @-@ known 1 @,@ 000') == 'soft well-known 1,000' and normalise('a<br />b</p>c') == 'a\nb\nc'
+
+def test_a_space_is_shown():
+    tok = Tokenizer.train(['this that']*3, kind='bpe', vocab_size=400, n_workers=1)
+    assert tok.tokens('this that') == ['xxbos', '\u2581this', '\u2581that']

@@ -1060,3 +1060,98 @@ def test_the_longest_document_comes_first():
     "Whatever memory an epoch needs, it needs at once."
     from ulmfit_nb.bpt3c import sortish_batches
     for seed in range(5): assert 299 in sortish_batches(np.arange(300), 2, np.random.default_rng(seed))[0]
+
+def test_exact_products_last_as_long_as_somebody_asks(monkeypatch):
+    from ulmfit_nb.runtime import full_float32
+    rnn = torch.backends.cudnn.rnn
+    monkeypatch.setattr(rnn, 'fp32_precision', 'tf32')
+    with full_float32():
+        with full_float32(): pass
+        assert rnn.fp32_precision == 'ieee'
+    assert rnn.fp32_precision == 'tf32'
+
+def test_memory_is_that_of_the_container(tmp_path):
+    from ulmfit_nb.runtime import total_memory
+    for n,s in dict(a='max', b='1048576').items(): (tmp_path/n).write_text(s + '\n')
+    assert total_memory([tmp_path/'a', tmp_path/'none', tmp_path/'b']) == 2**20 < total_memory([tmp_path/'a'])
+
+def test_what_a_living_process_writes_is_not_swept(tmp_path):
+    import os, subprocess, sys
+    from ulmfit_nb.runtime import sweep
+    p = subprocess.Popen([sys.executable, '-S', '-c', '']); p.wait()
+    for pid in (p.pid, os.getpid()):
+        (f := tmp_path/f'.m.pt.0123abcd.{pid}.tmp').write_text(''); os.utime(f, (0, 0))
+    sweep(tmp_path/'m.pt')
+    assert [f.name for f in tmp_path.iterdir()] == [f'.m.pt.0123abcd.{os.getpid()}.tmp']
+
+def test_a_history_has_all_columns_and_keeps_its_rights(tmp_path):
+    from ulmfit_nb.runtime import write_history
+    (f := tmp_path/'h.csv').write_text(''); f.chmod(0o600)
+    write_history([dict(step=1, train_loss=2.), dict(step=2, accuracy=.5)], f)
+    assert f.read_text().split() == ['step,train_loss,accuracy', '1,2.0,', '2,,0.5'] and f.stat().st_mode & 0o777 == 0o600
+
+def test_what_is_left_goes_by_the_steps_of_this_run(capsys):
+    import time
+    p = Progress()
+    p.epoch, p.at, p.begun = (10, 6, 'epoch 1'), 8, time.monotonic()-120 # a minute a step, two to go
+    p._log(1.)
+    assert capsys.readouterr().out == 'epoch 1: 8 of 10 steps, loss 1.000, about 2 minutes left of it\n'
+
+def test_a_second_signal_ends_at_once_and_handlers_come_back():
+    import signal
+    from ulmfit_nb.runtime import asked_to_stop
+    was = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    with asked_to_stop() as asked:
+        assert not asked()
+        signal.raise_signal(signal.SIGTERM)
+        assert asked()
+        with pytest.raises(KeyboardInterrupt): signal.raise_signal(signal.SIGINT)
+    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == was
+
+def test_what_is_asked_for_goes_before_what_is_there(monkeypatch):
+    from ulmfit_nb.runtime import on_cpu, or_best
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    assert (or_best('cpu'), or_best(None)) == ('cpu', 'cuda')
+    with torch.device('meta'), on_cpu(): assert torch.zeros(1).device.type == 'cpu'
+
+def test_another_process_is_told_its_threads_and_says_what_went_wrong(monkeypatch):
+    import io, json
+    from ulmfit_nb import runtime
+    told = {}
+    class Pipe(io.BytesIO):
+        def close(self): told.update(json.loads(self.getvalue()))
+    class Popen:
+        returncode,poll,wait = 1,lambda self: 1,lambda self, s: 1
+        def __init__(self, cmd, env, stderr, **kw):
+            self.stdin = Pipe(); told.update(env=env['OMP_NUM_THREADS'])
+            stderr.write(b'Traceback:\nValueError: no\n')
+    monkeypatch.setattr(runtime.subprocess, 'Popen', Popen)
+    with runtime.meanwhile('a:b', dict(c=1), 3) as ended: assert ended() == 'ValueError: no'
+    assert (told['env'], told['n_threads'], told['function'], told['kwargs']) == ('3', 3, 'a:b', dict(c=1))
+
+def test_losses_are_drawn_over_steps_and_shown_with_their_digits():
+    from ulmfit_nb.runtime import _cell, plot_history
+    lines = plot_history([dict(step=5, train_loss=2.), dict(step=9, train_loss=1., valid_loss=1.5)]).axes[0].lines
+    assert [l.get_xydata().tolist() for l in lines] == [[[5, 2], [9, 1]], [[9, 1.5]]]
+    assert [_cell(*c) for c in (('epoch', 1.5), ('seconds', 2.25), ('step', 1200), ('valid_loss', 1.23456), ('tokens/s', 1234.5), ('perplexity', 123.45))] == ['1.50', '2.2', '1,200', '1.2346', '1,234', '123.5']
+
+def test_memory_is_given_back_when_the_last_has_done(monkeypatch):
+    from types import SimpleNamespace
+    from ulmfit_nb import runtime
+    calls = []
+    lib = SimpleNamespace(mallopt=lambda *a: calls.append(a) or 1, malloc_trim=lambda n: calls.append('trim'))
+    monkeypatch.setattr(runtime.ctypes, 'CDLL', lambda name: lib)
+    with runtime.reuse_memory() as ok:
+        with runtime.reuse_memory(): pass
+        assert ok and 'trim' not in calls
+    assert calls[-1] == 'trim' and calls.count('trim') == 1
+
+def test_only_a_broken_connection_is_a_lost_process():
+    from ulmfit_nb.runtime import as_lost
+    assert as_lost(RuntimeError('shapes do not match')) is None and '--resume' in str(as_lost(RuntimeError('[gloo] Connection closed by peer')))
+
+def test_devices_are_counted_from_zero(monkeypatch):
+    from ulmfit_nb.runtime import check_device
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    for device in ('cuda', 'cuda:0', 'cpu', None): check_device(device)
+    with pytest.raises(InputError, match="no device 'cuda:1' here, only cuda"): check_device('cuda:1')
