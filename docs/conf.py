@@ -45,8 +45,7 @@ for page, c in pages.items():
         at, _, code = chunk.partition('\n')
         homes |= {(c['module'], n): f'../{page}.html#cell-' + at.split('#')[1] for o in ast.parse(code).body if hasattr(o, 'name') for n in L(patch_name(o))}
 twins = {k for ks in index['syms'].values() for k in ks if not re.search(r'\._', k)}
-names = {re.sub(r'^ulmfit_nb\.\w+\.', '', k): k for k in sorted(twins)}
-terms = set(re.findall(r'^`(\w+)`$', (docs/'glossary.md').read_text(encoding='utf-8'), re.M))
+names, terms = {re.sub(r'^ulmfit_nb\.\w+\.', '', k): k for k in sorted(twins)}, set(re.findall(r'^`(\w+)`$', (docs/'glossary.md').read_text(encoding='utf-8'), re.M))
 def linkcode_resolve(domain, info): return next((homes[k] for n in (info['fullname'], info['fullname'].split('.')[0]) if (k := (info['module'].split('.')[-1], n)) in homes), None)
 def text(path):
     "A Markdown file of the repository; what it links to and the site does not show becomes a download."
@@ -54,8 +53,7 @@ def text(path):
     return re.sub(r'\]\(([^):#]+)\)', link, re.sub(r'\A---\n.*?\n---\n', '', (root/path).read_text(encoding='utf-8'), flags=re.S))
 rows = sorted((r | ({'unlabelled': 0} if r.get('lm_epochs') == 0 else {}) | ({'backbone': None} if 'scratch' in (r.get('variant') or '') else {}) | dict(file=f.name) for f in root.glob('results/*/*.json') if 'accuracy' in (r := json.loads(f.read_text(encoding='utf-8')))),
     key=lambda r: (r['experiment'], r.get('labels') or 0, r.get('variant') or '', r.get('direction') or '', r.get('seed') or 0, r['file']))
-backbones, sizes = [dict(name=f.parent.name, card=re.sub(r'\A# .+\n', '', text(f.relative_to(root))), files=[(o.name, o.stat().st_size) for o in sorted(f.parent.iterdir())])
-    for f in sorted(root.glob('ulmfit_nb/backbones/*/README.md'))], sorted((json.loads(f.read_text(encoding='utf-8')) for f in root.glob('results/sizes/*.json')), key=lambda r: r['parameters'])
+backbones, sizes = [dict(name=f.parent.name, card=re.sub(r'\A# .+\n', '', text(f.relative_to(root))), files=[(o.name, o.stat().st_size) for o in sorted(f.parent.iterdir())]) for f in sorted(root.glob('ulmfit_nb/backbones/*/README.md'))], sorted((json.loads(f.read_text(encoding='utf-8')) for f in root.glob('results/sizes/*.json')), key=lambda r: r['parameters'])
 commands = {n: dict(about=p.description, options=[{k: getattr(a, k) for k in ('option_strings', 'dest', 'nargs', 'metavar', 'choices', 'default', 'required')} | dict(help=re.sub(r'--[\w-]+', r'`\g<0>`', a.help or '')) for a in p._actions if a.dest != 'help']) for n,p in ulmfit_nb.cli.parser()._subparsers._group_actions[0].choices.items()}
 
 # ---- how it is shown
@@ -66,7 +64,7 @@ def prepare(app, page, src):
     for cell in nb['cells']:
         s = ''.join(cell['source'])
         if cell['cell_type'] == 'markdown':
-            if not s.startswith('#'): alt = re.sub(r'[*`$#\[\]|]|\(http\S+\)', '', s.strip().split('\n\n')[0])
+            if not s.startswith('#'): alt = re.sub(r'(?<=\])\([^)\s]+\)|[*`$#\[\]|]', '', s.strip().split('\n\n')[0])
             cells.append(dict(cell, source=re.sub(r'\A# .+\n(\n+> .+(\n>.*)*)?', lambda m: m[0].rstrip() + top, s + '\n'))); continue
         kinds, s = dict(re.findall(r'^#\|\s*([\w-]+):? *(.*)$', s, re.M)), re.sub(r'^#\|.*\n?', '', s, flags=re.M).strip('\n')
         if not s or 'nbdev_export()' in s or 'hide' in kinds and not cell['outputs'] and not re.search(r'^(def|class) ', s, re.M): continue
@@ -88,8 +86,8 @@ def link_names(app, tree):
     page, seen = app.env.docname, {'glossary': terms}.get(app.env.docname, set()).copy()
     for n in [n for n in tree.findall(nodes.literal) if isinstance(n.parent, (nodes.paragraph, nodes.entry, nodes.strong, nodes.emphasis))]:
         s = n.astext().removesuffix('()').removeprefix('ulmfit_nb.')
-        word = page[:3] not in ('nbs', 'api') and s.isalnum() and s.islower()   # on other pages a plain word is a command or a field
-        to = ('py', 'mod', m) if page == 'index' and (m := f'ulmfit_nb.{s}') in index['syms'] else ('py', 'obj', own(page, s)) if s in names and not word else ('std', 'term', s) if s in terms - seen else None
+        word = s.isalnum() and s.islower() and (page[:3] not in ('nbs', 'api') or '14_cli' in page or names.get(s, '').startswith('ulmfit_nb.cli.'))   # a command or a field
+        to = ('std', 'doc', '/' + s[:-3]) if s == 'results/LOG.md' else ('py', 'mod', m) if page == 'index' and (m := f'ulmfit_nb.{s}') in index['syms'] else ('py', 'obj', own(page, s)) if s in names and not word else ('std', 'term', s) if s in terms - seen else None
         if not seen.add(s) and to: n.replace_self(pending_xref('', n.deepcopy(), refexplicit=True, refdoc=page, **dict(zip(('refdomain', 'reftype', 'reftarget'), to))))
 def link_code(app, page, template, context, tree):   # names of the package that a page's code imports or exports become links where it uses them
     words = used.get(page) or re.findall(r'\w+', ' '.join(re.findall(r'<span class="nn">ulmfit_nb.*', context.get('body', ''))))
@@ -100,13 +98,15 @@ def link_code(app, page, template, context, tree):   # names of the package that
     context['body'] = re.sub(r'<div class="highlight-python.*?</pre>', block, context.get('body', ''), flags=re.S).replace(' aria-label="Toggle hidden content"', '')
 def fields(app, what, name, obj, options, lines):   # a docstring's Markdown code becomes reStructuredText, and docments become fields
     def code(o): return f'\\ :py:obj:`{o} <{names[o]}>`\\ ' if o in names else f'\\ ``{o}``\\ '
-    def rst(s): return ''.join(code(o) if i % 2 else re.sub(r'([*_|\\])', r'\\\1', o) for i,o in enumerate(re.split(r'`([^`]+)`', s)))
+    def rst(s): return re.sub(r'`([^`]+)`|(?<![\w-])(--\w[\w-]*)|([*_|\\])', lambda m: '\\' + m[3] if m[3] else code(m[1] or m[2]), s)
     lines[:] = [rst(l) for l in '\n'.join(lines).split('\nParameters\n')[0].split('\n') if what != 'module']   # docments say the same
     if what in ('class', 'function', 'method'):
-        src = '' if what == 'class' else inspect.getsource(obj)
+        told = inspect.getsource(obj); src = '' if what == 'class' else told
         line = re.search(r'\A(?:@.*\n)*def [^#\n]*\)(?: *->[^#\n]*)?: *# (.+)$', inspect.cleandoc(src), re.M)   # a signature on one line: its comment says what is returned
         found = line or re.search(r'^ *\)(?: *->.*)?: *# (.+)$', src, re.M)
-        for k, p in {} if line else docments(obj, full=True).items(): lines += ['', f':param {k}: {rst(p.docment)}'] if p.docment and k != 'return' else []
+        ps = {} if line else docments(obj, full=True)
+        def said(k): return ps[k].docment or next((o for p in ps.values() if (o := p.docment) and re.search(rf'^[^#\n]*\b{k}\b[:=,][^#\n]*# {re.escape(o.splitlines()[0])}', told, re.M)), None)   # those that share a line share its comment
+        lines += [o for k in ps if k not in ('self', 'return') and said(k) for o in ('', f':param {k}: {rst(said(k))}')]
         if found: lines += ['', f':returns: {re.sub("^of ", {"list": "a list of ", "Iter": "an iterator of "}.get(str(re.search("-> *(.{4})|$", src)[1]), "of "), rst(found[1]))}']
 def skip(app, what, name, obj, skip, options):   # what Python or another library wrote
     return True if str(obj.__doc__).startswith('Alias for field') or not str(getattr(obj, '__module__', None) or 'ulmfit_nb').startswith('ulmfit_nb') else None
@@ -116,4 +116,4 @@ def mathjax(app, exc):   # from a wheel, not from a CDN: the script and its font
 def start(app, env, *_): return setattr(env.mystnb_config, 'output_folder', str(Path(app.doctreedir)/'outputs')) or env.found_docs   # all is read anew
 def setup(app):
     for event, f in {'env-get-outdated': start, 'source-read': prepare, 'doctree-read': link_names, 'html-page-context': link_code, 'autodoc-process-docstring': fields,
-        'autodoc-process-signature': lambda *a: a[5] and (re.sub(r'=(\w*)([({])(?:[^(){}]|[({][^(){}]*[)}]){30,}[)}]', r'=\1\2…' + ')', a[5]).replace('{…)', '{…}'), a[6]), 'autodoc-skip-member': skip, 'build-finished': mathjax}.items(): app.connect(event, f, 900)
+        'autodoc-process-signature': lambda *a: a[5] and (re.sub(r"<class '(\w+)'>|<factory>|1\.797\d+e\+308", lambda m: m[1] or '…', re.sub(r'=(\w*)([({])(?:[^(){}]|[({][^(){}]*[)}]){30,}[)}]', r'=\1\2…' + ')', a[5])).replace('{…)', '{…}'), a[6]), 'autodoc-skip-member': skip, 'build-finished': mathjax}.items(): app.connect(event, f, 900)

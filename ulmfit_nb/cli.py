@@ -137,13 +137,13 @@ def main(
         sys.exit(fail('stopped' + what_is_left(a), 130))
 
 # %% ../nbs/14_cli.ipynb #d42adc48
-def what_is_left(a) -> str: # of a command's arguments
+def what_is_left(a) -> str: # the end of a sentence
     "What a command that was stopped has left to go on from."
     if a.command == 'reproduce': return '; the same command goes on from what is done'
     if not hasattr(a, 'resume'): return ''
     return '; the same command with --resume goes on from the last checkpoint' if any((Path(a.out)/'run').rglob('*.pt')) else ' before there was a checkpoint: the same command begins again'
 
-def less_memory(a) -> str: # of a command's arguments
+def less_memory(a) -> str: # the end of a sentence, or ''
     "Which settings want less memory, in a run that begins anew."
     return f'; or begin again with a smaller {"--lm-bs, or of the classifier " if hasattr(a, "lm_bs") else ""}--bs{" and --overwrite" if hasattr(a, "overwrite") else ", in another --out"}' if hasattr(a, 'bs') else ''
 
@@ -220,7 +220,7 @@ def start_run(
     return run
 
 # %% ../nbs/14_cli.ipynb #dbf22f94
-def goes_on(a) -> bool: # of a command's arguments
+def goes_on(a) -> bool:
     "Is there an unfinished run in --out that --resume takes up?"
     return a.resume and (Path(a.out)/'run'/'settings.json').exists()
 
@@ -233,12 +233,12 @@ def hold(
     from ulmfit_nb.runtime import only_one
     if not rank: a.held.enter_context(only_one(out))
 
-def options(a) -> dict: # of a command's arguments
+def options(a) -> dict: # name → value
     "What was asked for: all but what `parse` and `main` put beside it."
     return {k: v for k,v in vars(a).items() if k not in ('run', 'held')}
 
 # %% ../nbs/14_cli.ipynb #87dbbbed
-def drop(run:Path): # of `start_run`
+def drop(run:Path):
     "Remove the folder of a run, and --out where nothing else is in it."
     shutil.rmtree(run, ignore_errors=True)
     with suppress(OSError): run.parent.rmdir()

@@ -219,7 +219,7 @@ def train_lm(
     minutes:float|None=None, # stop cleanly after so long
     progress:bool|None=None, # show a bar?
 ) -> Trainer:
-    "Train a language model: the loop of chapter 5 over the batches of this one. Raises `InputError`."
+    "Train a language model: the loop of chapter 05 over the batches of this one. Raises `InputError`."
     _same_vocab(model, corpus, valid)
     held = None if valid is None else LMBatches(valid, bs, bptt, variable=False, shuffle=False, backward=backward)
     source = LMBatches(corpus, bs, bptt, cfg.seed, backward=backward)

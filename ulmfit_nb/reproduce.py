@@ -101,7 +101,7 @@ class Lab:
         minutes:float|None=None, # stop in time
         backbone=None, # directory of a pretrained backbone, or `None`
         size='tiny', # of networks without backbone
-        device:str|None=None, precision:str='auto', # cpu, cuda, and `None` is the best there is; see `TrainConfig`
+        device:str|None=None, precision:str='auto', # cpu or cuda (`None`: the best there is); auto, float32 or bf16: see `TrainConfig`
         bs:int|None=None, # rows of the language model
         lm_epochs:float|None=None, # passes of stage 2; `None` decides by the number of tokens: see `lm_passes`
         epochs:int=4, # passes of stage 3 on full label sets
@@ -179,7 +179,7 @@ def directions(self:Lab, own) -> list:
 
 LM_SETTINGS = 'lm_bs lm_drop_mult lm_div lm_schedule max_lm_epochs'.split()
 
-def in_force(lm_facts:dict, facts:dict) -> dict: # for the record
+def in_force(lm_facts:dict, facts:dict) -> dict: # name → value
     "The settings that were in force in stages 2 and 3; those of stage 2 are `None` where there was none. A second round of its own labels is the business of `one_draw`."
     return dict(self_train=0) | lm_facts['settings'] | facts['settings']
 

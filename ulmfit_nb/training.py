@@ -282,8 +282,8 @@ def take_step(self:Trainer):
 
 # %% ../nbs/05_training.ipynb #183db428
 @patch
-def drop_broken(self:Trainer, norm:Tensor): # of the whole gradient, before it was clipped
-    "A gradient that is not finite becomes zero, and is counted for `check_finite`; a GPU is never waited for."
+def drop_broken(self:Trainer, norm:Tensor):
+    "A gradient that is not finite (`norm` is that of all of it, before it was clipped) becomes zero, and is counted for `check_finite`; a GPU is never waited for."
     self.broken = (self.broken+1)*~norm.isfinite() # in a row
     if self.device.type == 'cpu' and not self.broken: return
     for p in self.params:

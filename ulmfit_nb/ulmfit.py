@@ -103,7 +103,7 @@ def check_labels(
     at = {c: i for i,c in enumerate(classes)}
     return np.array(classes), np.array([at[v] for v in y])
 
-def missing_words(labels) -> list: # distinct
+def missing_words(labels) -> list: # those labels, each once
     "Labels that look like what a table's missing value becomes when it is made text."
     return [l for l in dict.fromkeys(labels) if isinstance(l, str) and l.strip().casefold() in ('nan', '<na>', 'nat', 'none', 'null', 'n/a')]
 

@@ -39,7 +39,7 @@ function wrap() {
 document.addEventListener('DOMContentLoaded', wrap);
 // A figure scrolls by itself, without the text above it; a long name in code may break.
 document.addEventListener('DOMContentLoaded', () => {
-  for (const img of document.querySelectorAll('div.cell_output img')) {
+  for (const img of document.querySelectorAll('div.cell_output img, article p > img[src$=".png"]')) {
     const box = document.createElement('div');
     box.className = 'figure'; img.replaceWith(box); box.append(img);
   }
