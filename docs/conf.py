@@ -70,10 +70,10 @@ def prepare(app, page, src):
         if not s or 'nbdev_export()' in s or 'hide' in kinds and not cell['outputs'] and not re.search(r'^(def|class) ', s, re.M): continue
         imported = ' '.join(re.findall(r'from (?:ulmfit_nb)?[.\w]* import (\([^)]+\)|.+)', s))
         used.setdefault(page, set()).update(re.findall(r'\w+', imported), re.findall(r'^(?:def|class) (\w+)', s, re.M) if 'export' in kinds else ())
-        tags = [k for k in kinds if k in ('export', 'cuda', 'net', 'slow')]
+        tags = [dict(fold='hide-output').get(k, k) for k in kinds if k in ('export', 'cuda', 'net', 'slow', 'fold')]
         imports = all(re.match(r'\s*(from .* )?import |\s|\)|#|plt\.rcParams|torch\.(manual_seed|set_num)', l) for l in s.splitlines() if l)
         if 'hide' in kinds or s.count('\n') > 32 or imports: tags.append('hide-input')
-        show = 'Show the imports' + ' of the package' * ('export' in kinds) if imports else 'Show the code of the figure' if re.search('plt|draw', s) else 'Show auxiliary code'
+        show = kinds['fold'] if 'fold' in kinds else 'Show the imports' + ' of the package' * ('export' in kinds) if imports else 'Show the code of the figure' if re.search('plt|draw', s) else 'Show auxiliary code'
         for o in cell['outputs']:
             if o.get('data', {}).pop('application/vnd.jupyter.widget-view+json', None): o['data'] |= {'text/markdown': '*A widget: it moves in a running notebook, not on this page.*'}
         if tags == ['hide-input'] and cells and cells[-1]['metadata'].get('tags') == tags and not cells[-1]['outputs']: s = cells.pop()['source'] + '\n\n' + s
