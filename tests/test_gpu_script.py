@@ -117,7 +117,7 @@ def test_the_daemon_of_mps_ends_with_us(tmp_path, monkeypatch, works):
     tool.write_text(f'#!/bin/sh\nif [ "$1" = -d ]; then echo begin; else cat; fi >> {tmp_path/"told"}; echo $CUDA_MPS_PIPE_DIRECTORY >> {tmp_path/"told"}\n')
     tool.chmod(0o755)
     monkeypatch.setenv('PATH', str(tool.parent), prepend=os.pathsep)
-    monkeypatch.setattr(gpu, 'works', lambda env: works)
+    monkeypatch.setattr(gpu, 'works', lambda env, tool: works)
     with pytest.raises(KeyboardInterrupt), gpu.overlap(tmp_path) as (env, yes):
         assert yes is works and ('CUDA_MPS_PIPE_DIRECTORY' in env) is works
         assert ('quit' in (tmp_path/'told').read_text()) is not works # where it does not work it has ended already
@@ -138,14 +138,14 @@ def test_no_cell_for_a_gpu_is_forgotten(tmp_path):
     assert {'03_awd_lstm.ipynb', '07b_bpt3c.ipynb', '10_interpretation.ipynb'} <= names and '00_corpus.ipynb' not in names
 
 def test_every_chapter_has_its_turn(tmp_path, monkeypatch):
-    tool,books = tmp_path/'venv'/'nbdev-test',[notebook(tmp_path/f'{n}.ipynb', '#| cuda') for n in 'abc']
+    tool,books = tmp_path/'venv'/'python',[notebook(tmp_path/f'{n}.ipynb', '#| cuda') for n in 'abc']
     tool.parent.mkdir()
-    tool.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path/"ran"}\ncase "$3" in *b.ipynb) exit 0;; esac; exit 1\n')
+    tool.write_text(f'#!/bin/sh\necho "$3" >> {tmp_path/"ran"}\ncase "$3" in *b.ipynb) exit 0;; esac; exit 1\n')
     tool.chmod(0o755)
-    monkeypatch.setattr(sys, 'executable', str(tool.with_name('python'))) # not on PATH: a venv that nobody activated
+    monkeypatch.setattr(sys, 'executable', str(tool)) # not on PATH: a venv that nobody activated
     monkeypatch.setattr(gpu, 'cuda_notebooks', lambda: books)
     with pytest.raises(SystemExit, match='did not pass: a.ipynb, c.ipynb'): gpu.cells(args(tmp_path))
-    assert (tmp_path/'ran').read_text().splitlines() == [f'--flags cuda {f}' for f in books]
+    assert (tmp_path/'ran').read_text().splitlines() == [f'{f}' for f in books]
 
 @pytest.mark.parametrize('rehearse', [True, False])
 def test_the_jobs_fit_together(tmp_path, monkeypatch, rehearse):
@@ -153,7 +153,7 @@ def test_the_jobs_fit_together(tmp_path, monkeypatch, rehearse):
     monkeypatch.setenv('ULMFIT_DATA', str(tmp_path))
     jobs = gpu.jobs(args(tmp_path, rehearse=rehearse))
     names = [j.name for j in jobs]
-    assert len({*names}) == len(names) and {n for j in jobs for n in j.after} <= {*names} # a name of nobody's would be waited for in vain
+    assert len({*names}) == len(names) and {n for j in jobs for n in (*j.after, *j.waits)} <= {*names} # a name of nobody's would be waited for in vain
     steps = [[str(c) for c in j.cmd[j.cmd.index('--step')+1:]] for j in jobs if '--step' in j.cmd]
     assert {s[0] for s in steps} == {*gpu.STEPS}
     for words in [[str(c) for c in j.cmd[3:]] for j in jobs if 'ulmfit_nb' in j.cmd]: assert parse(words).name == 'wikitext2'
@@ -171,3 +171,54 @@ def test_the_ablation_reads_what_was_prepared(tmp_path, monkeypatch):
     assert prepared.value.args == read.value.args
     held = {t.strip() for t,_ in rows} - {t.strip() for t in read.value.args[0]}
     assert len(held) >= 3 and held.isdisjoint(read.value.args[1])
+
+def test_a_job_that_failed_is_begun_once_more(tmp_path, monkeypatch, capsys):
+    once = f'[ -e {tmp_path/"seen"} ] && exit 0; touch {tmp_path/"seen"}; exit 1'
+    status,_ = conduct(monkeypatch, args(tmp_path), [sh('first', once), sh('second', '', 'first')])
+    assert status == 0 and done(tmp_path) == ['first', 'second'] and capsys.readouterr().out.count('begin first') == 2
+
+def test_what_only_waits_goes_on_after_a_failure(tmp_path, monkeypatch):
+    after,never = Job('after', ['true'], waits=('broken', 'lost')),Job('never', ['true'], ('broken',))
+    status,_ = conduct(monkeypatch, args(tmp_path), [sh('broken', f'echo x >> {tmp_path/"n"}; exit 1'), sh('lost', '', 'broken'), after, never])
+    assert status == 1 and done(tmp_path) == ['after'] and (tmp_path/'n').read_text() == 'x\nx\n'
+
+def test_one_failure_does_not_cost_the_headline(tmp_path, monkeypatch):
+    "Whatever job of stage 3's choice or of the other direction fails, forward has its row"
+    monkeypatch.setenv('ULMFIT_DATA', str(tmp_path))
+    for broken in ('try-freez-4-.03', 'pretrain-backward', 'lm-backward', 'wikitext2', 'tests', 'cells'):
+        made,lost = {j.name: j for j in gpu.jobs(args(tmp_path))},{broken}
+        while more := {n for n,j in made.items() if {*j.after} & lost} - lost: lost |= more
+        assert 'imdb-forward-0' not in lost and 'imdb-forward-2' not in lost, broken
+
+def test_a_file_that_is_being_copied_is_waited_for(tmp_path):
+    import lzma
+    f = tmp_path/'a.jsonl.xz'
+    packed = lzma.compress(b'{}\n'*1000)
+    for n,is_whole in ((0, False), (1, False), (len(packed)//2, False), (len(packed)-1, False), (len(packed), True)):
+        f.write_bytes(packed[:n])
+        assert gpu.whole(f) is is_whole
+    assert not gpu.whole(tmp_path/'b.xz') and not gpu.whole(tmp_path)
+
+def test_stage_1_keeps_its_passes(tmp_path):
+    assert gpu.passes(args(tmp_path, overlap=True)) == '3' == gpu.passes(args(tmp_path))
+
+def test_without_a_gpu_nothing_is_begun(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, 'works', lambda env: False)
+    with pytest.raises(InputError, match='no GPU works here'): conduct(monkeypatch, args(tmp_path, rehearse=False), [sh('job', f'touch {tmp_path/"ran"}')])
+    assert not (tmp_path/'ran').exists()
+
+def test_jobs_end_with_a_killed_conductor(tmp_path):
+    code = f'import sys, time, os; sys.path.insert(0, {str(Path(gpu.__file__).parent)!r}); import gpu; from pathlib import Path; p = Path({str(tmp_path)!r}); (p/"log").mkdir()\nc = gpu.Conductor([gpu.Job("a", ["bash", "-c", "echo $$ > {tmp_path}/pid.part; mv {tmp_path}/pid.part {tmp_path}/pid; sleep 60"])], p, 4, dict(os.environ), 0.); c.begin(); time.sleep(60)'
+    import subprocess
+    p = subprocess.Popen([sys.executable, '-c', code])
+    while not (tmp_path/'pid').exists(): assert p.poll() is None; time.sleep(.02)
+    p.kill(); p.wait()
+    if sys.platform != 'linux': pytest.skip('only Linux tells a job that its parent is gone')
+    assert gone(tmp_path/'pid', 5.)
+
+def test_the_choice_does_with_the_tries_that_ended(tmp_path, capsys):
+    (tmp_path/'tries').mkdir()
+    assert gpu.chosen(args(tmp_path)) == ('freez', .01, False) and 'no try has ended' in capsys.readouterr().out
+    row = dict(recipe='freez', lr=.03, accuracy=.9, history=[dict(valid_loss=.3)])
+    (tmp_path/'tries'/'freez-4-.03.json').write_text(json.dumps(dict(rows=[row])))
+    assert gpu.chosen(args(tmp_path)) == ('freez', .03, False)
