@@ -156,6 +156,14 @@ class Conductor:
                 with suppress(subprocess.TimeoutExpired): p.wait(2)
         self.collect(ps)
 
+def stage_1_done(out):
+    "Mark what a backbone in place, made here or brought, makes needless; one that was joined here from one direction is joined again when there are two."
+    base = out/'en-base'
+    if not (base/'en-base'/'config.json').exists(): return
+    ways = json.loads((base/'en-base'/'config.json').read_text())['directions']
+    for n in ('prepare', 'join', *(f'pretrain-{d}' for d in ways)): (out/'done'/n).touch()
+    if len(ways) < 2 and (base/ways[0]/'config.json').exists(): (out/'done'/'join').unlink()
+
 def conduct(a, begun): # exit status: 1 where a job failed
     "Start whatever is ready while there is room, until nothing is left or time is up; then nothing runs any more."
     from ulmfit_nb.corpus import InputError
@@ -164,8 +172,7 @@ def conduct(a, begun): # exit status: 1 where a job failed
     if not a.rehearse and not works(dict(os.environ)): raise InputError('no GPU works here: try the jobs on a CPU with --rehearse')
     with only_one(a.out), asked_to_stop() as asked, nullcontext((dict(os.environ), False)) if a.rehearse or a.no_mps else overlap(a.out) as (env, a.overlap):
         for d in ('log', 'done'): (a.out/d).mkdir(parents=True, exist_ok=True)
-        if (a.out/'en-base'/'en-base'/'config.json').exists(): # stage 1 is done, here or elsewhere
-            for n in ('prepare', 'join', *(f'pretrain-{d}' for d in json.loads((a.out/'en-base'/'en-base'/'config.json').read_text())['directions'])): (a.out/'done'/n).touch()
+        stage_1_done(a.out)
         c = Conductor(jobs(a), a.out, a.at_once or (7 if a.overlap else 4), env | dict(OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1', PYTHONPATH=os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get('PYTHONPATH')])])), begun)
         try:
             while not asked() and time.monotonic()-begun < 60*a.minutes-spare:

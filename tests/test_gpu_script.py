@@ -222,3 +222,13 @@ def test_the_choice_does_with_the_tries_that_ended(tmp_path, capsys):
     row = dict(recipe='freez', lr=.03, accuracy=.9, history=[dict(valid_loss=.3)])
     (tmp_path/'tries'/'freez-4-.03.json').write_text(json.dumps(dict(rows=[row])))
     assert gpu.chosen(args(tmp_path)) == ('freez', .03, False)
+
+@pytest.mark.parametrize('ways,here,done_too', [(['forward', 'backward'], False, {'join', 'pretrain-forward', 'pretrain-backward'}), (['forward', 'backward'], True, {'join', 'pretrain-forward', 'pretrain-backward'}),
+    (['forward'], False, {'join', 'pretrain-forward'}), (['forward'], True, {'pretrain-forward'})])
+def test_a_backbone_in_place_is_not_made_again(tmp_path, ways, here, done_too):
+    (tmp_path/'done').mkdir()
+    gpu.stage_1_done(tmp_path)
+    assert not done(tmp_path)
+    for n in ['en-base', *(ways if here else [])]: (tmp_path/'en-base'/n).mkdir(parents=True); (tmp_path/'en-base'/n/'config.json').write_text(json.dumps(dict(directions=ways)))
+    gpu.stage_1_done(tmp_path)
+    assert {*done(tmp_path)} == {'prepare'} | done_too
