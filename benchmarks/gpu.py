@@ -2,7 +2,7 @@
 
     ULMFIT_DATA=... python benchmarks/gpu.py --out runs/gpu --minutes 28
     the same command goes on with what is missing; a job that fails is begun once more, leaves its log in runs/gpu/log and takes with it only those that need it; the exit status is 1 then
-    of a machine that is lent for half an hour, its start included, give it --minutes 24
+    where the half hour counts the machine's start and the copying, too, give it --minutes 24
     Ctrl-C or SIGTERM ends the jobs, too, which save; at once the second time
 
 Needs $ULMFIT_DATA/enwiki, imdb and wikitext-2, which may arrive while it runs; with a backbone in runs/gpu/en-base/en-base it leaves stage 1 out. Rows go to runs/gpu/results: look at them before you copy them to results/.
