@@ -232,17 +232,17 @@ def lm(a, what):
     tok,corpus = lab.texts(task, [t for t,_ in task.test] if key == 'transductive' else (), key)
     lab.lm(tok, corpus, d, 0, key=key)
 
-def chosen(a): # recipe, rate, as in the scripts?
+def chosen(a): # recipe, rate, as in the scripts?, how they were chosen
     "The best on held-out reviews, and of equals that with the smaller loss."
     rows = [r for t in TRIES if (f := a.out/'tries'/f'{t.replace(":", "-")}.json').exists() for r in json.loads(f.read_text())['rows']]
-    if not rows: print('no try has ended: the recorded run\'s recipe', flush=True); return TRIES[0].split(':')[0],float(TRIES[0].split(':')[2]),False
+    if not rows: return TRIES[0].split(':')[0],float(TRIES[0].split(':')[2]),False,'the first recipe and rate, since no try of the others ended'
     best = max(rows, key=lambda r: (r['accuracy'], -r['history'][-1]['valid_loss']))
-    return best['recipe'],best['lr'],'masks' in best
+    return best['recipe'],best['lr'],'masks' in best,'recipe and rate chosen on held-out training reviews' + ('' if len(rows) == len(TRIES) else f', of the {len(rows)} of {len(TRIES)} tries that ended')
 
 def clas(a, what, seed):
     "Test reviews, with the recipe that was chosen; the seeds share one stage 2."
     from ulmfit_nb.reproduce import headline
-    recipe,lr,as_scripts = chosen(a)
+    recipe,lr,as_scripts,how = chosen(a)
     lab,task = make_lab(a, 'imdb-final', recipe=recipe, lr=lr, as_scripts=as_scripts),reviews(a)
     key,ways = ('transductive', ['forward']) if what == 'transductive' else ('inductive', ['forward', 'backward'] if what == 'both' else [what])
     def link(src, to):
@@ -256,7 +256,7 @@ def clas(a, what, seed):
     link(a.out/'imdb'/'baseline-imdb.npy', lab.out/'baseline-imdb.npy')
     for f in ('tokenizer.json', 'texts.sha256', 'corpus'): link(a.out/'imdb'/key/f, lab.out/key/f)
     for d in ways: link(a.out/'imdb'/key/f'lm-default-{d}-0', lab.out/key/f'lm-default-{d}-{seed}')
-    headline(lab, replace(task, note=f'{task.note}; recipe and rate chosen on held-out training reviews; stage 2 of seed 0'), ways, (int(seed),), key)
+    headline(lab, replace(task, note=f'{task.note}; {how}; stage 2 of seed 0'), ways, (int(seed),), key)
 
 def low(a, n):
     from ulmfit_nb.reproduce import lowshot

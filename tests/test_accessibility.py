@@ -36,18 +36,15 @@ def axe_faults(page):
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']}).then(r => r.violations.map(v => [v.impact, v.id, v.nodes.length, v.nodes[0].html.slice(0, 150)]))")
     return [f for f in found if f[0] in ('serious', 'critical')]
 
-def test_accessibility(site, browser, address):
-    "One load a page; words of code that share their classes, and those of all that is around them, are looked at once"
-    script, faults, tab = axe(), {}, Tab(browser, address)
+@pytest.mark.parametrize('scheme,size', [('light', wide), ('dark', phone)], ids=['light', 'dark'])
+def test_accessibility(site, browser, address, scheme, size):
+    "Words of code that share their classes, and those of all that is around them, are looked at once a page"
+    script, faults, tab = axe(), {}, Tab(browser, address, color_scheme=scheme, viewport=size)
     for name in [*pages_of(site), 'search.html']:
         page = tab.go(name)
         page.evaluate(script)
         page.evaluate(one_of_each)
-        for scheme, size in [('light', wide), ('dark', phone)]:
-            page.set_viewport_size(size)
-            page.emulate_media(color_scheme=scheme)
-            page.wait_for_timeout(100)                      # so long the page may take to see its new size
-            if found := axe_faults(page): faults[name, scheme] = found
+        if found := axe_faults(page): faults[name] = found
     tab.close()
     assert not faults
 
