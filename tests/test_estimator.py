@@ -891,6 +891,22 @@ def test_a_row_of_wikitext_holds_both_perplexities(tmp_path, monkeypatch):
     assert sorted((r['variant'], r['valid_perplexity'], r['perplexity']) for r in read_results(tmp_path/'results')) == [('AWD-LSTM', 6., 7.), ('no weight-drop', 6., 7.)]
     assert [d for d,_ in made] == [.5, .5, 0, 0]
 
+def test_a_new_language_is_read_both_ways_where_it_is_asked_for(tmp_path, monkeypatch):
+    import ulmfit_nb.reproduce as R
+    from ulmfit_nb.results import read_results
+    articles = tmp_path/'articles.csv'
+    articles.write_text('text\n' + ''.join(f'{" ".join(t.split()*9)} {i}\n' for i,t in enumerate(TEXTS*2)))
+    monkeypatch.setattr(R, 'load_task', lambda name, limit: TASK)
+    monkeypatch.setattr(R.Tokenizer, 'train', lambda texts, was=Tokenizer.train, **kw: was(texts, min_count=1))
+    made,was = [],R.pretrain
+    monkeypatch.setattr(R, 'pretrain', lambda *args, **kw: made.append((kw['backward'], kw['path'])) or was(*args, **kw))
+    R.vietnamese(lab(tmp_path, direction='both'), articles)
+    assert [b for b,_ in made] == [False, True] and made[0][1] != made[1][1]
+    assert sorted((r['direction'], r['backbone']) for r in read_results(tmp_path/'results')) == [(d, 'vi-backbone') for d in ('backward', 'both', 'forward')]
+    a,b = (load_backbone(tmp_path/'work'/'vi-backbone', d)[0].backbone.encoder.weight for d in ('forward', 'backward'))
+    assert not torch.equal(a, b)
+    with pytest.raises(InputError, match='its own backbone'): R.vietnamese(lab(tmp_path, backbone='en-small'), articles)
+
 def test_own_labels_come_from_the_probabilities_that_predict_gives(in_turn, tmp_path, monkeypatch):
     from ulmfit_nb import ulmfit as U
     taught = []
