@@ -212,11 +212,13 @@ def headed(path):
     return list(zip(parts[1::2], parts[2::2]))
 
 def solution_faults(path, chapter):
-    "A sentence for each exercise of `chapter` without a heading in the notebook at `path`, and for each heading without an exercise"
+    "A sentence for each exercise of `chapter` that the notebook at `path` has no heading for, or does not quote below it, and for each heading without an exercise"
     if not chapter.exists(): return [f'{path.name}: there is no such chapter']
-    asked = {int(n) for h, t in headed(chapter) if h.lower().startswith('exercises') for n in re.findall(r'^(\d+)\.\s', t, re.M)}
-    solved = {int(m[1]) for h, _ in headed(path) if (m := re.match(r'(?:Exercise\s+)?(\d+)\b', h))}
-    return [f'{path.name}: exercise {n} has no heading' for n in sorted(asked - solved)] + [f'{path.name}: the chapter has no exercise {n}' for n in sorted(solved - asked)]
+    def plain(s): return ' '.join(re.sub(r'[*_`]', '', s).split())
+    asked = {int(n): plain(q) for h, t in headed(chapter) if h.lower().startswith('exercises') for n, q in re.findall(r'^(\d+)\.\s+(.+)', t, re.M)}
+    solved = {int(m[1]): plain(t) for h, t in headed(path) if (m := re.match(r'(?:Exercise\s+)?(\d+)\b', h))}
+    return ([f'{path.name}: exercise {n} has no heading' for n in sorted(asked.keys() - solved.keys())] + [f'{path.name}: the chapter has no exercise {n}' for n in sorted(solved.keys() - asked.keys())]
+        + [f'{path.name}: exercise {n} is not quoted' for n in sorted(asked.keys() & solved.keys()) if not solved[n].startswith(asked[n])])
 
 @pytest.mark.parametrize('path', solutions, ids=by_name)
 def test_every_exercise_is_solved(path):
@@ -227,9 +229,11 @@ def test_every_exercise_is_solved(path):
 def test_a_missing_solution_is_seen(tmp_path):
     chapter = write_chapter(tmp_path/'a.ipynb', [md('# A'), md('## Exercises'), md('1. One.\n2. Two.'), md('## Further reading'), md('3. A paper.')])
     def faults(*heads): return solution_faults(write_chapter(tmp_path/'b.ipynb', [md('# Solutions: A'), *map(md, heads)]), chapter)
-    assert not faults('## Exercise 1', '## Exercise 2') and not faults('## 1. One', '## 2. Two')
-    assert faults('## Exercise 1') == ['b.ipynb: exercise 2 has no heading']
-    assert faults('## Exercise 1', '## Exercise 2', '## Exercise 3') == ['b.ipynb: the chapter has no exercise 3']
+    one,two = '## Exercise 1\n\n*One.*\n\nSo.', '## Exercise 2\n\n*Two.*'
+    assert not faults(one, two) and not faults('## 1. One\n\nOne.', '## 2. Two\n\nTwo.')
+    assert faults(one) == ['b.ipynb: exercise 2 has no heading']
+    assert faults(one, two, '## Exercise 3') == ['b.ipynb: the chapter has no exercise 3']
+    assert faults(one, '## Exercise 2\n\n*Too.*') == ['b.ipynb: exercise 2 is not quoted']
     assert solution_faults(tmp_path/'b.ipynb', tmp_path/'c.ipynb') == ['b.ipynb: there is no such chapter']
 
 # ---- imports run one way
