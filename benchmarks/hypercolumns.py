@@ -16,27 +16,17 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ulmfit_nb.awd_lstm import CLAS_DROPOUTS
-from ulmfit_nb.bpt3c import TextClassifier, pad_docs, sorted_batches
+from ulmfit_nb.bpt3c import TextClassifier, hypercolumns
 from ulmfit_nb.classifier import finetune_classifier, predict_logits
 from ulmfit_nb.corpus import Corpus
 from ulmfit_nb.docs_corpus import docs_task
 from ulmfit_nb.fine_tuning import finetune_lm, transfer_vocab
-from ulmfit_nb.language_model import evaluating, load_backbone
+from ulmfit_nb.language_model import load_backbone
 from ulmfit_nb.reproduce import draw, load_task, without_twins
 from ulmfit_nb.results import baseline, record_result
 from ulmfit_nb.tokenization import Tokenizer
 from ulmfit_nb.training import TrainConfig
 from ulmfit_nb.ulmfit import clas_passes, default_settings, lm_passes
-
-def hypercolumns(backbone, docs, max_len=1400):
-    "Mean and maximum of every layer's states over a document's last tokens: (n_docs, 2, sum of their sizes)."
-    docs,res = [d[-max_len:] for d in docs],[None]*len(docs)
-    with evaluating(backbone):
-        for idx in sorted_batches([len(d) for d in docs], 32):
-            ids,lengths = pad_docs([docs[i] for i in idx])
-            columns = torch.cat([backbone.encoder(ids), *backbone(ids)[0]], -1)
-            for i,c,n in zip(idx, columns, lengths): res[i] = torch.stack([c[:n].mean(0), c[:n].amax(0)])
-    return torch.stack(res).numpy()
 
 def docs_texts(a):
     t = docs_task()

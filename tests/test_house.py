@@ -428,6 +428,9 @@ def test_nothing_of_one_machine():
     texts = {f: b.decode('utf-8', 'replace') for f, b in files.items() if b'\0' not in b}
     assert not [f'{f.relative_to(root)} {o}' for f, t in texts.items() for o in leaks_in(t)]
 
+def test_no_weights_are_tracked_but_those_of_backbones():
+    assert not [f.relative_to(root) for f in our_files() if f.suffix in ('.pt', '.pth', '.pkl', '.npy', '.npz', '.bin') or f.suffix == '.safetensors' and f.parent.parent != root/lib/'backbones']
+
 def test_leaks_are_seen():
     def path(*parts): return '/'.join(['', *parts])
     for o in (path('home', 'ann', 'x'), '<td>' + path('home', 'ann'), 'a\\n' + path('home', 'ann'), path('root', '.cache'), path('work', 'main'), 'C:\\' + 'Users\\ann', path('opt', 'venv', 'lib', 'site-packages', 'torch'),

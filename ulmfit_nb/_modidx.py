@@ -102,6 +102,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'ulmfit_nb.bpt3c._AllSum.forward': ('bpt3c.html#_allsum.forward', 'ulmfit_nb/bpt3c.py'),
                                  'ulmfit_nb.bpt3c.chunk_ends': ('bpt3c.html#chunk_ends', 'ulmfit_nb/bpt3c.py'),
                                  'ulmfit_nb.bpt3c.docs_digest': ('bpt3c.html#docs_digest', 'ulmfit_nb/bpt3c.py'),
+                                 'ulmfit_nb.bpt3c.hypercolumns': ('bpt3c.html#hypercolumns', 'ulmfit_nb/bpt3c.py'),
                                  'ulmfit_nb.bpt3c.pad_docs': ('bpt3c.html#pad_docs', 'ulmfit_nb/bpt3c.py'),
                                  'ulmfit_nb.bpt3c.penalty_sums': ('bpt3c.html#penalty_sums', 'ulmfit_nb/bpt3c.py'),
                                  'ulmfit_nb.bpt3c.pool_class': ('bpt3c.html#pool_class', 'ulmfit_nb/bpt3c.py'),

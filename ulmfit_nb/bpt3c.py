@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['POOLS', 'MASKS', 'SCRIPTS', 'split_even', 'sortish_batches', 'sorted_batches', 'pad_docs', 'ClasBatches',
-           'docs_digest', 'ConcatPool', 'pool_class', 'BatchNorm', 'ClasOutput', 'TextClassifier', 'penalty_sums',
-           'chunk_ends']
+           'docs_digest', 'hypercolumns', 'ConcatPool', 'pool_class', 'BatchNorm', 'ClasOutput', 'TextClassifier',
+           'penalty_sums', 'chunk_ends']
 
 # %% ../nbs/07b_bpt3c.ipynb #06d1ede0
 import hashlib
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, Dropouts
 from .corpus import Corpus, InputError
-from .language_model import reverse_doc
+from .language_model import evaluating, reverse_doc
 from .runtime import world
 from .training import Batch
 
@@ -138,6 +138,25 @@ def batches(self:ClasBatches,
         inputs = dict(ids=ids, lengths=lengths, labels=torch.from_numpy(self.labels[mine]))
         if self.weights is not None: inputs['weights'] = torch.from_numpy(self.weights[mine])
         yield Batch(inputs, n, share=share)
+
+# %% ../nbs/07b_bpt3c.ipynb #ded23e29
+def hypercolumns(
+    backbone:AWDLSTM, # read and not changed
+    docs:list, # arrays of ids, none of them empty
+    max_len:int=20*70, # a document's last so many tokens
+    bs:int=32, # documents of about one length at a time
+) -> np.ndarray: # (n_docs, 2, sum of the sizes), float32: mean and maximum over positions of [embedding, layer 1, …]
+    "What every layer says of a document: features that stay fixed (the word: Hariharan et al. 2015), which Howard & Ruder (2018, section 2) set fine-tuning against. Raises `InputError`."
+    if max_len < 1 or not len(docs): raise InputError(f'{len(docs)} documents, max_len={max_len}: give 1 or more each')
+    docs,res = [d[-max_len:] for d in docs],[None]*len(docs)
+    with evaluating(backbone) as device:
+        for idx in sorted_batches([len(d) for d in docs], bs):
+            ids,lengths = pad_docs([docs[i] for i in idx], backbone.pad_id)
+            ids = ids.to(device)
+            columns = torch.cat([backbone.encoder(ids), *backbone(ids)[0]], -1).float().cpu()
+            for i,c,n in zip(idx, columns, lengths): res[i] = torch.stack([c[:n].mean(0), c[:n].amax(0)])
+    return torch.stack(res).numpy()
+
 
 # %% ../nbs/07b_bpt3c.ipynb #0a4a867a
 class ConcatPool(nn.Module):
