@@ -328,3 +328,9 @@ def test_labels_stay_with_the_texts_that_are_kept(clf):
     both_ways(clf)
     alone = clf.calibrate(HELD, LABELS).temperature_
     assert clf.calibrate(TEXTS + HELD, [l for l in LABELS[::-1]] + LABELS).temperature_ == alone
+
+def test_a_column_of_labels_is_a_list_of_them():
+    p = np.random.default_rng(0).dirichlet([1, 1], 60)
+    y = (p[:, 1] > .4).astype(int)
+    for f in (calibration_error, fit_temperature): assert f(p, y[:, None]) == f(p, y)
+    with pytest.raises(InputError, match='one a row'): calibration_error(p, np.stack([y, y], 1))

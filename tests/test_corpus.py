@@ -600,3 +600,42 @@ def test_the_task_is_read_from_the_cache_that_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(D, 'docs_corpus', lambda cache_dir=None: asked.append(cache_dir) or [])
     with pytest.raises(InputError): docs_task(cache_dir=tmp_path)
     assert asked == [tmp_path]
+
+def test_small_holes_of_corpora(tmp_path, monkeypatch):
+    c = Corpus.write(tmp_path/'c', [[2, 3], [2]], 10, meta=dict(file=os.fsdecode(b'caf\xe9.txt'))) # a name that is not UTF-8
+    assert Corpus(tmp_path/'c').n_tokens == 3
+    with pytest.raises(InputError, match='JSON'): Corpus.write(tmp_path/'d', [[2]], 10, meta=dict(file=tmp_path))
+    assert not (tmp_path/'d').exists()
+    for wrong in ([[0, 1]], 1):
+        with pytest.raises(InputError, match='one dimension'): c.select(wrong)
+    (tmp_path/'mine').write_text('mine')
+    refuses(lambda: Corpus.write(tmp_path/'mine', [[2]], 10, overwrite=True), 'is a file')
+    assert (tmp_path/'mine').read_text() == 'mine'
+    monkeypatch.chdir(tmp_path)
+    d = Corpus('c')
+    monkeypatch.chdir('/')
+    import pickle
+    assert pickle.loads(pickle.dumps(d)).n_tokens == 3
+    info = json.loads((tmp_path/'c'/'corpus.json').read_text())
+    for v in ('x', None):
+        (tmp_path/'c'/'corpus.json').write_text(json.dumps(info | dict(vocab_size=v)))
+        refuses(lambda: Corpus(tmp_path/'c'), 'no complete corpus')
+
+def test_sources_that_are_none(tmp_path):
+    for f in (read_texts, read_labelled): refuses(lambda: list(f('')), 'empty string')
+    (tmp_path/'a.csv').write_text('"text, all";label\n"one; two";x\nthree;y\n')
+    assert read_labelled(tmp_path/'a.csv', text='text, all') == (['one; two', 'three'], ['x', 'y'])
+    for opts in (dict(delimiter=';;'), dict(delimeter=';')):
+        with pytest.raises(InputError, match='csv.reader'): list(read_texts(tmp_path/'a.csv', **opts))
+
+def test_what_a_package_may_hold(tmp_path, monkeypatch):
+    (tmp_path/'fakepkg').mkdir()
+    (tmp_path/'fakepkg'/'a.py').write_text('"""A docstring about numbers that is long enough to be kept, word by word."""\n')
+    (tmp_path/'fakepkg'/'b.py').symlink_to(tmp_path/'nowhere.py')
+    monkeypatch.syspath_prepend(tmp_path)
+    assert len(clean_docs(['fakepkg'])) == 1
+    with pytest.raises(InputError, match='nosuchpkg'): clean_docs(['nosuchpkg'])
+
+def test_texts_without_latin_letters_are_not_all_alike():
+    texts = ['Привет мир как дела сегодня', 'Совсем другой текст о погоде', '今天天气很好', 'numpy', 'Привет мир как дела сегодня']
+    assert near_duplicates(texts)[0].tolist() == [0, 1, 2, 3, 0]

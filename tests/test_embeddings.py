@@ -200,3 +200,15 @@ def test_settings_reach_the_training_of_pieces():
     vocab,ids = word_ids([['cat', 'cats', 'dog', 'dogs']*3]*4)
     a,b = (SubwordVectors.train(ids, vocab, dim=4, buckets=50, **kw) for kw in ({}, dict(epochs=2)))
     assert not np.array_equal(a.table, b.table)
+
+def test_vectors_of_pieces_want_rows_for_them():
+    from ulmfit_nb.embeddings import SubwordVectors
+    with pytest.raises(InputError, match='buckets'): SubwordVectors(['ab', 'cd'], np.zeros((2, 4)))
+    assert np.isfinite(SubwordVectors(['ab'], np.ones((5, 4)))['\ud800']).all()
+
+def test_vectors_are_trained_whatever_the_caller_has_switched_off():
+    from ulmfit_nb.embeddings import train_skipgram
+    docs = [np.arange(6)]*20
+    want = train_skipgram(docs, 6, 8).inp
+    for off in (torch.no_grad, torch.inference_mode):
+        with off(): assert torch.equal(train_skipgram(docs, 6, 8).inp, want)

@@ -11,6 +11,7 @@ from sklearn.base import clone
 
 from ulmfit_nb import ULMFiT
 from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT, LanguageModel, Size
+from ulmfit_nb.bpt3c import TextClassifier
 from ulmfit_nb.cli import main, start_run
 from ulmfit_nb.corpus import Corpus, InputError
 from ulmfit_nb.language_model import load_backbone, save_backbone
@@ -570,6 +571,9 @@ def test_fit_leaves_the_callers_random_numbers_alone_and_follows_numpys(tmp_path
     torch.manual_seed(1); want = torch.rand(3)
     torch.manual_seed(1); a = ULMFiT(**FAST, random_state=0).fit(TEXTS, LABELS)
     assert torch.equal(torch.rand(3), want)
+    a.save(tmp_path/'m')
+    torch.manual_seed(1); ULMFiT.load(tmp_path/'m'); ULMFiT('en-small').check() # both build networks, whose first weights are random
+    assert torch.equal(torch.rand(3), want)
     seeds = []
     for folder in 'ab':
         np.random.seed(3)
@@ -942,3 +946,54 @@ def test_random_state_draws_the_head_too(one_way):
         torch.manual_seed(callers)
         return ULMFiT(one_way, lm_epochs=0, epochs=1, random_state=0, device='cpu', progress=False).fit(TEXTS, LABELS).predict_proba(TEXTS)
     assert np.array_equal(fit(1), fit(2))
+
+@pytest.mark.parametrize('labels,words', [([0, .5], 'float64'), ([0, float('nan')], 'float64'), (['a', 'b'], 'shape'), ([0, None], 'object'), ([[0], [1]], 'shape'), ([0, 2], 'no class 2'), ([0, -1], 'no class -1'), ([0], 'give one label')])
+def test_labels_that_are_no_classes(labels, words):
+    from ulmfit_nb.classifier import clas_metrics, finetune_classifier
+    model,docs = TextClassifier(AWDLSTM(30, (12, 20, 2)), 2),[[2, 5], [2, 6, 7]]
+    for f in (lambda: clas_metrics(model, docs, labels), lambda: finetune_classifier(model, docs, labels, epochs=1, bs=2, progress=False)):
+        with pytest.raises(InputError, match=words): f()
+
+@pytest.mark.parametrize('docs,words', [([[2, -1]], 'an id of -1'), ([[2, 30]], 'an id of 30'), ([[2.7, 3.9]], 'whole numbers')])
+def test_ids_without_a_row(docs, words):
+    from ulmfit_nb.classifier import predict_logits
+    with pytest.raises(InputError, match=words): predict_logits(TextClassifier(AWDLSTM(30, (12, 20, 2)), 2), docs)
+
+def test_few_texts_are_read_beside_a_very_long_one(monkeypatch):
+    "All are padded to it: 256 beside a text of a million tokens would take gigabytes."
+    from ulmfit_nb import classifier as C
+    torch.manual_seed(0)
+    model,sizes = TextClassifier(AWDLSTM(30, (12, 20, 1)), 2),[]
+    docs = [np.full(70_000, 5), *([2, 3+i%20, 4+i%25] for i in range(299))]
+    monkeypatch.setattr(C, 'pad_docs', lambda d, *a, was=C.pad_docs: sizes.append((len(d), max(map(len, d)))) or was(d, *a))
+    out = C.predict_logits(model, docs, bs=256)
+    assert max(n*longest for n,longest in sizes) <= 2**24 and sum(n for n,_ in sizes) == len(docs) and sizes[0][0] == 2**24//70_000
+    assert torch.allclose(out[1:26], C.predict_logits(model, docs[1:26]), atol=1e-5)
+
+def test_a_temperature_changes_no_prediction_not_even_of_near_ties(fitted):
+    from ulmfit_nb.classifier import soften
+    clf = ULMFiT.load(fitted, device='cpu')
+    clf.probs = lambda texts, *a, temperature=None, **kw: soften(np.array([[.4999998, .5000002]]*len(texts)), 20. if temperature is None else temperature)
+    assert (clf.predict_proba(TEXTS[:2]) == .5).all() and (clf.predict(TEXTS[:2]) == clf.classes_[1]).all()
+    for t in (0, -1, float('nan'), float('inf')):
+        with pytest.raises(InputError, match='above 0'): soften(np.array([[.4, .6]]), t)
+
+@pytest.mark.parametrize('name', ['freez', 'freez-fall', 'scripts'])
+def test_recipes_that_unfreeze_want_whole_passes(name):
+    from ulmfit_nb.classifier import recipe_phases
+    with pytest.raises(InputError, match='whole number'): recipe_phases(name, epochs=2.5)
+    assert recipe_phases(name, epochs=3.) == recipe_phases(name, epochs=3)
+    assert recipe_phases('full', epochs=2.5)[0].epochs == 2.5
+
+def test_weights_are_packed_by_one_thread_at_a_time():
+    "torch's engine is one for the process, and every thread puts back what it found."
+    from concurrent.futures import ThreadPoolExecutor
+    from ulmfit_nb.int8 import Int8Weights, fbgemm
+    if not fbgemm(): pytest.skip('this torch has no FBGEMM')
+    q = torch.backends.quantized
+    was,other = q.engine,next(e for e in q.supported_engines if e not in ('fbgemm', 'none'))
+    try:
+        q.engine = other
+        with ThreadPoolExecutor(8) as pool: list(pool.map(lambda i: Int8Weights(torch.randn(400, 100)), range(64)))
+        assert q.engine == other
+    finally: q.engine = was

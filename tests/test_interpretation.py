@@ -353,3 +353,14 @@ def test_confidence_is_of_the_label_that_was_asked_for(both):
 def test_an_explanation_leaves_gradients_cut_between_chunks(both):
     attribute(both, 'a ferry')
     assert not any(m.full_bptt for m in both.models_.values())
+
+def test_explaining_leaves_every_part_in_its_mode(both):
+    net = both.models_['forward']
+    net.train(); net.head.eval()
+    attribute(both, 'the heron of a list')
+    assert net.training and net.backbone.training and not net.head.training and not net.full_bptt
+    net.eval()
+
+def test_worst_losses_of_texts_that_come_one_by_one(both):
+    texts,labels = ['the heron of a list', 'bread and flour'],list(both.classes_[:2])
+    assert worst_losses(both, (t for t in texts), labels) == worst_losses(both, texts, labels)

@@ -1,5 +1,6 @@
 "Language models where lessons do not go: tiny corpora, odd prompts, broken directories, saves that fail half-way."
 import json, math, os, shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -477,3 +478,42 @@ def test_what_pretraining_is_told(tok, tmp_path):
     assert (t.phases[0].schedule, t.phases[0].div) == ('constant', 1.)
     save_backbone(tmp_path/'b', dict(forward=m), tok)
     assert load_backbone(tmp_path/'b', drops=LM_DROPOUTS*.2)[0].backbone.drops == LM_DROPOUTS*.2
+
+def test_models_that_share_layers_are_put_back_when_the_last_reader_is_done(tok):
+    a = fresh(tok).train()
+    b = torch.nn.Sequential(a.backbone, torch.nn.Dropout()).train()
+    b[1].eval()                                             # a part may have a mode of its own
+    second = evaluating(b)
+    with ThreadPoolExecutor(1) as other:                    # another thread, which begins later and ends later
+        with evaluating(a): other.submit(second.__enter__).result()
+        assert not a.backbone.training and not b.training
+        other.submit(second.__exit__, None, None, None).result()
+    assert a.training and a.backbone.training and b.training and not b[1].training
+
+def test_backward_streams_of_long_documents_are_read_as_they_stand():
+    rng = np.random.default_rng(0)
+    docs = [np.r_[BOS, rng.integers(3, 50, n)] for n in (0, 1, 40, 333, 5)]
+    src = LMBatches(Corpus.from_docs(docs, 50), bs=3, bptt=7, shuffle=False, backward=True)
+    whole,out = np.concatenate([reverse_doc(d) for d in docs]),np.empty(100, np.int64)
+    order = src._order(0)
+    for start in range(len(whole)):
+        n = min(100, len(whole)-start)
+        src.read(order, start, n, out)
+        assert np.array_equal(out[:n], whole[start:start+n]), start
+
+def test_scores_want_the_models_own_words(tok):
+    other = tokenizer(OTHER + TEXTS)
+    m = fresh(tok)
+    for f in (lambda: lmod.lm_scores(m, other, TEXTS), lambda: perplexity(m, encoded(other, TEXTS))):
+        with pytest.raises(InputError, match='own tokenizer') as e: f()
+        one_sentence(e)
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_bytes_keep_the_sign_of_every_weight(dtype):
+    w = torch.randn(400, 60, generator=torch.Generator().manual_seed(0)).to(dtype)
+    back = lmod.from_8bit(lmod.to_8bit(dict(w=w)))['w']
+    assert (back*w.float() >= 0).all() and (back-w.float()).abs().max() < w.abs().max()/200
+    with pytest.raises(ValueError, match='w'): lmod.from_8bit(dict(w=torch.zeros(2, 2, dtype=torch.int8)))
+
+def test_a_temperature_that_float32_takes_for_none(trained, tok):
+    assert generate(trained, tok, 'the', 5, temperature=1e-320) == generate(trained, tok, 'the', 5, temperature=0)

@@ -323,3 +323,13 @@ def test_what_normalising_keeps_and_what_it_undoes():
 def test_a_space_is_shown():
     tok = Tokenizer.train(['this that']*3, kind='bpe', vocab_size=400, n_workers=1)
     assert tok.tokens('this that') == ['xxbos', '\u2581this', '\u2581that']
+
+def test_threads_save_one_tokenizer(toks, tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+    with ThreadPoolExecutor(4) as pool: list(pool.map(lambda _: toks['word'].save(tmp_path/'t'), range(80)))
+    assert [p.name for p in (tmp_path/'t').iterdir()] == ['tokenizer.json'] and Tokenizer.load(tmp_path/'t').vocab == toks['word'].vocab
+
+def test_a_file_over_which_the_library_panics():
+    s = json.loads(Tokenizer.train(['a small text about texts']*3, kind='bpe', vocab_size=300, min_count=1).to_json())
+    s['model']['continuing_subword_prefix'] = '#########'
+    with pytest.raises(InputError, match='vocabulary'): Tokenizer.from_json(json.dumps(s))

@@ -132,6 +132,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'ulmfit_nb.classifier._check_ids': ('classifier.html#_check_ids', 'ulmfit_nb/classifier.py'),
                                       'ulmfit_nb.classifier._check_labelled': ( 'classifier.html#_check_labelled',
                                                                                 'ulmfit_nb/classifier.py'),
+                                      'ulmfit_nb.classifier._fitting': ('classifier.html#_fitting', 'ulmfit_nb/classifier.py'),
                                       'ulmfit_nb.classifier.clas_metrics': ('classifier.html#clas_metrics', 'ulmfit_nb/classifier.py'),
                                       'ulmfit_nb.classifier.finetune_classifier': ( 'classifier.html#finetune_classifier',
                                                                                     'ulmfit_nb/classifier.py'),

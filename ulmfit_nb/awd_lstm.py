@@ -87,7 +87,7 @@ def forward(self:WeightDropLSTM,
     mask:Tensor|None=None, # (4*n_out, n_out): which hidden-to-hidden weights stay, scaled
 ): # outputs (bs, seq_len, n_out) and the new state
     "Read a chunk; the weights that `mask` leaves out are out at all its steps."
-    dtype,train = compute_dtype(x),torch.is_grad_enabled() # cuDNN's word for: keep what `backward` needs
+    dtype,train = compute_dtype(x),torch.is_grad_enabled() # what cuDNN calls `train`: keep what `backward` needs
     state = [x.new_zeros(x.shape[0], self.n_out)]*2 if state is None else state
     hx = [s.to(dtype).unsqueeze(0).contiguous() for s in state]
     with torch.autocast(x.device.type, enabled=False):

@@ -70,7 +70,7 @@ def gates_backward(
     gates:Tensor, # (seq_len, bs, 4*n) i, f, g, o after their nonlinearity
     w_hh:Tensor, # (4*n, n)
 ): # gradients of the gates before their nonlinearity (seq_len, bs, 4*n), and of the first state
-    "The part of the LSTM's gradient that has to go step by step (Hochreiter & Schmidhuber 1997; Gers et al. 2000)."
+    "The part of the LSTM's gradient that has to go step by step, in full (Graves & Schmidhuber 2005; the first papers cut it at the gates)."
     w,dz = w_hh.t().contiguous(),torch.empty_like(gates)
     for t in reversed(range(len(gates))):
         a = gates[t].to(cs.dtype)

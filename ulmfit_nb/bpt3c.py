@@ -41,6 +41,7 @@ def sortish_batches(
     rng, # numpy Generator
 ) -> list: # arrays of indices
     "Batches of documents of about one length, in random order; the batch with the longest comes first."
+    lengths = np.asarray(lengths)
     idx = rng.permutation(len(lengths))
     pools = [p[np.argsort(-lengths[p], kind='stable')] for p in (idx[i:i+50*bs] for i in range(0, len(idx), 50*bs))]
     batches = split_even(np.concatenate(pools), bs)
@@ -66,7 +67,9 @@ def pad_docs(
     lengths = torch.tensor([len(d) for d in docs])
     if not lengths.min(): raise InputError('a document holds no ids: give it one at least, such as the BOS that `Tokenizer.encode` begins with')
     ids = torch.full((len(docs), int(lengths.max())), pad_id)
-    for row,d in zip(ids, docs): row[:len(d)] = torch.from_numpy(np.asarray(d, np.int64))
+    for row,d in zip(ids, map(np.asarray, docs)):
+        if d.dtype.kind not in 'iu': raise InputError(f'ids are whole numbers, and these are {d.dtype}: encode texts with a tokenizer')
+        row[:len(d)] = torch.from_numpy(d.astype(np.int64))
     return ids, lengths
 
 # %% ../nbs/07b_bpt3c.ipynb #46baa314
@@ -118,7 +121,9 @@ def key(self:ClasBatches) -> str:
 
 # %% ../nbs/07b_bpt3c.ipynb #32766c38
 @patch
-def shard(self:ClasBatches, rank:int, n:int):
+def shard(self:ClasBatches,
+    rank:int, n:int, # which process, of how many
+):
     "Read only the part of process `rank` of `n`: of each batch every n-th document; all of it where it has fewer than `n`."
     self.rank,self.n_procs = rank,n
 

@@ -31,7 +31,8 @@ def _checked(probs, y): # (n, n_classes) float64, (n,) int
     "Probabilities and indices of the true classes as arrays. Raises `InputError` where they are none, or do not belong together."
     probs,y = np.asarray(probs, float),np.asarray(y)
     if probs.ndim != 2 or not (0 <= probs).all() or len(probs) and abs(probs.sum(1)-1).max() > .01: raise InputError('these are no probabilities, a row for each text that adds up to 1: give what predict_proba gives, not scores or logits')
-    if len(y) != len(probs): raise InputError(f'there are {len(probs)} rows of probabilities and {len(y)} labels: give one a row')
+    if y.ndim == 2 and y.shape[1] == 1: y = y.ravel() # a column of a table
+    if y.shape != (len(probs),): raise InputError(f'there are {len(probs)} rows of probabilities and {y.size} labels: give one a row')
     if y.dtype.kind not in 'iub' or len(y) and not (0 <= y.min() and y.max() < probs.shape[1]): raise InputError(f'y must hold the index of the true class of each row, 0 to {probs.shape[1]-1}: of names it is `[list(clf.classes_).index(l) for l in labels]`')
     return probs,y.astype(int)
 

@@ -36,6 +36,8 @@ def recipe_phases(
     "What is trained when. `freez` is gradual unfreezing: an epoch for each new group, the rest of the epochs for all; `freez-fall` does so with twice the rate at first, half as much from phase to phase, and a tenth of the rate at the end; `scripts` as the authors' scripts of 2018 do. Raises `InputError`."
     if name not in RECIPES: raise InputError(f'unknown recipe {name!r}: choose one of {", ".join(RECIPES)}')
     if epochs < 1: raise InputError(f'epochs={epochs} trains nothing: give 1 or more')
+    if epochs%1 and name in ('freez', 'freez-fall', 'scripts'): raise InputError(f'{name} unfreezes pass by pass, and epochs={epochs}: give a whole number')
+    epochs = int(epochs) if not epochs%1 else epochs
     args = schedule_args or {}
     def phase(e, train=None, d=div, by=1., **own): return Phase(e, lr*by, train, d, schedule, (own if schedule == 'stlr' else {}) | args)
     if name == 'full': return [phase(epochs)]
@@ -58,6 +60,7 @@ def clas_metrics(
 ) -> dict: # valid_loss, accuracy
     "Loss and accuracy on held-out documents; where there are several processes, all of them must call it. Raises `InputError`."
     if not len(docs): raise InputError('there are no held-out documents: give some, or leave them out')
+    _check_labelled(model, docs, labels)
     (rank,n),y = world(),torch.from_numpy(np.array(labels, np.int64))
     order = np.concatenate([np.arange(len(docs))[r::n] for r in range(n)]) # which process predicts which documents
     logits = torch.empty(len(docs), model.head[-1].out_features, dtype=torch.float32, device='cpu')
@@ -65,18 +68,20 @@ def clas_metrics(
     return dict(valid_loss=F.cross_entropy(logits, y).item(), accuracy=(logits.argmax(1) == y).float().mean().item())
 
 # %% ../nbs/08_classifier.ipynb #8564c8f2
-def _check_ids(model, most):
-    "Raises `InputError` where the largest id has no row in the embedding: on a GPU it would end the process."
+def _check_ids(model, least, most):
+    "Raises `InputError` where an id has no row in the embedding: on a GPU it would end the process."
     vocab = model.backbone.vocab_size
-    if most >= vocab: raise InputError(f'a document has an id of {most}, and the vocabulary holds {vocab}: tokenize with the tokenizer of the backbone')
+    if wrong := [i for i in (least, most) if not 0 <= i < vocab]: raise InputError(f'a document has an id of {wrong[0]}, and the vocabulary holds {vocab}: tokenize with the tokenizer of the backbone')
 
 def _check_labelled(model, docs, labels):
     "Raises `InputError` for labels, too, that the model does not have."
     n = model.head[-1].out_features
     if not len(docs): raise InputError('there are no documents: give some, or leave out those that are held out')
     if len(docs) != len(labels): raise InputError(f'{len(docs)} documents and {len(labels)} labels: give one label a document')
-    if wrong := [int(y) for y in labels if not 0 <= y < n]: raise InputError(f'there is no class {wrong[0]} among {n}: number them from 0 to {n-1}')
-    _check_ids(model, max((int(np.max(d)) for d in docs if len(d)), default=0))
+    y = np.asarray(labels)
+    if y.ndim != 1 or y.dtype.kind not in 'iub': raise InputError(f'labels are class indices, whole numbers from 0 to {n-1}, and these are {y.dtype} of shape {y.shape}: number the classes')
+    if (wrong := y[(y < 0) | (y >= n)]).size: raise InputError(f'there is no class {wrong[0]} among {n}: number them from 0 to {n-1}')
+    _check_ids(model, *(f((int(g(d)) for d in docs if len(d)), default=0) for f,g in ((min, np.min), (max, np.max))))
 
 # %% ../nbs/08_classifier.ipynb #4eca9e3f
 def finetune_classifier(
@@ -109,6 +114,12 @@ def finetune_classifier(
     t.fit(minutes)
     return t
 
+# %% ../nbs/08_classifier.ipynb #ce8001df
+def _fitting(batch, longest, room=2**24):
+    "Parts of a batch: fewer documents beside a very long one, since all are padded to it."
+    n = max(1, room//max(1, longest))
+    return [batch[i:i+n] for i in range(0, len(batch), n)]
+
 # %% ../nbs/08_classifier.ipynb #51daf1b2
 PRECISIONS = ('float32', 'bf16', 'int8') # of prediction
 
@@ -127,9 +138,10 @@ def predict_logits(
     with evaluating(model) as dev, full_float32(), on_cpu():
         m = int8_model(model) if precision == 'int8' else model
         slack,room = (128, 2**14) if dev.type == 'cpu' else (2**11, 2**17)
-        for idx in sorted_batches([len(d) for d in docs], bs):
+        lens = [len(d) for d in docs]
+        for idx in (part for batch in sorted_batches(lens, bs) for part in _fitting(batch, lens[batch[0]])):
             ids,lengths = pad_docs([reverse_doc(docs[i]) if backward else docs[i] for i in idx], model.backbone.pad_id)
-            _check_ids(model, int(ids.max()))
+            _check_ids(model, int(ids.min()), int(ids.max()))
             ends = chunk_ends(lengths.numpy(), slack, room//4 if precision == 'int8' else room)
             with torch.autocast(dev.type, torch.bfloat16, enabled=precision == 'bf16'):
                 given = ids.to(dev),lengths.to(dev)
@@ -144,7 +156,8 @@ def soften(
     probs:np.ndarray, # (n, n_classes)
     temperature:float, # above 1 makes them less sure, below 1 surer
 ) -> np.ndarray: # float32, of the same shape
-    "Probabilities whose logarithms are divided by a temperature (Guo et al. 2017, section 4.2); the order of the classes stays."
+    "Probabilities whose logarithms are divided by a temperature (Guo et al. 2017, section 4.2); the order of the classes stays, but for those that become equal in float32. Raises `InputError`."
+    if not 0 < temperature < np.inf: raise InputError(f'a temperature is above 0, and this is {temperature}')
     if temperature == 1: return probs.astype(np.float32, copy=False)
     with np.errstate(divide='ignore'): logs = np.log(probs.astype(float))/temperature
     p = np.exp(logs - logs.max(1, keepdims=True))
@@ -200,7 +213,7 @@ def read(self:Predictor,
     if isinstance(t, bool) or not isinstance(t, (int, float)) or not 0 < t < 1e300: raise InputError(f'{path}/config.json has a temperature of {t!r}, which is no number above 0: save or copy the model again')
     for d in directions:
         check_sizes(c, tensors, DIRECTIONS[d], path, n_hidden)
-        with on_cpu(): m = TextClassifier(AWDLSTM(*shape), n_labels, CLAS_DROPOUTS*mult, *windows, n_hidden, s.get('pool', 'concat')) # on torch's meta device no random weights would be drawn, but its first use imports for over a second
+        with on_cpu(), torch.random.fork_rng(()): m = TextClassifier(AWDLSTM(*shape), n_labels, CLAS_DROPOUTS*mult, *windows, n_hidden, s.get('pool', 'concat')) # on torch's meta device no random weights would be drawn, but its first use imports for over a second
         load_tensors(m, tensors, DIRECTIONS[d], path)
         self.models_[d] = m.to(or_best(device)).eval()
     return config

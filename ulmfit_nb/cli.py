@@ -123,7 +123,7 @@ def main(
         sys.stdout.flush() # here, where a closed pipe is still ours
     except InputError as e:
         more = ''.join(f'--{c} ' for c in ('text', 'label') if hasattr(a, c)) if 'has no column' in str(e) and '--' not in str(e) else ''
-        sys.exit(fail(f'{e} Name another with {more.strip().replace(" ", " or ")}.' if more else e, 2))
+        sys.exit(fail(f'{str(e).rstrip(".")}; name another with {more.strip().replace(" ", " or ")}.' if more else e, 2))
     except (RuntimeError, MemoryError) as e:
         full = isinstance(e, MemoryError) or type(e).__name__ == 'OutOfMemoryError' or "can't allocate memory" in str(e)
         if not full and type(e).__name__ not in ('NonFiniteLoss', 'ProcessLost'): raise

@@ -74,14 +74,16 @@ def _csv_rows(path, lines=None, **opts):
     while first and not first.strip() or re.fullmatch(r'sep=.\r?\n?', first): # blank lines, and the line by which a spreadsheet names its separator
         if first.strip(): opts = dict(delimiter=first[4]) | opts
         before,first = before+1,next(lines, '')
-    sep = '\t' if tabs or '\t' in first and not {*',;'} & {*first} else ';' if ';' in first and ',' not in first else ',' # some spreadsheets write semicolons, or tabs into a .csv
-    rows = csv.reader(chain([first], lines), **dict(delimiter=sep, strict=True) | opts)
+    bare = re.sub('"[^"]*"', '', first) # what stands in quotes separates nothing
+    sep = '\t' if tabs or '\t' in bare and not {*',;'} & {*bare} else ';' if ';' in bare and ',' not in bare else ',' # some spreadsheets write semicolons, or tabs into a .csv
+    try: rows = csv.reader(chain([first], lines), **dict(delimiter=sep, strict=True) | opts)
+    except (TypeError, ValueError) as e: raise InputError(f'the options {opts} are not what `csv.reader` takes ({e}): correct them') from None
     try:
         head = next(rows, [])
         _distinct(path, [c for c in head if c]) # a spreadsheet may leave empty ones at the end
-        bare = [k for k,c in enumerate(head) if not c]
+        empty = [k for k,c in enumerate(head) if not c]
         for row in rows:
-            if len(bare) > 1 and any(row[k] for k in bare if k < len(row)): raise InputError(f'{path} has {len(bare)} columns without a name, and line {before+rows.line_num} fills one of them: name them in the first line.')
+            if len(empty) > 1 and any(row[k] for k in empty if k < len(row)): raise InputError(f'{path} has {len(empty)} columns without a name, and line {before+rows.line_num} fills one of them: name them in the first line.')
             if len(row) > len(head): raise InputError(f'{path} has {len(row)} fields at line {before+rows.line_num} but {len(head)} columns: quote the fields that hold the separator' + (', a comma, a semicolon or a tab.' if len(head) == 1 else '.'))
             if row: yield dict(zip(head, row + [None]*(len(head)-len(row))))
     except csv.Error as e:
@@ -159,6 +161,7 @@ def _file_rows(path, text, label, columns, opts):
 # %% ../nbs/00_corpus.ipynb #415450f6
 def _rows(source, text, label, columns=None, **opts):
     "Yield `(where, number, row)` for the rows of any source; a source without rows is an error."
+    if isinstance(source, str) and not source: raise InputError('An empty string names no file: give a path, a list of texts or a DataFrame.')
     if isinstance(source, (str, os.PathLike)): source = [Path(source)]
     elif hasattr(source, 'itertuples'):                                # a DataFrame
         cols = list(source.columns)
@@ -178,7 +181,9 @@ def _rows(source, text, label, columns=None, **opts):
     if not n: raise InputError('No texts were given: the list or table is empty.')
 
 # %% ../nbs/00_corpus.ipynb #a4973487
-def is_plain(path) -> bool:
+def is_plain(
+    path, # of a file
+) -> bool:
     "Is it a file of lines, such as `.txt` or `.txt.gz`?"
     return os.path.isfile(path) and _kind(path) in _plain
 
@@ -188,7 +193,9 @@ def _one_a_line(path):
         if not n: _modern(path, line)
         yield line
 
-def read_lines(path) -> Iterator[str]:
+def read_lines(
+    path, # of a file of lines: see `is_plain`
+) -> Iterator[str]:
     "Every line of such a file, empty ones too, without its end: for answers that are put beside it. Raises `InputError`."
     return (o.rstrip('\r\n') for o in _one_a_line(path))
 
@@ -266,14 +273,14 @@ class Corpus:
     def __init__(self,
         path, # directory that `Corpus.write` made
     ):
-        self.path = path = Path(path)
+        self.path = path = Path(path).absolute()                          # it may be opened again from another folder
         def bad(why): return InputError(f'{path} {why}: write the corpus again.')
         if not path.is_dir(): raise InputError(f'There is no corpus {str(path)!r}: make one with Corpus.write.')
         try:
             info = json.loads((path/'corpus.json').read_text(encoding='utf-8'))
             version, n_docs, n_tokens, self.vocab_size, self.meta = (info[k] for k in 'format n_docs n_tokens vocab_size meta'.split())
             dtype = np.dtype(info['dtype'])
-            if dtype.str not in ('<u2', '<u4') or not all(isinstance(v, int) for v in (n_docs, n_tokens)): raise ValueError
+            if dtype.str not in ('<u2', '<u4') or not all(isinstance(v, int) for v in (n_docs, n_tokens, self.vocab_size)): raise ValueError
         except (OSError, ValueError, KeyError, TypeError, RecursionError): raise bad('holds no complete corpus') from None
         if version != _format: raise bad(f'has format {version}, and this version reads {_format}')
         try:
@@ -337,6 +344,7 @@ def select(self: Corpus,
 def _numbers(idxs, n):
     "Document numbers, where a mask may have been given."
     idxs = np.asarray(idxs)
+    if idxs.ndim != 1: raise InputError(f'Documents are chosen by a list of numbers or a mask, and these have the shape {idxs.shape}: give one dimension.')
     if idxs.dtype == bool and len(idxs) != n: raise InputError(f'The mask has {len(idxs)} entries for {n} documents: give one each.')
     if idxs.size and idxs.dtype.kind not in 'biu': raise InputError(f'Documents are chosen by whole numbers or a mask, and these are {idxs.dtype}: convert them.')
     return idxs.nonzero()[0] if idxs.dtype == bool else idxs.astype(int)
@@ -384,7 +392,8 @@ def _stream(folder, docs, vocab_size):
 
 def _free(path, overwrite):
     "Refuse a target that holds something, unless it is a corpus that may be replaced."
-    there = {o.name for o in path.iterdir()} if path.is_dir() else {path.name} if path.exists() else set()
+    if path.exists() and not path.is_dir(): raise InputError(f'{path} is a file: choose another directory.')
+    there = {o.name for o in path.iterdir()} if path.is_dir() else set()
     if there and not overwrite: raise InputError(f'{path} is not empty: choose another directory or pass overwrite=True.')
     if not there <= set(_files): raise InputError(f'{path} holds other files than a corpus: choose another directory.')
 
@@ -416,7 +425,8 @@ def write(cls: Corpus,
 ) -> Corpus:
     "Write `docs` in one pass and open the result; until the last step nothing stands under `path`. Raises `InputError`."
     path, meta = Path(path).resolve(), dict(meta or {})
-    json.dumps(meta)                                                   # what no file can hold is refused before hours of reading
+    try: json.dumps(meta)                                              # what no file can hold is refused before hours of reading
+    except (TypeError, ValueError) as e: raise InputError(f'meta must be what JSON can hold: {e}.') from None
     _sweep(path)
     _free(path, overwrite)
     tmp = path.with_name(f'{path.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}')
@@ -424,7 +434,7 @@ def write(cls: Corpus,
     old = None
     try:
         info = dict(format=_format, **_stream(tmp, docs, vocab_size), vocab_size=int(vocab_size), meta=meta)
-        (tmp/'corpus.json').write_text(json.dumps(info, indent=1, ensure_ascii=False), encoding='utf-8')
+        (tmp/'corpus.json').write_text(json.dumps(info, indent=1, ensure_ascii=False), encoding='utf-8', errors='backslashreplace')
         _free(path, overwrite)                                         # somebody may have written there meanwhile
         old = path.rename(f'{tmp}-old') if path.exists() else None
         tmp.rename(path)

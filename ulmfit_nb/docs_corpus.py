@@ -122,8 +122,10 @@ class Doc(NamedTuple):
 def _read(package):
     "The docstrings of an installed package, and the names of its modules."
     docs, modules = [], set()
-    for f in _sources(_root(package)):
-        source = f.read_text(encoding='utf-8', errors='replace')
+    if not (root := _root(package)): raise InputError(f'there is no installed package {package!r}')
+    for f in _sources(root):
+        try: source = f.read_text(encoding='utf-8', errors='replace')
+        except OSError: continue # such as a link that leads nowhere
         docs += _topics(source) if f.parts[-2:] == ('pydoc_data', 'topics.py') else docstrings(source)
         modules |= {f.stem.lower(), f.parent.name.lower()}
     return docs, modules
@@ -144,7 +146,7 @@ def clean_docs(
     min_words=8,   # shorter texts are left out; masked words do not count
     masked=True,   # False gives the same texts with their names, to see what the masks are worth
 ) -> list:         # `(text, package)`
-    "Read, strip and mask the docstrings of `packages`, in a fixed order."
+    "Read, strip and mask the docstrings of `packages`, in a fixed order. Raises `InputError`."
     texts, modules = {}, set()
     for p in packages:
         docs, names = _read(p)
@@ -158,7 +160,7 @@ def clean_docs(
 def _shingles(texts, n=3):
     "Every run of `n` words as a 64-bit hash: a flat array and where each text begins; short texts have one shingle."
     ids = defaultdict(lambda: len(ids))
-    docs = [[ids[w] for w in _words(t)] or [0] for t in texts]
+    docs = [[ids[w] for w in _words(t)] or [ids['', t]] for t in texts] # a text without Latin letters is like itself alone
     table = np.random.default_rng(0).integers(1, 2**63, (n, len(ids)+1), dtype=np.uint64)
     flat, ends = np.concatenate(docs), np.cumsum([max(1, len(d)-n+1) for d in docs])
     lengths = np.array([len(d) for d in docs])

@@ -141,7 +141,7 @@ class SkipGram:
         rows = int(self.flat.max())+1
         self.inp = (torch.rand(rows, dim, generator=torch.Generator().manual_seed(seed))-.5)/dim # word2vec's first values
         self.out,self.losses = torch.zeros(vocab_size, dim),[]
-        self.received = [torch.full((len(t), 1), 1e-8) for t in (self.inp, self.out)] # Adagrad: mean squares so far
+        self.received = [torch.full((len(t), 1), 1e-8) for t in (self.inp, self.out)] # Adagrad: for each row the sum of its mean squared gradients
 
     def update(self, i, rows, grad, lr):
         "Adagrad on some rows of `inp` (i=0) or `out` (i=1)."
@@ -160,7 +160,12 @@ def pair_loss(
     return (F.softplus(-(v[which]*u).sum(1)) + k*F.softplus(v@noise.t()).mean(1)[which]).sum()
 
 @patch
-def step(self:SkipGram, centre, context, noise, k:float=5., lr:float=.1):
+def step(self:SkipGram,
+    centre:torch.Tensor, context:torch.Tensor, # (n_pairs,) word ids
+    noise:torch.Tensor, # (shared,) random words, for all pairs
+    k:float=5., # negative samples a pair
+    lr:float=.1, # Adagrad's rate
+):
     "One update of the rows that these pairs (word ids) and random words touch."
     ids,which = centre.unique(return_inverse=True)
     n = self.n[ids]                                         # pieces of each centre
@@ -176,6 +181,8 @@ def step(self:SkipGram, centre, context, noise, k:float=5., lr:float=.1):
     self.losses.append(loss.item()/len(context))
 
 # %% ../nbs/02_embeddings.ipynb #680603f8
+@torch.inference_mode(False)
+@torch.enable_grad()
 def train_skipgram(
     docs:list, # arrays of ids
     vocab_size:int, # words
@@ -203,7 +210,8 @@ def train_skipgram(
             ok &= d[j.clip(0, len(x)-1)] == d[i][:,None]
             if not ok.any(): continue
             draws = np.searchsorted(noise, rng.random(shared)*noise[-1], side='right')
-            model.step(*(torch.from_numpy(a) for a in (x[np.broadcast_to(i[:,None], j.shape)[ok]], x[j[ok]], draws)), k, lr)
+            centre,context = x[np.broadcast_to(i[:,None], j.shape)[ok]],x[j[ok]] # a centre once for each of its neighbours
+            model.step(*map(torch.from_numpy, (centre, context, draws)), k, lr)
     return model
 
 # %% ../nbs/02_embeddings.ipynb #186ebf27
@@ -217,16 +225,17 @@ def pieces(
     return [w[i:i+n] for n in range(lo, hi+1) for i in range(len(w)-n+1)]
 
 class SubwordVectors(WordVectors):
-    "A word is the mean of its own row and of its n-grams' rows; an unseen one of its n-grams' alone."
+    "A word is the mean of its own row and of its n-grams' rows; an unseen one of its n-grams' alone. Raises `InputError`."
     def __init__(self,
         vocab:list, # of str
         table, # (len(vocab)+buckets, dim): rows of words, then of n-grams
     ):
         self.table,self.first,self.buckets = np.asarray(table, np.float32),len(vocab),len(table)-len(vocab)
+        if self.buckets < 1: raise InputError(f'{len(table)} rows hold {len(vocab)} words and nothing for their pieces: give buckets of 1 or more')
         super().__init__(vocab, [self.table[[i, *self.rows(w)]].mean(0) for i,w in enumerate(vocab)])
     def rows(self, word):
         "The rows of the pieces of a word."
-        return [self.first + zlib.crc32(p.encode())%self.buckets for p in pieces(word)]
+        return [self.first + zlib.crc32(p.encode('utf-8', 'surrogatepass'))%self.buckets for p in pieces(word)]
     def __contains__(self, word): return bool(word)
     def __getitem__(self, word):
         "The direction of any word, seen or not."

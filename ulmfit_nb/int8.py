@@ -6,7 +6,7 @@
 __all__ = ['fbgemm', 'largest_int8', 'Int8Weights', 'Int8LSTM', 'int8_model']
 
 # %% ../nbs/03c_int8.ipynb #8005c209
-import warnings
+import threading, warnings
 from copy import deepcopy
 
 import torch
@@ -28,6 +28,8 @@ def largest_int8() -> int:
     return 63 if fbgemm() and not cpu_has('vnni') else 127
 
 # %% ../nbs/03c_int8.ipynb #5b20134a
+_packing = threading.Lock() # torch's engine is one for all threads
+
 class Int8Weights:
     "A matrix of weights as whole numbers, with a factor for each row."
     def __init__(self,
@@ -39,13 +41,12 @@ class Int8Weights:
             w = (w/self.scale.unsqueeze(1)).round().to(torch.int8)
             self.weight,self.one = F.pad(w, (0, -w.shape[1]%16)),torch.ones(len(w), dtype=torch.bfloat16) # the product reads 16 numbers at a time
             return
-        q,was = torch.backends.quantized,torch.backends.quantized.engine
-        try:
-            q.engine = 'fbgemm'
-            with warnings.catch_warnings():
-                warnings.simplefilter('ignore') # that quantized tensors move to another package
-                self.packed = torch.ops.quantized.linear_prepack(torch.quantize_per_channel(w, self.scale.double(), torch.zeros(len(w), dtype=torch.long), 0, torch.qint8), None)
-        finally: q.engine = was
+        q = torch.backends.quantized
+        with _packing, warnings.catch_warnings():
+            warnings.simplefilter('ignore') # that quantized tensors move to another package
+            was,q.engine = q.engine,'fbgemm'
+            try: self.packed = torch.ops.quantized.linear_prepack(torch.quantize_per_channel(w, self.scale.double(), torch.zeros(len(w), dtype=torch.long), 0, torch.qint8), None)
+            finally: q.engine = was
 
 # %% ../nbs/03c_int8.ipynb #f18fc74b
 @patch

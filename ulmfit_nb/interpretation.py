@@ -9,7 +9,7 @@ __all__ = ['METHODS', 'word_spans', 'log_odds', 'token_scores', 'Word', 'Attribu
 
 # %% ../nbs/10_interpretation.ipynb #ee0b1487
 import html, re, threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from numbers import Integral
@@ -24,7 +24,7 @@ from torch import Tensor
 from .bpt3c import TextClassifier
 from .classifier import predict_logits
 from .corpus import InputError, printable
-from .language_model import reverse_doc
+from .language_model import evaluating, reverse_doc
 from .runtime import full_float32, on_cpu
 from .tokenization import _break, _collapse, _lines, _piece, _reserved, _wrep, Tokenizer, plain
 from .ulmfit import ULMFiT, check_texts, label_list
@@ -104,13 +104,14 @@ _explaining = threading.RLock() # a model is explained by one thread at a time
 @contextmanager
 def _as_predicting(models):
     "Evaluation mode and full float32, as in `predict_logits`, and gradients from chunk to chunk; afterwards all is as before."
-    with _explaining, full_float32():
-        was = [(m.training, m.full_bptt) for m in models]
+    with _explaining, full_float32(), ExitStack() as open_:
+        for m in models: open_.enter_context(evaluating(m))
+        was = [m.full_bptt for m in models]
         try:
-            for m in models: m.eval().full_bptt = True
-            yield
+            for m in models: m.full_bptt = True
+            with torch.inference_mode(False): yield
         finally:
-            for m,(w,full) in zip(models, was): m.train(w).full_bptt = full
+            for m,full in zip(models, was): m.full_bptt = full
 
 # %% ../nbs/10_interpretation.ipynb #b87ac0ee
 def _logits_of(model, ids, x):
@@ -381,7 +382,8 @@ def worst_losses(
     probs=None, # `clf.predict_proba(texts)`, where they are at hand
 ) -> list: # of dict: index, loss (nats), label, prediction, confidence, text; largest loss first
     "The texts whose true label the classifier believed least."
-    (probs,y),texts,names = _truth(clf, texts, labels, probs),check_texts(texts),clf.classes_.tolist()
+    texts,names = check_texts(texts),clf.classes_.tolist()
+    probs,y = _truth(clf, texts, labels, probs)
     loss,best = -np.log(np.maximum(probs[np.arange(len(y)), y], 1e-38)),probs.argmax(1)
     return [dict(index=int(i), loss=float(loss[i]), label=names[y[i]], prediction=names[best[i]], confidence=float(probs[i, best[i]]), text=texts[i])
         for i in np.argsort(-loss, kind='stable')[:k]]
@@ -390,7 +392,7 @@ def worst_losses(
 def pooled_states(
     clf:ULMFiT, # fitted
     texts, # any number
-    normalise:bool=True, # as the head's batch norm does: each component with mean 0 and variance 1 over the training
+    normalise:bool=True, # by the head's batch norm: each component with about mean 0 and variance 1 over the training
 ) -> np.ndarray: # (n, n_directions*3*emb_sz)
     "What the head sees of each text: last, largest and mean state (Howard & Ruder 2018, equation 4)."
     check_is_fitted(clf, 'models_')

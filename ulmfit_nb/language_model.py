@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .awd_lstm import AWDLSTM, LM_DROPOUTS, Dropouts, LanguageModel
 from .corpus import Corpus, InputError
-from .runtime import joint_sum, sweep, write_history
+from .runtime import joint_sum, on_cpu, sweep, write_history
 from .tokenization import Tokenizer
 from .training import Batch, Phase, TrainConfig, Trainer
 
@@ -56,7 +56,9 @@ class LMBatches:
 
 # %% ../nbs/06_language_model.ipynb #7793f39d
 @patch
-def shard(self:LMBatches, rank:int, n:int):
+def shard(self:LMBatches,
+    rank:int, n:int, # which process, of how many
+):
     "Read only the rows of process `rank` of `n`. Raises `InputError`."
     if n > self.bs: raise InputError(f'{n} processes cannot share {self.bs} rows: give bs={n} or more, or start fewer processes')
     self.mine,self.n_procs = slice(self.bs*rank//n, self.bs*(rank+1)//n),n
@@ -76,15 +78,19 @@ def _order(self:LMBatches, epoch):
     return perm, np.concatenate([[0], np.cumsum(self.corpus.lengths[perm])])
 
 @patch
-def read(self:LMBatches, order, start:int, n:int, out):
+def read(self:LMBatches,
+    order, # of the documents, and where each begins in the stream: `_order`
+    start:int, n:int, # from which token, how many
+    out:np.ndarray, # (n,) is filled
+):
     "Fill `out` with `n` tokens of the stream from position `start` on."
     perm,begins = order
     d = np.searchsorted(begins, start, side='right') - 1
     done = 0
     while done < n:
-        ids = self.corpus[perm[d]]
-        if self.backward: ids = reverse_doc(ids)
-        part = ids[start+done-begins[d]:][:n-done]
+        ids,a = self.corpus[perm[d]],start+done-begins[d]
+        part = ids[a:a+n-done]
+        if self.backward: part = ids[-np.arange(a, a+len(part))%len(ids)] # as `reverse_doc`, but only what is read: a document may be long
         out[done:done+len(part)] = part
         done += len(part); d += 1
 
@@ -113,7 +119,9 @@ def batches(self:LMBatches,
 
 # %% ../nbs/06_language_model.ipynb #c5223906
 @patch
-def lengths(self:LMBatches, epoch:int) -> list[int]:
+def lengths(self:LMBatches,
+    epoch:int, # which order of lengths
+) -> list[int]: # tokens
     "How many tokens of each row the batches of this epoch read."
     if not self.variable: sizes = np.full(-(-self.rows//self.bptt), self.bptt)
     else:
@@ -132,25 +140,26 @@ def n_batches(self:LMBatches, epoch:int) -> int:
     return len(self.lengths(epoch))
 
 # %% ../nbs/06_language_model.ipynb #addf15bd
-_read,_turn = {},threading.Lock() # models that are read at the moment: how many calls are open, and each module's mode before the first
+_read,_turn = {},threading.Lock() # modules that are read at the moment: how many calls are open, and the mode before the first
 
 @contextmanager
 def evaluating(
     model, # put into evaluation mode, and back to what it was
 ):
-    "Evaluation mode without gradients, for a while; several threads may read one model, and the last one puts it back."
+    "Evaluation mode without gradients, for a while; several threads may read one model, or models that share layers, and the last one puts each layer back."
+    parts = list(model.modules())
     with _turn:
-        n,was = _read.get(id(model)) or (0, [(m, m.training) for m in model.modules()])
-        _read[id(model)] = n+1,was
-        model.eval()
+        for m in parts:
+            n,was = _read.get(id(m), (0, m.training))
+            _read[id(m)],m.training = (n+1, was),False
     try:
         with torch.inference_mode(): yield next(model.parameters()).device
     finally:
         with _turn:
-            n,was = _read.pop(id(model))
-            if n > 1: _read[id(model)] = n-1,was
-            else:
-                for m,mode in was: m.training = mode
+            for m in parts:
+                n,was = _read.pop(id(m))
+                if n > 1: _read[id(m)] = n-1,was
+                else: m.training = was
 
 # %% ../nbs/06_language_model.ipynb #d68eaf28
 def lm_metrics(
@@ -167,6 +176,13 @@ def lm_metrics(
     if batches.n_procs > 1: tot,n = joint_sum(tot, n)
     return dict(valid_loss=tot/n, perplexity=math.exp(min(tot/n, 700)))
 
+# %% ../nbs/06_language_model.ipynb #e78197f0
+def _same_vocab(model, *corpora):
+    "Ids of another vocabulary would be other words."
+    for c in corpora:
+        if c is not None and c.vocab_size != model.backbone.vocab_size:
+            raise InputError(f'the corpus has ids of a vocabulary of {c.vocab_size} and the model one of {model.backbone.vocab_size}: encode it with the model\'s own tokenizer')
+
 # %% ../nbs/06_language_model.ipynb #afab3a0c
 def perplexity(
     model:LanguageModel, # the model
@@ -175,7 +191,8 @@ def perplexity(
     backward:bool=False, # read from last to first?
     cache=None, # a `Cache` of the chapter on extensions: words that came up lately count for more
 ) -> float:
-    "Perplexity a token: exp of the mean negative log-likelihood."
+    "Perplexity a token: exp of the mean negative log-likelihood. Raises `InputError`."
+    _same_vocab(model, corpus)
     batches = LMBatches(corpus, bs, variable=False, shuffle=False, backward=backward)
     return (cache.metrics(model, batches) if cache else lm_metrics(model, batches))['perplexity']
 
@@ -191,18 +208,12 @@ def lm_scores(
     if isinstance(texts, str): raise InputError('several texts are needed and this is one str: put it in a list')
     texts = list(texts)
     corpus = Corpus.from_docs(tok.encode_iter(texts), tok.vocab_size)
+    _same_vocab(model, corpus)
     m = lm_metrics(model, LMBatches(corpus, bs, variable=False, shuffle=False, backward=backward))
     nats,words,n_bytes = m['valid_loss']*(corpus.n_tokens-1),sum(len(t.split()) for t in texts),sum(len(t.encode('utf-8', 'surrogatepass')) for t in texts)
     unknown = float(np.mean(np.concatenate([corpus[i] for i in range(len(corpus))]) == tok.unk_id))
     return dict(n=len(texts), tokens=corpus.n_tokens, words=words, bytes=n_bytes, unknown=unknown, **m,
         word_perplexity=math.exp(min(nats/max(words, 1), 700)), bits_per_byte=nats/math.log(2)/max(n_bytes, 1))
-
-# %% ../nbs/06_language_model.ipynb #e78197f0
-def _same_vocab(model, *corpora):
-    "Ids of another vocabulary would be other words."
-    for c in corpora:
-        if c is not None and c.vocab_size != model.backbone.vocab_size:
-            raise InputError(f'the corpus has ids of a vocabulary of {c.vocab_size} and the model one of {model.backbone.vocab_size}: encode it with the model\'s own tokenizer')
 
 # %% ../nbs/06_language_model.ipynb #4747ff15
 def train_lm(
@@ -291,7 +302,7 @@ def generate(
             _,x,state = model.backbone(torch.tensor([new], device=dev), state)
             s = model.decode(x[:, -1])[0].float().cpu() # a prompt's other scores are of no use
             s[[tok.pad_id, tok.unk_id]] = -torch.inf
-            if temperature == 0: i = int(s.argmax())
+            if temperature < 1e-30: i = int(s.argmax()) # in float32 less would be 0
             else: i = int(torch.multinomial(filter_scores((s-s.max())/temperature, top_k, top_p).softmax(-1), 1, generator=gen))
             if i == tok.bos_id: break # the document ends where the next would begin
             new,ids = [i],ids + [i]
@@ -324,6 +335,7 @@ def to_8bit(
     res = {}
     for k,v in tensors.items():
         if v.ndim != 2: res[k] = v; continue
+        v = v.float() # in bfloat16 127.5 would be 128, which a byte does not hold
         scale = v.abs().amax(1).clamp(min=1e-12)/127
         res[k],res[f'{k}.scale'] = (v/scale.unsqueeze(1)).round().to(torch.int8),scale
     return res
@@ -332,7 +344,7 @@ def from_8bit(
     tensors:dict, # of `to_8bit`, or any other
 ) -> dict:
     "Back to floats. Raises `ValueError` where matrices and scales do not go together."
-    if odd := [k for k,v in tensors.items() if v.dtype == torch.int8 and (v.ndim != 2 or tensors[f'{k}.scale'].shape != v.shape[:1])]: raise ValueError(odd[0])
+    if odd := [k for k,v in tensors.items() if v.dtype == torch.int8 and (v.ndim != 2 or f'{k}.scale' not in tensors or tensors[f'{k}.scale'].shape != v.shape[:1])]: raise ValueError(odd[0])
     return {k: v.float()*tensors[f'{k}.scale'].unsqueeze(1) if v.dtype == torch.int8 else v for k,v in tensors.items() if not k.endswith('.scale')}
 
 # %% ../nbs/06_language_model.ipynb #9c302690
@@ -531,6 +543,6 @@ def load_backbone(
     vocab_size,pad_id,*size = (config['model'][k] for k in ('vocab_size', 'pad_id', 'emb_sz', 'n_hid', 'n_layers'))
     if vocab_size != tok.vocab_size: raise InputError(f'{path}: the model has {vocab_size} rows and the tokenizer {tok.vocab_size} ids: they do not belong together')
     check_sizes(config['model'], tensors, DIRECTIONS[direction], path)
-    model = LanguageModel(AWDLSTM(vocab_size, size, drops, pad_id, bool(config['model'].get('skip'))), cutoffs=config['model'].get('cutoffs') or ())
+    with on_cpu(): model = LanguageModel(AWDLSTM(vocab_size, size, drops, pad_id, bool(config['model'].get('skip'))), cutoffs=config['model'].get('cutoffs') or ())
     load_tensors(model, tensors, DIRECTIONS[direction], path)
     return model, tok

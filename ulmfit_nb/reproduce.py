@@ -234,7 +234,11 @@ def texts(self:Lab, task:Task, extra:list=(), key='inductive'): # tokenizer, cor
     return tok, Corpus(folder)
 
 @patch
-def start(self:Lab, tok:Tokenizer, direction:str, seed:int, pretrained:bool=True) -> LanguageModel:
+def start(self:Lab,
+    tok:Tokenizer, direction:str, # whose words it is to have; forward or backward
+    seed:int, # of random weights
+    pretrained:bool=True, # False: random weights of the backbone's size
+) -> LanguageModel:
     "The language model before stage 2: the backbone with this vocabulary, or random weights of the same size."
     torch.manual_seed(seed)
     if not self.backbone: return LanguageModel(AWDLSTM(tok.vocab_size, self.size))
@@ -247,8 +251,15 @@ LM_RECIPES = {'full': dict(div=1., schedule='constant'), 'full + discr': dict(sc
 
 # %% ../nbs/13b_reproduce.ipynb #5a29e3b8
 @patch
-def lm(self:Lab, tok, corpus, direction='forward', seed=0, recipe=None, pretrained=True, dropout=True, epochs=None, key='inductive'):
-    "Stage 2: the fine-tuned language model, or the untouched one where `recipe` is `none`; and its facts. `recipe` is one of `LM_RECIPES` with the paper's dropout, or `None` for the package's settings."
+def lm(self:Lab,
+    tok:Tokenizer, corpus:Corpus, # what is read, as ids of `tok`
+    direction:str='forward', seed:int=0, # also of the documents that are held out
+    recipe:str|None=None, # one of `LM_RECIPES` with the paper's dropout; 'none' trains nothing; `None`: the package's settings
+    pretrained:bool=True, dropout:bool=True, # False: from random weights; without dropout (with a recipe)
+    epochs:float|None=None, # passes; `None`: the lab's, or by the number of tokens
+    key:str='inductive', # folder of the stage
+) -> tuple: # `LanguageModel`, facts (minutes, history, epochs, settings)
+    "Stage 2: the fine-tuned language model, or the untouched one; and its facts. Raises `TimeUp`."
     def build(): return self.start(tok, direction, seed, pretrained)
     if recipe == 'none' or self.lm_epochs == 0: return build(), dict(minutes=0., history=[], epochs=0, settings=dict.fromkeys(LM_SETTINGS))
     if recipe is None:
@@ -275,8 +286,13 @@ CLAS_RECIPES = { # table 7: recipe, rates by layer, schedule
 
 # %% ../nbs/13b_reproduce.ipynb #4473ff37
 @patch
-def classifier(self:Lab, name, lm, docs, ys, n_classes, direction='forward', seed=0, recipe=None, epochs=None, valid=None, key='inductive', weights=None, n_labels=None):
-    "Stage 3: the classifier, and its facts. `recipe` is one of `CLAS_RECIPES` with the paper's dropout, or `None` for the package's settings, which go by `n_labels`, where some labels are the classifier's own; `weights` of the texts in the loss."
+def classifier(self:Lab,
+    name:str, lm:LanguageModel, docs:list, ys, n_classes:int, # the stage's name; what it starts from; ids and class indices
+    direction:str='forward', seed:int=0, recipe:str|None=None, # one of `CLAS_RECIPES` with the paper's dropout; `None`: the package's settings
+    epochs:int|None=None, valid:tuple|None=None, key:str='inductive', # passes; documents and classes that are held out; folder
+    weights=None, n_labels:int|None=None, # of the texts in the loss; labels that people gave, where some are the classifier's own
+) -> tuple: # `TextClassifier`, facts (minutes, history, epochs, settings)
+    "Stage 3: the classifier, and its facts. Raises `TimeUp`."
     bs,s = self.clas_bs,self.settings(lm, n_labels=len(docs) if n_labels is None else n_labels)
     if recipe is None: kw,lr,drops = dict(recipe=s['recipe'], div=s['div']),s['lr'],CLAS_DROPOUTS*s['drop_mult']
     else: s,kw,lr,drops = PAPER,dict(div=PAPER['div']) | CLAS_RECIPES[recipe],self.lr or PAPER['lr'],CLAS_DROPOUTS*PAPER['drop_mult']
@@ -294,8 +310,12 @@ def classifier(self:Lab, name, lm, docs, ys, n_classes, direction='forward', see
 
 # %% ../nbs/13b_reproduce.ipynb #cea84c23
 @patch
-def probs(self:Lab, name, model, tok, texts, direction='forward', seed=0, key='inductive', file='probs') -> np.ndarray: # (n, n_classes)
-    "Probabilities on texts that were not trained on, computed once for each `file`."
+def probs(self:Lab,
+    name:str, model:TextClassifier, tok:Tokenizer, texts:list, # a stage's name and classifier; str
+    direction:str='forward', seed:int=0, key:str='inductive', # which stage of that name
+    file:str='probs', # keeps them
+) -> np.ndarray: # (n, n_classes)
+    "Probabilities on texts that were not trained on, computed once for each `file`. Raises `TimeUp`."
     f = self.out/key/f'{name}-{direction}-{seed}'/f'{file}.npy'
     if not f.exists():
         self.left()

@@ -185,7 +185,9 @@ def connect(
     return world()
 
 @contextmanager
-def main_first(device:str|None=None):
+def main_first(
+    device:str|None=None, # of the training, by which the processes talk
+):
     "Process 0 goes through a block first, then the others; gives the rank. Raises `ProcessLost` where process 0 fails."
     rank,n = connect(device)
     try:
@@ -382,7 +384,9 @@ def meanwhile(
             except subprocess.TimeoutExpired: p.kill(); p.wait()
 
 # %% ../nbs/04b_runtime.ipynb #c0c03694
-def sweep(path):
+def sweep(
+    path, # a file that was to be written
+):
     "Remove what processes of this machine had begun for `path` before they were killed: names of `atomic`'s kind, ten minutes old."
     path = Path(path)
     for o in path.parent.glob(f'.{glob.escape(path.name)}.*.tmp'):
@@ -414,7 +418,9 @@ def write_history(rows:list[dict], path):
         w = csv.DictWriter(f, cols)
         w.writeheader(); w.writerows(rows)
 
-def read_checkpoint(path) -> dict:
+def read_checkpoint(
+    path, # of a .pt file
+) -> dict:
     "A checkpoint's content: tensors, numbers and strings, never code. Raises `InputError`."
     try: return torch.load(path, map_location='cpu', weights_only=True)
     except FileNotFoundError: raise InputError(f'{path} does not exist: there is nothing to resume') from None

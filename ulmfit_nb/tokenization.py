@@ -7,7 +7,7 @@ __all__ = ['RULES_VERSION', 'UNK', 'PAD', 'BOS', 'EOS', 'REP', 'WREP', 'UP', 'MA
            'normalise', 'is_blank', 'split', 'mark', 'undo', 'count_parts', 'Tokenizer']
 
 # %% ../nbs/01_tokenization.ipynb #a9e343b6
-import hashlib, html, json, os, re, signal, string, unicodedata, warnings
+import hashlib, html, json, os, re, signal, string, unicodedata, uuid, warnings
 from array import array
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -402,7 +402,9 @@ def _spaced(words):
     "Words and marks set as people set them; a repeat whose number is unknown counts three."
     out,glue,number,quoted = [],False,False,False
     for w in words:
-        if number: out,number = out + [w if w.isdecimal() else '3'],False
+        if number:
+            out.append(w if w.isdecimal() else '3')
+            number = False
         elif w in _mark and w != _unk:
             out.append(w)
             number,glue = w in (_rep, _wrep),w == _join or glue and w != _nl
@@ -470,7 +472,9 @@ def from_json(cls:Tokenizer,
     if kind not in _kinds or rules not in (True, False): raise InputError(f'{name} has a kind or rules that this version does not know ({config}): upgrade ulmfit_nb')
     try: return cls(HF.from_str(s), config)
     except InputError: raise
-    except Exception as e: raise InputError(f'{name} does not hold a vocabulary ({e}): copy it again') from None
+    except BaseException as e: # the library panics over some files, and that is no `Exception`
+        if isinstance(e, (KeyboardInterrupt, SystemExit)): raise
+        raise InputError(f'{name} does not hold a vocabulary ({e}): copy it again') from None
 
 # %% ../nbs/01_tokenization.ipynb #acbd2bfe
 @patch
@@ -491,7 +495,7 @@ def save(self:Tokenizer,
     path = Path(path)
     if path.suffix != '.json': path = path/'tokenizer.json'
     path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f'.{path.name}.{os.getpid()}')
+    tmp = path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}.{os.getpid()}') # of this call, and of this process
     try:
         tmp.write_text(self.to_json(), encoding='utf-8')
         os.replace(tmp, path)

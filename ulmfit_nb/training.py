@@ -57,7 +57,7 @@ def group_rates(
     n:int, # number of groups
     div=2.6, # each group's rate over that of the group below it; or a multiplier a group
 ) -> list[float]: # first group to last
-    "Discriminative rates (Howard & Ruder 2018, section 3.2): the lower the layer, the smaller. Raises `InputError`."
+    "Discriminative rates (Howard & Ruder 2018, section 3.2, equation 2): the lower the layer, the smaller. Raises `InputError`."
     if isinstance(div, (list, tuple)):
         if len(div) != n: raise InputError(f'{len(div)} rate multipliers for {n} layer groups: give one each')
         return [float(lr*m) for m in div]
@@ -115,7 +115,12 @@ class TrainConfig:
 # %% ../nbs/05_training.ipynb #da2bcbdb
 class NTASGD(torch.optim.SGD):
     "SGD that begins to average its weights when the validation loss stops falling (Merity et al. 2017, algorithm 1)."
-    def __init__(self, params, lr:float=30., n:int=5, **kw):
+    def __init__(self,
+        params, # as of any optimiser
+        lr:float=30., # constant (their rate for WikiText-2 and the Penn Treebank)
+        n:int=5, # the last so many checks are set aside before one counts as worse
+        **kw, # momentum, weight_decay, …: see `torch.optim.SGD`
+    ):
         super().__init__(params, lr=lr, **kw)
         self.n,self.losses,self.averaging = n,[],False
 
@@ -244,7 +249,10 @@ class step_part(record_function):
 
 # %% ../nbs/05_training.ipynb #078bc435
 @patch
-def train_batch(self:Trainer, batch:Batch, last:bool):
+def train_batch(self:Trainer,
+    batch:Batch, # moved to the device
+    last:bool, # of the epoch: accumulated gradients make their step
+):
     "Forward, backward and, where the gradients are complete, a step."
     self.model.train()
     batch.to(self.device)
@@ -373,8 +381,10 @@ def save(self:Trainer):
 
 # %% ../nbs/05_training.ipynb #5c9fc166
 @patch
-def resume(self:Trainer, missing_ok:bool=True) -> bool:
-    "Go on from `last.pt`; false where there is none. Raises `InputError`."
+def resume(self:Trainer,
+    missing_ok:bool=True, # False refuses a folder without `last.pt`
+) -> bool: # is there something to go on from?
+    "Go on from `last.pt`. Raises `InputError`."
     if self.path is None: raise InputError('there is no folder to resume from: give path')
     f = self.path/'last.pt'
     found = int(joint_sum(f.exists())[0])

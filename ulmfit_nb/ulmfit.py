@@ -221,7 +221,8 @@ def check(self:ULMFiT):
         if (v := getattr(self, name)) is not None: drops*v # refuses what is no probability
     TrainConfig(precision=self.precision)
     if self.backbone is not None:
-        for d in self._directions(): n_layers = load_backbone(self._from(), d)[0].backbone.size.n_layers # damaged weights are refused before anything begins
+        with torch.random.fork_rng(()): # the caller's random numbers go on as if nothing had happened
+            for d in self._directions(): n_layers = load_backbone(self._from(), d)[0].backbone.size.n_layers # damaged weights are refused before anything begins
     if isinstance(self.div, (list, tuple)) and len(self.div) != n_layers+2: raise InputError(f'div has {len(self.div)} rates for {n_layers+2} layer groups (embedding, {n_layers} LSTM layers, head): give one each')
     return self
 
@@ -622,7 +623,8 @@ def predict(self:ULMFiT,
     **kw, # precision, bs: see `predict_proba`
 ) -> np.ndarray: # (n,) labels as they were given to `fit`
     "The likeliest label of each text."
-    p = self.predict_proba(X, **kw)
+    check_is_fitted(self, 'models_')
+    p = self.probs(check_texts(X), **kw, temperature=1.) # a temperature leaves the order, and could only round two to the same
     return self.classes_[p.argmax(1)]
 
 @patch
