@@ -966,7 +966,7 @@ def test_settings_of_training_reach_it(tmp_path, monkeypatch):
         def fit(self, texts, labels, extra, *args): asked.update(extra=extra); raise sharing.InputError('enough')
     monkeypatch.setattr(sharing, 'ULMFiT', Spy)
     (tmp_path/'u.txt').write_text('one more\nand more\n')
-    given = dict(lm_epochs=2., lm_lr=.01, lm_bs=5, epochs=3, lr=.02, bs=7, recipe='full', self_train=4, class_weight='balanced', n_jobs=2, precision='float32', direction='backward', size='micro', kind='bpe', vocab_size=300)
+    given = dict(lm_epochs=2., lm_lr=.01, lm_bs=5, epochs=3, lr=.02, bs=7, recipe='full', self_train=4, class_weight='balanced', n_jobs=2, precision='float32', direction='both', size='micro', kind='bpe', vocab_size=300)
     p = ulmfit('train', table(tmp_path/'t.csv', 10), '--out', tmp_path/'m', '--backbone', 'none', '--unlabelled', tmp_path/'u.txt', '--seed', 6, *(w for k,v in given.items() for w in ('--'+k.replace('_', '-'), v)))
     assert b'enough' in p.stderr and {k: asked[k] for k in given} == given, p.stderr.decode()
     assert (asked['random_state'], asked['backbone'], asked['extra']) == (6, None, ['one more', 'and more'])
@@ -1008,3 +1008,106 @@ def test_parts_of_a_data_set_and_its_star(monkeypatch):
     assert ulmfit('data', 'get', 'imdb', '--split', 'test').stdout == b'imdb/test\n' and ulmfit('data', 'get', 'imdb').stdout == b'imdb/train\nimdb/test\n'
     monkeypatch.setattr(cli, 'list_data', lambda: [dict(name=n, about='x', fetched=n == 'ours') for n in ('ours', 'other')])
     assert [l.split()[:2] for l in ulmfit('data', 'list').stdout.decode().splitlines()[:2]] == [['ours', 'x'], ['other', '*']]
+
+# ---- small things that were not as they should be ---------------------------------------------------------------
+
+@pytest.mark.parametrize('words,what', [(('--lm-epochs', 0, '--lm-bs', 7), '--lm-bs does nothing'), (('--n-jobs', 2, '--direction', 'forward'), 'leave out --n-jobs'),
+    (('--backbone', 'en-small', '--lm-epochs', 0, '--self-train', 0, '--unlabelled', 'u.csv'), '--unlabelled does nothing')])
+def test_options_of_train_that_would_do_nothing(words, what, tmp_path):
+    refused(ulmfit('train', table(tmp_path/'t.csv', 10), '--out', tmp_path/'m', *words), what)
+    assert not (tmp_path/'m').exists()
+
+def test_a_backbone_is_not_replaced_by_its_own_classifier(tmp_path):
+    from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
+    from ulmfit_nb.language_model import model_kind, save_backbone
+    from ulmfit_nb.tokenization import Tokenizer
+    tok = Tokenizer.train(['a text of some words']*3, vocab_size=60, min_count=1)
+    save_backbone(tmp_path/'bb', dict(forward=LanguageModel(AWDLSTM(tok.vocab_size, (12, 20, 2)))), tok)
+    refused(ulmfit('train', table(tmp_path/'t.csv', 10), '--backbone', tmp_path/'bb', '--out', tmp_path/'bb', '--overwrite'), 'is the backbone itself')
+    assert model_kind(tmp_path/'bb') == 'language model'
+
+def test_a_backbone_of_the_hub_keeps_its_name(tmp_path, monkeypatch):
+    from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
+    from ulmfit_nb.language_model import save_backbone
+    from ulmfit_nb.tokenization import Tokenizer
+    tok = Tokenizer.train(['a text of some words']*3, vocab_size=60, min_count=1)
+    save_backbone(tmp_path/'bb', dict(forward=LanguageModel(AWDLSTM(tok.vocab_size, (12, 20, 2)))), tok)
+    monkeypatch.setattr('ulmfit_nb.sharing.fetch_model', lambda name, revision=None, **kw: tmp_path/'bb')
+    p = ulmfit('train', table(tmp_path/'t.csv', 20), '--backbone', 'some/backbone', '--out', tmp_path/'m', '--epochs', 1, '--lm-epochs', 1, '--quiet')
+    assert p.returncode == 0 and json.loads((tmp_path/'m'/'config.json').read_text())['params']['backbone'] == 'some/backbone', p.stderr.decode()
+
+def test_a_reader_who_leaves_when_all_is_written():
+    "The work is done, so nothing is said of work that stopped."
+    code = "from ulmfit_nb import cli\ndef cmd(a):\n    a.finished = True\n    raise BrokenPipeError\ncli.COMMANDS['train'] = cmd, cli.COMMANDS['train'][1]\ncli.main()"
+    p = process('train', 'x.csv', '--out', 'o', code=code)
+    assert (p.returncode, p.stderr) == (0, b'')
+
+def test_a_run_goes_on_from_another_folder(tmp_path, monkeypatch):
+    texts = tmp_path/'a.txt'
+    texts.write_text('the plot was great and the cast was fine\n'*60)
+    (tmp_path/'sub').mkdir()
+    monkeypatch.chdir(tmp_path/'sub')
+    line = '--size micro --vocab-size 200 --bs 2 --quiet --device cpu'.split()
+    assert ulmfit('pretrain', '../a.txt', '--out', '../p', '--minutes', 0, *line).returncode == 0
+    monkeypatch.chdir(tmp_path)
+    p = ulmfit('pretrain', 'a.txt', '--out', 'p', '--resume', '--minutes', 0, *line)
+    assert p.returncode == 0, p.stderr.decode()
+    texts.write_text('another text\n'*60)
+    refused(ulmfit('pretrain', 'a.txt', '--out', 'p', '--resume', *line), 'other settings or files')
+
+def test_what_a_killed_cleaning_leaves_is_known_as_ours(tmp_path, monkeypatch):
+    from ulmfit_nb import cli
+    run = cli.start_run(tmp_path/'o', dict(a=1))
+    (run/'corpus').mkdir(); (run/'corpus'/'ids.bin').write_bytes(b'1'); (run/'last.pt').write_bytes(b'1')
+    gone = []
+    monkeypatch.setattr(cli.shutil, 'rmtree', lambda p, **kw: gone.append(Path(p).name))
+    cli.drop(run)
+    assert gone == ['corpus', 'run'] and [f.name for f in run.iterdir() if f.is_file()] == ['settings.json'] # what comes last is what tells whose it is
+    monkeypatch.undo()
+    cli.drop(run)
+    assert not (tmp_path/'o').exists()
+    (tmp_path/'q'/'run').mkdir(parents=True); (tmp_path/'q'/'run'/'.settings.json.1a.2.tmp').touch() # killed before its first name
+    assert cli.start_run(tmp_path/'q', dict(a=1), overwrite=True)
+
+def test_lists_of_jsonl_are_json_again_and_a_dash_is_standard_output(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path/'a.jsonl').write_text('{"text": "a great plot", "tags": ["ä", null], "more": {"k": 1}}\n', encoding='utf-8')
+    p = ulmfit('predict', model, 'a.jsonl', '--out', '-')
+    row = next(csv.DictReader(io.StringIO(p.stdout.decode())))
+    assert json.loads(row['tags']) == ['ä', None] and json.loads(row['more']) == {'k': 1} and not (tmp_path/'-').exists()
+
+def test_a_data_set_that_an_option_has_taken():
+    refused(ulmfit('data', 'get', '--split', 'train', 'imdb'), "--split has taken 'imdb'")
+    refused(ulmfit('data', 'list', 'imdb'), 'ulmfit data get imdb')
+
+def test_generated_text_cannot_steer_a_terminal(monkeypatch, capsys):
+    monkeypatch.setattr('ulmfit_nb.language_model.load_backbone', lambda *a: (None, None))
+    monkeypatch.setattr('ulmfit_nb.language_model.generate', lambda *a: 'one\x1b[31m\ntwo')
+    out = ulmfit('generate', 'b', 'x').stdout
+    assert b'\x1b' not in out and out.count(b'\n') == 2 and b'two' in out
+
+@pytest.mark.parametrize('changed', [dict(params=[]), dict(params='abc'), dict(in_force=[1])])
+def test_a_config_with_parts_of_another_kind(changed, model, tmp_path):
+    from ulmfit_nb import ULMFiT
+    from ulmfit_nb.corpus import InputError
+    shutil.copytree(model, tmp_path/'m')
+    f = tmp_path/'m'/'config.json'
+    config = json.loads(f.read_text())
+    f.write_text(json.dumps(config | changed))
+    with pytest.raises(InputError, match=min(changed)): ULMFiT.load(tmp_path/'m')
+    f.write_text(json.dumps(config | dict(in_force=dict(x=1), params=config['params'] | dict(device='cpu'), meta=config['meta'] | dict(columns=dict(text=['a'])))))
+    clf = ULMFiT.load(tmp_path/'m')
+    clf.save(tmp_path/'again')
+    assert ulmfit('predict', tmp_path/'m', table(tmp_path/'n.csv', 4)).returncode == 0
+
+def test_idle_options_and_places_of_reproduce(tmp_path):
+    (tmp_path/'rows').write_text('')
+    refused(ulmfit('reproduce', 'trec6', '--size', 'micro', '--results', tmp_path/'rows', '--out', tmp_path/'o'), 'name another folder')
+    refused(ulmfit('reproduce', 'trec6', '--size', 'micro', '--backbone', 'en-small', '--out', tmp_path/'o'), '--size does nothing')
+    for given in (('--lr', 5), ('--recipe', 'last'), ('--epochs', 3), ('--clas-bs', 4)): refused(ulmfit('reproduce', 'wikitext2', *given, '--out', tmp_path/'o'), f'no use for {given[0]}')
+    assert not (tmp_path/'o').exists()
+
+def test_time_that_is_up_is_said_under_quiet_too(tmp_path, monkeypatch):
+    monkeypatch.setattr('ulmfit_nb.reproduce.reproduce', lambda *a: False)
+    p = ulmfit('reproduce', 'trec6', '--size', 'micro', '--quiet', '--out', tmp_path/'o')
+    assert p.returncode == 0 and b'time is up' in p.stderr and p.stdout == b''

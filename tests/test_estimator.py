@@ -997,3 +997,31 @@ def test_weights_are_packed_by_one_thread_at_a_time():
         with ThreadPoolExecutor(8) as pool: list(pool.map(lambda i: Int8Weights(torch.randn(400, 100)), range(64)))
         assert q.engine == other
     finally: q.engine = was
+
+def test_a_row_is_recorded_once_whatever_kills_it(tmp_path, monkeypatch):
+    import ulmfit_nb.reproduce as R
+    from ulmfit_nb.results import read_results
+    fields = dict(experiment='x', dataset='d', split='test', n=1, protocol='inductive', labels=1, seed=0, direction='forward', variant='v', epochs=1, accuracy=.5, baseline_accuracy=.5, minutes=1.)
+    l = lab(tmp_path)
+    with monkeypatch.context() as m:                        # killed between the record and the mark
+        m.setattr(R, 'atomic', lambda f: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt): l.row('k', **fields)
+    assert not (tmp_path/'results').exists()
+    with monkeypatch.context() as m:                        # killed between the mark and its copy
+        m.setattr(R.shutil, 'copyfile', lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt): l.row('k', **fields)
+    for _ in range(2): l.row('k', **fields)
+    assert len(read_results(tmp_path/'results')) == 1
+    monkeypatch.chdir(tmp_path)                             # the same folder under another name
+    Lab('work', 'results', progress=False).row('k', **fields)
+    (tmp_path/'sub').mkdir(); monkeypatch.chdir(tmp_path/'sub')
+    Lab(tmp_path/'work', 'rows', progress=False).row('k', **fields)
+    assert [f.name for f in (tmp_path/'results').rglob('*.json')] == [f.name for f in (tmp_path/'sub'/'rows').rglob('*.json')]
+
+def test_missing_labels_of_pandas_get_their_sentence(fitted):
+    import pandas as pd
+    from ulmfit_nb.interpretation import confusion
+    clf = ULMFiT.load(fitted, device='cpu')
+    for y in (pd.Series(['good', pd.NA], dtype='string'), pd.Series(['good', None], dtype=object), pd.Series([1, pd.NA], dtype='Int64')):
+        for f in (clf.score, lambda X, y: confusion(clf, X, y), lambda X, y: clf.calibrate(X*15, [*y]*15)):
+            with pytest.raises(InputError): f(TEXTS[:2], y)

@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from sklearn.utils.validation import check_is_fitted
 
 from .classifier import soften
-from .corpus import InputError
+from .corpus import _missing, InputError
 from .runtime import atomic
 from .sharing import ULMFiT
 from .ulmfit import check_texts, label_list, text_keys
@@ -87,7 +87,7 @@ def calibrate(self:ULMFiT,
     if texts and not any(kept): raise InputError('these are the texts of the training, where it is surer than on others: give labelled texts that were kept back')
     if sum(kept) < 20: raise InputError(f'{sum(kept)} texts are too few to choose a temperature: give 20 or more that were not trained on')
     for i,l in enumerate(labels):
-        if l not in known: raise InputError(f'row {i} has the label {l!r}, which was not trained on ({", ".join(map(repr, known))}): correct it or leave its texts out')
+        if _missing(l) or l not in known: raise InputError(f'row {i} has the label {l!r}, which was not trained on ({", ".join(map(repr, known))}): correct it or leave its texts out')
     if n := kept.count(False): warnings.warn(f'{n:,} of the {len(texts):,} texts {"was" if n == 1 else "were"} trained on, and {"is" if n == 1 else "are"} left out here', stacklevel=2)
     probs = self.probs([t for t,k in zip(texts, kept) if k], temperature=1.)
     ys = np.array([known.index(l) for l,k in zip(labels, kept) if k])

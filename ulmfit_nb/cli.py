@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['COMMANDS', 'SEED', 'DIRECTION', 'DEVICE', 'TRAINING', 'TRAIN', 'FILE', 'TEXT', 'TRAIN_FILE', 'PAGE', 'VOCABULARY',
            'PRETRAIN', 'DEMO_TEXTS', 'DEMO', 'opt', 'command', 'at_least', 'device_name', 'parser', 'parse', 'main',
-           'what_is_left', 'less_memory', 'fail', 'free_dir', 'free_file', 'file_stamp', 'stamp_of', 'start_run',
-           'goes_on', 'hold', 'options', 'drop', 'leaving_nothing', 'print_labels', 'print_texts', 'cmd_train',
-           'read_stdin', 'row_text', 'CSVLines', 'columns_of', 'text_rows', 'cmd_predict', 'scores', 'label_scores',
-           'print_labels_found', 'print_ahead', 'print_scores', 'trained_on', 'training_file', 'counting_words',
-           'mean_of_both', 'baseline_scores', 'counting_for', 'known_label', 'labelled_for', 'seen_in_training',
-           'print_backbone', 'cmd_evaluate', 'cmd_calibrate', 'cmd_explain', 'limited', 'prepare',
+           'what_is_left', 'less_memory', 'fail', 'free_dir', 'free_file', 'file_stamp', 'stamp_of', 'whole_paths',
+           'start_run', 'goes_on', 'hold', 'options', 'drop', 'leaving_nothing', 'print_labels', 'print_texts',
+           'refuse_idle', 'cmd_train', 'read_stdin', 'row_text', 'CSVLines', 'columns_of', 'text_rows', 'cmd_predict',
+           'scores', 'label_scores', 'print_labels_found', 'print_ahead', 'print_scores', 'trained_on', 'training_file',
+           'counting_words', 'mean_of_both', 'baseline_scores', 'counting_for', 'known_label', 'labelled_for',
+           'seen_in_training', 'print_backbone', 'cmd_evaluate', 'cmd_calibrate', 'cmd_explain', 'limited', 'prepare',
            'profile_pretraining', 'network_size', 'cmd_pretrain', 'cmd_generate', 'cmd_reproduce', 'cmd_import_fastai',
            'cmd_export_fastai', 'cmd_data', 'demo_models', 'cmd_demo']
 
@@ -130,6 +130,7 @@ def main(
         sys.exit(fail('the memory is full: end other programs that use it' + ', or give --device cpu'*hasattr(a, 'device') + what_is_left(a) + less_memory(a) if full else e, 1))
     except BrokenPipeError: # the reader has seen enough, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if getattr(a, 'finished', False): return # all is written
         if hasattr(a, 'out') and a.command != 'predict' or getattr(a, 'html', None): sys.exit(fail('whoever read the output has gone, and the work stopped with it' + what_is_left(a), 1))
     except OSError as e: sys.exit(fail(f'{e.filename or "a file"}: {e.strerror or e}: check the path, the space on the disk, and your right to read or write there', 2))
     except KeyboardInterrupt:
@@ -195,6 +196,12 @@ def stamp_of(path) -> str:
     inside = Path(path).is_dir()
     return hashlib.sha256(repr([[os.path.relpath(f, path)]*inside + s for f,*s in file_stamp(path)]).encode()).hexdigest()[:16]
 
+def whole_paths(
+    stamp:list, # of `file_stamp`
+) -> list:
+    "The same, whatever the current folder is: for a run that goes on."
+    return [[os.path.realpath(f), *rest] for f,*rest in stamp]
+
 # %% ../nbs/14_cli.ipynb #87dbbbec
 def start_run(
     out, # output directory
@@ -206,7 +213,7 @@ def start_run(
     out = free_dir(out, resume, overwrite)
     run,text = out/'run',json.dumps(what, indent=1, sort_keys=True, default=str)
     if overwrite and not resume and run.exists():
-        if run.is_file() or any(run.iterdir()) and not (run/'settings.json').exists(): raise InputError(f'{run} is not what a run of this command leaves: move it, or choose another --out')
+        if run.is_file() or any(not o.name.startswith('.settings.json.') for o in run.iterdir()) and not (run/'settings.json').exists(): raise InputError(f'{run} is not what a run of this command leaves: move it, or choose another --out')
         shutil.rmtree(run)
     if resume and out.exists() and any(out.iterdir()):
         if not (run/'settings.json').exists(): raise InputError(f'{out} holds no unfinished run: leave out --resume, or name its directory')
@@ -235,11 +242,14 @@ def hold(
 
 def options(a) -> dict: # name → value
     "What was asked for: all but what `parse` and `main` put beside it."
-    return {k: v for k,v in vars(a).items() if k not in ('run', 'held')}
+    return {k: v for k,v in vars(a).items() if k not in ('run', 'held', 'finished')}
 
 # %% ../nbs/14_cli.ipynb #87dbbbed
 def drop(run:Path):
-    "Remove the folder of a run, and --out where nothing else is in it."
+    "Remove the folder of a run, its settings last, by which it is known, and --out where nothing else is in it."
+    for o in run.iterdir() if run.is_dir() else ():
+        if o.is_dir() and not o.is_symlink(): shutil.rmtree(o, ignore_errors=True)
+        elif o.name != 'settings.json': o.unlink(missing_ok=True)
     shutil.rmtree(run, ignore_errors=True)
     with suppress(OSError): run.parent.rmdir()
 
@@ -299,23 +309,32 @@ TRAIN = (opt('data', help='CSV, TSV or JSONL (also .gz, .xz), Parquet, or a fold
     opt('--self-train', type=at_least(0), help='unlabelled texts that the classifier labels itself for a second round, 0 for none; 2,000 for a small backbone, 0 for a large one if left out; there is no second round with fewer than two for each label'), opt('--class-weight', choices=['balanced'], help='a rare label counts as much in the loss as a frequent one; each text counts the same if left out'),
     opt('--n-jobs', type=int, choices=[1, 2], help='directions that are trained at the same time on a CPU; 2 where texts are many, and threads and memory are there, if left out'), *TRAINING)
 
+# %% ../nbs/14_cli.ipynb #0f296980
+def refuse_idle(a):
+    "Options of `ulmfit train` that would do nothing, or contradict each other. Raises `InputError`."
+    if a.text == a.label: raise InputError(f'--text and --label name the same column, {a.text!r}: name two')
+    if a.self_train and not a.unlabelled: raise InputError('--self-train labels texts that have no label: give some with --unlabelled')
+    if a.backbone != 'none' and (idle := [k for k in ('size', 'kind') if getattr(a, k)]): raise InputError(f'--{idle[0].replace("_", "-")} does nothing here, since the backbone {a.backbone} has its own: leave it out, or train without one by --backbone none')
+    if a.n_jobs == 2 and a.direction in ('forward', 'backward'): raise InputError(f'--n-jobs 2 trains two directions at the same time, and --direction {a.direction} is one: leave out --n-jobs')
+    if a.lm_epochs == 0 and (idle := ['lm_bs']*bool(a.lm_bs) + ['unlabelled']*bool(a.unlabelled and a.backbone != 'none' and a.self_train == 0)): raise InputError(f'--{idle[0].replace("_", "-")} does nothing here, since --lm-epochs 0 leaves out stage 2: leave it out')
+
 # %% ../nbs/14_cli.ipynb #d02ee639
 @command(*TRAIN)
 def cmd_train(a):
     "Fine-tune language model and classifier on a table of texts and labels."
-    if a.text == a.label: raise InputError(f'--text and --label name the same column, {a.text!r}: name two')
-    if a.self_train and not a.unlabelled: raise InputError('--self-train labels texts that have no label: give some with --unlabelled')
-    if a.backbone != 'none' and (idle := [k for k in ('size', 'kind') if getattr(a, k)]): raise InputError(f'--{idle[0].replace("_", "-")} does nothing here, since the backbone {a.backbone} has its own: leave it out, or train without one by --backbone none')
+    refuse_idle(a)
     stamp,now = file_stamp(a.data),stamp_of(a.data) # before the reading: the file may change while hours pass
     texts,labels = read_labelled(a.data, a.text, a.label)
     try: extra = list(read_texts([Path(f) for f in a.unlabelled], a.text)) if a.unlabelled else None
     except InputError as e: raise InputError(f'{e} Files of --unlabelled are read by the name that --text gives: rename that column.') if 'has no column' in str(e) else e
     opts = {k: getattr(a, k) for k in 'backbone direction lm_epochs lm_lr lm_bs epochs lr bs recipe self_train class_weight precision'.split()}
     opts |= {k: getattr(a, k) or v for k,v in dict(size='tiny', kind='word', vocab_size=60000).items()}
-    what = dict(command='train', data=stamp, text=a.text, label=a.label, seed=a.seed, unlabelled=[file_stamp(f) for f in a.unlabelled or ()], **opts)
+    what = dict(command='train', data=whole_paths(stamp), text=a.text, label=a.label, seed=a.seed, unlabelled=[whole_paths(file_stamp(f)) for f in a.unlabelled or ()], **opts)
+    from ulmfit_nb.language_model import find_backbone
     from ulmfit_nb.runtime import main_first
-    from ulmfit_nb.sharing import ULMFiT, local_model
-    clf = ULMFiT(random_state=a.seed, device=a.device, n_jobs=a.n_jobs, **opts | dict(backbone=local_model(None if a.backbone == 'none' else a.backbone))).check()
+    from ulmfit_nb.sharing import ULMFiT
+    clf = ULMFiT(random_state=a.seed, device=a.device, n_jobs=a.n_jobs, **opts | dict(backbone=None if a.backbone == 'none' else a.backbone)).check()
+    if a.backbone != 'none' and find_backbone(a.backbone).resolve() == Path(a.out).resolve(): raise InputError(f'{a.out} is the backbone itself: choose another --out')
     with main_first(a.device) as rank:
         hold(a, a.out, rank)
         old,run,begun = goes_on(a),start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank),time.monotonic()
@@ -325,9 +344,9 @@ def cmd_train(a):
         warnings.filterwarnings('ignore', 'the label .* looks like') # said above
         clf.set_params(progress=not a.quiet).fit(texts, labels, extra, run, a.resume)
     if rank: return # of several processes the first writes
-    clf.save(a.out, (run/'overwrite').exists(), columns=dict(text=a.text, label=a.label), data=str(Path(a.data).resolve()), data_stamp=now, n_labelled=len(texts), n_unlabelled=len(extra or ()),
-        minutes=round((time.monotonic()-begun)/60, 2), seed=a.seed)
-    shutil.rmtree(run)
+    clf.save(a.out, (run/'overwrite').exists(), columns=dict(text=a.text, label=a.label), data=str(Path(a.data).resolve()), data_stamp=now, n_labelled=len(texts),
+        minutes=round(max(time.monotonic()-begun, sum(h[-1]['seconds'] for h in clf.history_.values() if h) if old else 0.)/60, 2), seed=a.seed) # of a run that went on: its training, this call's or not
+    a.finished = True; drop(run)
     if not a.quiet: print(f'The model stands in {a.out}: try `ulmfit predict {a.out} FILE`')
 
 # %% ../nbs/14_cli.ipynb #e3be08bc
@@ -370,7 +389,8 @@ class CSVLines:
         self.buf,self.file = io.StringIO(),file or sys.stdout
         if not file and hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(encoding='utf-8', newline='\n') # wherever it runs, as the files that are read
     def write(self, row):
-        csv.writer(self.buf).writerow([c.encode('utf-8', 'replace').decode() if isinstance(c, str) else c for c in row])
+        cells = (json.dumps(c, ensure_ascii=False) if isinstance(c, (list, dict)) else c for c in row) # as JSONL had them
+        csv.writer(self.buf).writerow([c.encode('utf-8', 'replace').decode() if isinstance(c, str) else c for c in cells])
         self.file.write(self.buf.getvalue().removesuffix('\r\n')+'\n')
         self.buf.seek(0); self.buf.truncate()
 
@@ -379,7 +399,7 @@ class CSVLines:
 def columns_of(clf) -> dict:
     "Names of the columns that the model was trained on, `text` and `label` where it does not say."
     said = clf.meta_.get('columns')
-    return dict(text='text', label='label') | (said if isinstance(said, dict) else {})
+    return dict(text='text', label='label') | {k: v for k,v in (said if isinstance(said, dict) else {}).items() if isinstance(v, str)}
 
 # %% ../nbs/14_cli.ipynb #e3be08bd
 def text_rows(clf, a): # yields rows, their texts, the columns, and how many rows came before; a thousand rows at a time
@@ -413,7 +433,7 @@ def cmd_predict(a):
     from ulmfit_nb.runtime import atomic
     from ulmfit_nb.tokenization import is_blank
     if a.train and not a.mean: raise InputError('--train does nothing here without --mean: add that, or leave --train out')
-    file,clf,blank = a.out and free_file(a.out, a.overwrite),Predictor(),0
+    file,clf,blank = None if a.out in (None, '-') else free_file(a.out, a.overwrite),Predictor(),0
     clf.read(a.model, a.device)
     counting = counting_for(clf, a) if a.mean else None # see below
     writer = CSVLines(file and a.held.enter_context(open(a.held.enter_context(atomic(file)), 'w', encoding='utf-8', newline='\n')))
@@ -757,7 +777,7 @@ def cmd_pretrain(a):
     from ulmfit_nb.language_model import load_backbone, pretrain, save_backbone
     from ulmfit_nb.runtime import check_device, main_first
     from ulmfit_nb.training import TrainConfig
-    what = dict(files=[file_stamp(f) for f in a.files], **{k: v for k,v in options(a).items() if k not in 'files out resume overwrite quiet device minutes profile'.split()})
+    what = dict(files=[whole_paths(file_stamp(f)) for f in a.files], **{k: v for k,v in options(a).items() if k not in 'files out resume overwrite quiet device minutes profile'.split()})
     ways = ('forward', 'backward') if a.direction == 'both' else (a.direction,)
     check_device(a.device); size = network_size(a, ways)
     with main_first(a.device) as rank: # of several processes the first prepares, the others read
@@ -778,7 +798,7 @@ def cmd_pretrain(a):
         models[d],history,seconds = t.model,history + [dict(direction=d, **r) for r in t.history],seconds + t.seconds
     if rank: return
     save_backbone(a.out, models, tok, history, a.bits, files=[Path(f).name for f in a.files], tokens=train.n_tokens, epochs=a.epochs, **{k: getattr(a, k) for k in ('lr', 'bs', 'bptt', 'drop_mult', 'precision')}, **(dict(init=Path(a.init).name) if a.init else {}), seconds=round(seconds, 1), seed=a.seed)
-    del train, valid, t; drop(run) # first what is mapped, which Windows would not delete
+    a.finished = True; del train, valid, t; drop(run) # first what is mapped, which Windows would not delete
     if not a.quiet: print(f'The backbone stands in {a.out}: try `ulmfit generate {a.out} "The film"`')
 
 # %% ../nbs/14_cli.ipynb #40061f2f
@@ -789,12 +809,12 @@ def cmd_generate(a):
     "Let a backbone go on from a prompt."
     from ulmfit_nb.language_model import generate, load_backbone
     model,tok = load_backbone(a.backbone)
-    print(generate(model, tok, a.prompt, a.n, a.temperature, a.top_k, a.top_p, a.seed))
+    print('\n'.join(map(printable, generate(model, tok, a.prompt, a.n, a.temperature, a.top_k, a.top_p, a.seed).split('\n'))))
 
 # %% ../nbs/14_cli.ipynb #56596f83
 @command(opt('name', help='imdb, imdb-transductive, imdb-lowshot, imdb-lowshot-transductive, imdb-ablation, trec6, trec6-ablation, ag-news, ag-news-lowshot, ag-news-ablation, dbpedia, yelp-2, yelp-5, wikitext2 or vietnamese'), opt('--backbone', help='name, such as en-small, or directory of a pretrained backbone'),
     opt('--minutes', type=at_least(0, float), help='stop cleanly after so many minutes; the same command goes on'), opt('--out', help='folder of finished stages; runs/NAME if left out'), opt('--results', default='results', help='folder of the rows; give one of your own in a clone, whose results/ holds the record'),
-    opt('--size', default='tiny', help='of networks where there is no backbone'), opt('--bs', type=at_least(1), help='rows of the language model'), opt('--clas-bs', type=at_least(2), help='texts in a batch of stage 3; half of --bs, or 32, if left out'), opt('--lm-epochs', type=at_least(0, float), help='passes of stage 2; by the number of tokens if left out'),
+    opt('--size', help='of networks where there is no backbone; tiny if left out'), opt('--bs', type=at_least(1), help='rows of the language model'), opt('--clas-bs', type=at_least(2), help='texts in a batch of stage 3; half of --bs, or 32, if left out'), opt('--lm-epochs', type=at_least(0, float), help='passes of stage 2; by the number of tokens if left out'),
     opt('--epochs', type=at_least(1), default=4, help='passes of stage 3, at least'), opt('--lm-lr', type=at_least(0, float, True), default=4e-3, help='largest rate of stage 2'), opt('--lr', type=at_least(0, float, True), help='largest rate of stage 3; by the size of the backbone if left out'),
     opt('--labels', type=at_least(1), nargs='+', help='numbers of labels: of -lowshot, 20 100 500 1000 5000 if left out; of an ablation one number, all if left out'), opt('--draws', type=at_least(1), help='draws of these labels; 3, in an ablation 1 if left out'),
     opt('--unlabelled', type=at_least(1), help='of -lowshot and ablations: stage 2 reads so many texts without labels and nothing else; all texts if left out'), opt('--test', type=at_least(1), help='of -lowshot: test texts; all if left out'),
@@ -807,11 +827,15 @@ def cmd_reproduce(a):
     from ulmfit_nb.awd_lstm import Size
     from ulmfit_nb.reproduce import Lab, reproduce
     from ulmfit_nb.runtime import check_device
+    if a.backbone and a.size: raise InputError(f'--size does nothing here, since the backbone {a.backbone} has its own: leave it out')
+    a.size = a.size or 'tiny'
     Size.of(a.size); check_device(a.device)
     out = a.out or f'runs/{a.name}'
     hold(a, out)
     lab = Lab(out, a.results, a.minutes, a.backbone, a.size, a.device, a.precision, a.bs, a.lm_epochs, a.epochs, a.lm_lr, a.lr, a.labels and tuple(a.labels), a.draws, a.unlabelled, a.test, a.direction, a.variants and tuple(a.variants), a.lm_drop_mult, a.recipe, a.clas_bs, False if a.quiet else None, a.as_scripts)
-    if reproduce(a.name, lab, a.limit) and not a.quiet: print(f'Done: the rows stand in {a.results}')
+    done = reproduce(a.name, lab, a.limit)
+    if done and not a.quiet: print(f'Done: the rows stand in {a.results}')
+    if not done and a.quiet: print('ulmfit: time is up: the same command goes on from here', file=sys.stderr)
 
 # %% ../nbs/14_cli.ipynb #232fe99f
 @command(opt('weights', help='.pth of a language model'), opt('itos', help='.pkl with its list of words'), opt('--out', required=True, help='directory of the backbone'),
@@ -826,6 +850,7 @@ def cmd_import_fastai(a):
     read = {d: import_fastai(f, a.itos) for d,f in files.items()}
     tok = read[a.direction][1]
     save_backbone(out, {d: m for d,(m,_) in read.items()}, tok, source='fastai', files=[Path(f).name for f in (*files.values(), a.itos)])
+    a.finished = True
     print(f'The backbone stands in {a.out}, {tok.vocab_size:,} words: `ulmfit train FILE --backbone {a.out}` starts from it')
 
 @command(opt('backbone', help='directory of a backbone'), opt('--out', required=True, help='directory of the two files'), opt('--direction', default='forward', choices=['forward', 'backward'], help='which model'),
@@ -836,7 +861,8 @@ def cmd_export_fastai(a):
     from ulmfit_nb.sharing import export_fastai
     out = free_dir(a.out, overwrite=a.overwrite)
     model,tok = load_backbone(a.backbone, a.direction)
-    print(*export_fastai(model, tok, out), sep='\n')
+    files,a.finished = export_fastai(model, tok, out),True
+    print(*files, sep='\n')
     s = model.backbone.size
     print(f'In fastai, with both files in the folder models of dls.path: language_model_learner(dls, AWD_LSTM, config=awd_lstm_lm_config | dict(emb_sz={s.emb_sz}, n_hid={s.n_hid}, n_layers={s.n_layers}), pretrained_fnames=["lm", "lm_itos"])')
 
@@ -845,7 +871,9 @@ def cmd_export_fastai(a):
     opt('--split', nargs='+', default=['train', 'test'], help='its parts'))
 def cmd_data(a):
     "List the known data sets, or fetch one from the hub."
+    if not a.name and (swallowed := [s for s in a.split if s in {d['name'] for d in list_data()}]): raise InputError(f'--split has taken {swallowed[0]!r}: name the data set before it')
     if a.action == 'list':
+        if a.name: raise InputError(f'`ulmfit data list` takes no name: `ulmfit data get {a.name}` fetches it')
         for d in list_data(): print(f'{d["name"]:14}{"" if d["fetched"] else "*":2}{d["about"]}')
         print('* not fetched by the authors yet: columns and hashes are unverified')
     elif not a.name: raise InputError('name a data set: `ulmfit data list` shows them')
@@ -881,6 +909,7 @@ def cmd_demo(a):
     from ulmfit_nb.docs_corpus import docs_task
     from ulmfit_nb.language_model import load_backbone
     out,begun = Path(a.out),time.monotonic()
+    hold(a, out)
     load_backbone(a.backbone) # one that is not there is refused before anything is said or written
     if out.exists() and (not out.is_dir() or any(out.iterdir()) and not (out/'demo.json').exists()): raise InputError(f'{out} is not empty and no demo of ours: choose another --out')
     def say(text): print(f'[{time.monotonic()-begun:4.0f} s] {text}', flush=True)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from .bpt3c import TextClassifier
 from .classifier import predict_logits
-from .corpus import InputError, printable
+from .corpus import _missing, InputError, printable
 from .language_model import evaluating, reverse_doc
 from .runtime import full_float32, on_cpu
 from .tokenization import _break, _collapse, _lines, _piece, _reserved, _wrep, Tokenizer, plain
@@ -253,7 +253,7 @@ def _index(clf, label, probs=None):
     "Index of a label; of the likeliest where it is `None`."
     if label is None and probs is not None: return int(np.argmax(probs))
     classes = clf.classes_.tolist()
-    if label not in classes: raise InputError(f'unknown label {label!r}: choose one of {", ".join(map(repr, classes))}')
+    if _missing(label) or label not in classes: raise InputError(f'unknown label {label!r}: choose one of {", ".join(map(repr, classes))}')
     return classes.index(label)
 
 # %% ../nbs/10_interpretation.ipynb #6881b4d2

@@ -9,7 +9,7 @@ __all__ = ['FILES', 'COLUMNS', 'HUB_SPLITS', 'LM_SETTINGS', 'LM_RECIPES', 'CLAS_
            'wikitext2_lines', 'wikitext2_ids', 'wikitext2', 'vietnamese', 'vietnamese_articles', 'reproduce']
 
 # %% ../nbs/13b_reproduce.ipynb #1f8bdf98
-import hashlib, json, lzma, math, shutil, time
+import hashlib, json, lzma, math, shutil, tempfile, time
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -334,8 +334,9 @@ def row(self:Lab, key:str, **fields):
         if was.exists() and not here.exists(): # asked for in another folder
             with atomic(here) as tmp: shutil.copyfile(was, tmp)
         if here.exists(): return
-    f = record_result(self.results, or_best(self.device), backbone=str(Path(self.backbone).name) if self.backbone else None, **fields)
-    with atomic(mark) as tmp: tmp.write_text(json.dumps(dict(key=key, file=str(f))))
+    made = record_result(self.out/'made', or_best(self.device), backbone=str(Path(self.backbone).name) if self.backbone else None, **fields) # here first: killed before its mark, it stands in no results twice
+    with atomic(mark) as tmp: tmp.write_text(json.dumps(dict(key=key, file=str(made.resolve()))))
+    with atomic(Path(self.results)/fields['experiment']/made.name) as tmp: shutil.copyfile(made, tmp)
     beside = f' (counting words {fields["baseline_accuracy"]:.2%}, the mean of both {fields["mean_accuracy"]:.2%})' if fields.get('mean_accuracy') is not None else ''
     self.say(f'{key}: {fields["accuracy"]:.2%}{beside}' if fields.get('accuracy') is not None else f'{key}: {fields.get("perplexity"):.1f}')
 
@@ -640,12 +641,17 @@ def reproduce(
     if 'lowshot' not in name: # settings that would change nothing
         for k in ('test', 'variants') if 'ablation' in name else ('labels', 'draws', 'unlabelled', 'test', 'variants'):
             if getattr(lab, k) is not None: raise InputError(f'{name} has no use for --{k}, which belongs to experiments with few labels' + (" and to ablations" if k in ('labels', 'draws', 'unlabelled') else '') + ': leave it out')
-    if name == 'wikitext2' and lab.as_scripts: raise InputError('wikitext2 has no use for --as-scripts, which belongs to stage 3: leave it out')
+    stage3 = dict(as_scripts=lab.as_scripts, lr=lab.lr, recipe=lab.recipe, epochs=lab.epochs != 4, clas_bs=lab.clas_bs != (32 if lab.bs is None else max(2, lab.bs//2)))
+    if name == 'wikitext2' and (idle := [k for k,v in stage3.items() if v]): raise InputError(f'wikitext2 has no use for --{idle[0].replace("_", "-")}, which belongs to stage 3: leave it out')
     data_dir() # a wrong folder is refused before anything is written
     lab.directions(['forward']) # as is a backbone that lacks one
     new = not lab.out.exists()
     if lab.out.is_file(): raise InputError(f'{lab.out} is a file: name a folder')
     if not new and any(lab.out.iterdir()) and not (lab.out/'settings.json').exists(): raise InputError(f'{lab.out} is not empty and holds no experiment: choose another folder')
+    try:
+        Path(lab.results).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=lab.results).close()
+    except OSError as e: raise InputError(f'no rows can be written to {lab.results} ({e.strerror}): name another folder') from None
     lab.claim(experiment=name, limit=limit)
     try: EXPERIMENTS[name](lab, limit)
     except TimeUp:

@@ -55,7 +55,7 @@ def hardware(
 ) -> str:
     "Processor, its vector units, threads and memory, or the GPU's name."
     import torch
-    if str(device).startswith('cuda'): return torch.cuda.get_device_name()
+    if str(device).startswith('cuda'): return torch.cuda.get_device_name(torch.device(device))
     name = platform.processor() or platform.machine()
     info = Path('/proc/cpuinfo')
     if info.exists(): name = next((l.split(':')[1].strip() for l in info.read_text().splitlines() if l.startswith('model name')), name)

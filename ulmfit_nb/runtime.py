@@ -435,7 +435,8 @@ def only_one(
     "Holds a folder for this process. Raises `InputError` where another process of this machine holds it."
     from filelock import FileLock, Timeout
     name = hashlib.sha256(os.fsencode(f'{getattr(os, "getuid", int)()} {Path(path).resolve()}')).hexdigest()[:20]
-    lock = FileLock(Path(tempfile.gettempdir())/f'ulmfit_nb-{name}.lock')
+    here = '/tmp' if os.name == 'posix' and os.access('/tmp', os.W_OK) else tempfile.gettempdir() # $TMPDIR may be another in each job
+    lock = FileLock(Path(here)/f'ulmfit_nb-{name}.lock')
     try: lock.acquire(timeout=0)
     except Timeout: raise InputError(f'another process is at work in {path}: wait until it has ended, stop it, or choose another folder') from None
     try: yield

@@ -34,7 +34,7 @@ from . import __version__
 from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, LanguageModel, Size
 from .bpt3c import POOLS, TextClassifier, pool_class
 from .classifier import Predictor, finetune_classifier, predict_logits, recipe_phases
-from .corpus import Corpus, InputError
+from .corpus import _missing, Corpus, InputError
 from .fine_tuning import finetune_lm, transfer_vocab
 from .language_model import DIRECTIONS, load_backbone, load_config, model_kind, save_model
 from .runtime import atomic, check_device, connect, get_accelerator, in_a_job, joint_sum, meanwhile, on_cpu, only_one, total_memory, use_bf16, world
@@ -638,7 +638,7 @@ def score(self:ULMFiT,
     texts = check_texts(X)
     y,known = label_list(y, len(texts)),self.classes_.tolist()
     if not texts: raise InputError('there are no texts: give one at least')
-    if lack := [i for i,l in enumerate(y) if l is None or l != l]: raise InputError(f'row {lack[0]} (counted from 0) has no label: leave its text out')
+    if lack := [i for i,l in enumerate(y) if _missing(l)]: raise InputError(f'row {lack[0]} (counted from 0) has no label: leave its text out')
     if odd := [l for l in y if isinstance(l, str) != isinstance(known[0], str)]: raise InputError(f'the label {odd[0]!r} is of another type than those of the training ({", ".join(map(repr, known[:5]))}): give labels of that type')
     return float(accuracy_score(y, self.predict(texts), sample_weight=sample_weight))
 
@@ -717,11 +717,12 @@ def load(cls:ULMFiT,
     "Read a model directory, with the parameters that the estimator had when it was saved. Nothing in it is executed. Raises `InputError`."
     found = Predictor()
     config = found.read(path, device)
-    settings,params = config['settings'],config.get('params', {})
+    settings,params,in_force = config['settings'],config.get('params', {}),config.get('in_force') or {}
+    if not isinstance(params, dict) or not isinstance(in_force, dict): raise InputError(f'{path}/config.json has no sound {"in_force" if isinstance(params, dict) else "params"}: save or copy the model again')
     if isinstance(params.get('backbone'), str): params = params | dict(backbone=NamedInFile(params['backbone']))
-    try: self = cls(**settings | params, device=device) # models of before have those of prediction only
+    try: self = cls(**settings | params | dict(device=device)) # models of before have those of prediction only
     except TypeError as e: raise InputError(f'{path}/config.json has a setting that this version does not know ({e}): upgrade the package') from e
-    self.__dict__.update(vars(found), history_=_read_history(Path(path)/'history.csv'), settings_=config.get('in_force') or dict(drop_mult=settings['drop_mult']))
+    self.__dict__.update(vars(found), history_=_read_history(Path(path)/'history.csv'), settings_=in_force if 'drop_mult' in in_force else in_force | dict(drop_mult=settings['drop_mult']))
     return self
 
 for f in (ULMFiT.fit, ULMFiT.predict_proba, ULMFiT.predict, ULMFiT.score, ULMFiT.save, ULMFiT.load.__func__): _explain_parameters(f)
