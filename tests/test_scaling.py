@@ -176,17 +176,21 @@ def test_pretrain_and_train_from_the_command_line(tmp_path):
     with open(tmp_path/'t.csv', 'w', newline='') as f:
         csv.writer(f).writerows([['text', 'label'], *((' '.join(rng.choice(words, 12)), ('yes', 'no')[i%2]) for i in range(24))])
     env = os.environ | dict(OMP_NUM_THREADS='1')
-    def run(n, *cmd):
-        start = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', str(n)] if n > 1 else []
+    torchrun = '-m torch.distributed.run --standalone --nproc-per-node 2'.split()
+    accelerate = '-m accelerate.commands.launch --multi_gpu --num_processes 2 --num_machines 1 --main_process_port 0 --mixed_precision no --dynamo_backend no'.split() # on a CPU, too
+    def run(start, *cmd):
         p = subprocess.run([sys.executable, *start, '-m', 'ulmfit_nb', *cmd], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert p.returncode == 0, p.stdout + p.stderr
         return p
     args = ['--size', 'micro', '--min-count', '1', '--bs', '4', '--bptt', '10', '--drop-mult', '0', '--quiet', '--device', 'cpu', '--precision', 'float32']
-    for n in (1, 2): run(n, 'pretrain', 't.txt', '--out', f'bb{n}', *args)
+    for n,start in {1: [], 2: torchrun}.items(): run(start, 'pretrain', 't.txt', '--out', f'bb{n}', *args)
     from safetensors.torch import load_file
     assert far(load_file(tmp_path/'bb1'/'model.safetensors'), load_file(tmp_path/'bb2'/'model.safetensors')) < 1e-3
     assert sorted(p.name for p in (tmp_path/'bb2').iterdir()) == sorted(p.name for p in (tmp_path/'bb1').iterdir())
-    run(2, 'train', 't.csv', '--backbone', 'bb2', '--out', 'model', '--epochs', '1', '--lm-epochs', '1', '--quiet', '--device', 'cpu')
+    run(accelerate, 'pretrain', 't.txt', '--out', 'bb3', *args)
+    one,two,three = (load_file(tmp_path/f'bb{i}'/'model.safetensors') for i in (1, 2, 3))
+    assert far(two, three) < far(one, three) # that there were two processes shows in the rounding
+    run(torchrun, 'train', 't.csv', '--backbone', 'bb2', '--out', 'model', '--epochs', '1', '--lm-epochs', '1', '--quiet', '--device', 'cpu')
     assert json.loads((tmp_path/'model'/'config.json').read_text())['labels'] == ['no', 'yes'] and not (tmp_path/'model'/'run').exists()
 
 def test_a_profile_wants_its_steps():
