@@ -309,7 +309,6 @@ TRAIN = (opt('data', help='CSV, TSV or JSONL (also .gz, .xz), Parquet, or a fold
     opt('--self-train', type=at_least(0), help='unlabelled texts that the classifier labels itself for a second round, 0 for none; 2,000 for a small backbone, 0 for a large one if left out; there is no second round with fewer than two for each label'), opt('--class-weight', choices=['balanced'], help='a rare label counts as much in the loss as a frequent one; each text counts the same if left out'),
     opt('--n-jobs', type=int, choices=[1, 2], help='directions that are trained at the same time on a CPU; 2 where texts are many, and threads and memory are there, if left out'), *TRAINING)
 
-# %% ../nbs/14_cli.ipynb #0f296980
 def refuse_idle(a):
     "Options of `ulmfit train` that would do nothing, or contradict each other. Raises `InputError`."
     if a.text == a.label: raise InputError(f'--text and --label name the same column, {a.text!r}: name two')
