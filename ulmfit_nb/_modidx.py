@@ -517,6 +517,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'ulmfit_nb.reproduce.Task': ('reproduce.html#task', 'ulmfit_nb/reproduce.py'),
                                      'ulmfit_nb.reproduce.Task.classes': ('reproduce.html#task.classes', 'ulmfit_nb/reproduce.py'),
                                      'ulmfit_nb.reproduce.TimeUp': ('reproduce.html#timeup', 'ulmfit_nb/reproduce.py'),
+                                     'ulmfit_nb.reproduce._refuse_idle': ('reproduce.html#_refuse_idle', 'ulmfit_nb/reproduce.py'),
                                      'ulmfit_nb.reproduce.ablation': ('reproduce.html#ablation', 'ulmfit_nb/reproduce.py'),
                                      'ulmfit_nb.reproduce.ablation_rows': ('reproduce.html#ablation_rows', 'ulmfit_nb/reproduce.py'),
                                      'ulmfit_nb.reproduce.draw': ('reproduce.html#draw', 'ulmfit_nb/reproduce.py'),

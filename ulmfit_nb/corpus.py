@@ -57,7 +57,7 @@ def _lines(path):
         raise InputError(f'{path} is cut short or damaged and cannot be unpacked: copy or download it again.') from None
     except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror or e}): check the path and its permissions.') from None
 
-# %% ../nbs/00_corpus.ipynb #cf02d1a9
+# %% ../nbs/00_corpus.ipynb #99535609
 def _distinct(where, columns):
     "Refuse two columns of one name: one of them would be lost."
     if len({*columns}) < len(columns) and (twice := [c for c,n in Counter(columns).items() if n > 1]): raise InputError(f'{where} has two columns of the same name ({twice[0]!r}): rename one.')
@@ -66,6 +66,7 @@ def _modern(where, first):
     "Refuse a file whose first line holds all others, since its lines end by a carriage return alone."
     if '\n' not in first and first.count('\r') > 1: raise InputError(f'{where} ends its lines by carriage returns alone: save it with line ends of today (LF, or CR and LF).')
 
+# %% ../nbs/00_corpus.ipynb #cf02d1a9
 def _csv_rows(path, lines=None, **opts):
     "Rows of a table with a header; a fault names its line."
     csv.field_size_limit(2**31-1)

@@ -148,7 +148,7 @@ class SkipGram:
         self.received[i].index_add_(0, rows, grad.pow(2).mean(1, keepdim=True))
         (self.inp, self.out)[i].index_add_(0, rows, grad/self.received[i][rows].sqrt(), alpha=-lr)
 
-# %% ../nbs/02_embeddings.ipynb #c9df2c50
+# %% ../nbs/02_embeddings.ipynb #6a6c366b
 def pair_loss(
     v, # (n_centres, dim) vectors of the centres
     which, # (n_pairs,) the centre of each pair
@@ -159,6 +159,7 @@ def pair_loss(
     "Negative sampling (Mikolov et al. 2013, equation 4), the expectation taken over shared draws."
     return (F.softplus(-(v[which]*u).sum(1)) + k*F.softplus(v@noise.t()).mean(1)[which]).sum()
 
+# %% ../nbs/02_embeddings.ipynb #c9df2c50
 @patch
 def step(self:SkipGram,
     centre:torch.Tensor, context:torch.Tensor, # (n_pairs,) word ids
@@ -184,17 +185,14 @@ def step(self:SkipGram,
 @torch.inference_mode(False)
 @torch.enable_grad()
 def train_skipgram(
-    docs:list, # arrays of ids
-    vocab_size:int, # words
+    docs:list, vocab_size:int, # arrays of ids; words
     dim:int=64, # components
     window:int=5, # largest distance; each centre draws its own between 1 and this
-    epochs:int=1, # passes
-    lr:float=.2, # Adagrad's rate
+    epochs:int=1, lr:float=.2, # passes; Adagrad's rate
     k:float=5., # negative samples a pair (5 to 20 for small corpora: Mikolov et al. 2013, section 2.2)
     sample:float=1e-3, # a word more frequent than this share is skipped now and then (section 2.3: 1e-5, for much larger text); 0 skips none
     pieces:list|None=None, # see `SkipGram`
-    bs:int=512, # centres a step
-    shared:int=64, # random words a step, shared by its pairs
+    bs:int=512, shared:int=64, # centres a step; random words a step, shared by its pairs
     seed:int=0, # of vectors, order, windows and draws
 ) -> SkipGram: # `.losses` holds the mean loss of a pair, in nats, step by step
     "Skip-gram with negative sampling. The same seed gives the same vectors."

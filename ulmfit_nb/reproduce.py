@@ -233,6 +233,7 @@ def texts(self:Lab, task:Task, extra:list=(), key='inductive'): # tokenizer, cor
     if not folder.exists(): Corpus.write(folder, tok.encode_iter(everything), tok.vocab_size, dict(tokenizer=tok.fingerprint))
     return tok, Corpus(folder)
 
+# %% ../nbs/13b_reproduce.ipynb #35715325
 @patch
 def start(self:Lab,
     tok:Tokenizer, direction:str, # whose words it is to have; forward or backward
@@ -246,7 +247,6 @@ def start(self:Lab,
     if not pretrained: return LanguageModel(AWDLSTM(tok.vocab_size, lm.backbone.size, skip=lm.backbone.skip), cutoffs=[c for c in lm.cutoffs if c < tok.vocab_size])
     return lm if old.fingerprint == tok.fingerprint else transfer_vocab(lm, old, tok)[0]
 
-# %% ../nbs/13b_reproduce.ipynb #35715325
 LM_RECIPES = {'full': dict(div=1., schedule='constant'), 'full + discr': dict(schedule='constant'), 'full + discr + stlr': {}}
 
 # %% ../nbs/13b_reproduce.ipynb #5a29e3b8
@@ -630,6 +630,14 @@ EXPERIMENTS = { # name → function of a `Lab` and the number of rows to rehears
     'wikitext2': lambda lab, limit=None: wikitext2(lab, limit=limit),
     'vietnamese': lambda lab, limit=None: vietnamese(lab, vietnamese_articles(), limit=limit)}
 
+def _refuse_idle(name, lab):
+    "Settings that would change nothing. Raises `InputError`."
+    if 'lowshot' not in name:
+        for k in ('test', 'variants') if 'ablation' in name else ('labels', 'draws', 'unlabelled', 'test', 'variants'):
+            if getattr(lab, k) is not None: raise InputError(f'{name} has no use for --{k}, which belongs to experiments with few labels' + (" and to ablations" if k in ('labels', 'draws', 'unlabelled') else '') + ': leave it out')
+    stage3 = dict(as_scripts=lab.as_scripts, lr=lab.lr, recipe=lab.recipe, epochs=lab.epochs != 4, clas_bs=lab.clas_bs != (32 if lab.bs is None else max(2, lab.bs//2)))
+    if name == 'wikitext2' and (idle := [k for k,v in stage3.items() if v]): raise InputError(f'wikitext2 has no use for --{idle[0].replace("_", "-")}, which belongs to stage 3: leave it out')
+
 # %% ../nbs/13b_reproduce.ipynb #2852e789
 def reproduce(
     name:str, # one of `EXPERIMENTS`
@@ -638,11 +646,7 @@ def reproduce(
 ) -> bool: # finished, or is time up?
     "Run a named experiment as far as the minutes go. Raises `InputError`."
     if name not in EXPERIMENTS: raise InputError(f'there is no experiment {name!r}: choose one of {", ".join(EXPERIMENTS)}')
-    if 'lowshot' not in name: # settings that would change nothing
-        for k in ('test', 'variants') if 'ablation' in name else ('labels', 'draws', 'unlabelled', 'test', 'variants'):
-            if getattr(lab, k) is not None: raise InputError(f'{name} has no use for --{k}, which belongs to experiments with few labels' + (" and to ablations" if k in ('labels', 'draws', 'unlabelled') else '') + ': leave it out')
-    stage3 = dict(as_scripts=lab.as_scripts, lr=lab.lr, recipe=lab.recipe, epochs=lab.epochs != 4, clas_bs=lab.clas_bs != (32 if lab.bs is None else max(2, lab.bs//2)))
-    if name == 'wikitext2' and (idle := [k for k,v in stage3.items() if v]): raise InputError(f'wikitext2 has no use for --{idle[0].replace("_", "-")}, which belongs to stage 3: leave it out')
+    _refuse_idle(name, lab)
     data_dir() # a wrong folder is refused before anything is written
     lab.directions(['forward']) # as is a backbone that lacks one
     new = not lab.out.exists()
