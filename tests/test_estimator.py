@@ -460,6 +460,8 @@ def test_settings_of_few_labels_belong_to_their_experiment(name, kw, tmp_path):
 
 def test_experiments_refuse_what_they_would_ignore(tmp_path):
     with pytest.raises(InputError, match='belongs to stage 3'): reproduce('wikitext2', lab(tmp_path, as_scripts=True))
+    with pytest.raises(InputError, match='belongs to wikitext2'): reproduce('trec6', lab(tmp_path, opt='ntasgd'))
+    with pytest.raises(InputError, match='unknown optimiser'): wikitext2(lab(tmp_path, opt='ntsgd'))
     with pytest.raises(InputError, match='one direction'): ablation(lab(tmp_path, direction='both'), TASK)
     with pytest.raises(InputError, match='give one'): ablation(lab(tmp_path, labels=(20, 40)), TASK)
     for n in 1,1000:
@@ -894,6 +896,23 @@ def test_a_row_of_wikitext_holds_both_perplexities(tmp_path, monkeypatch):
     wikitext2(lab(tmp_path))
     assert sorted((r['variant'], r['valid_perplexity'], r['perplexity']) for r in read_results(tmp_path/'results')) == [('AWD-LSTM', 6., 7.), ('no weight-drop', 6., 7.)]
     assert [d for d,_ in made] == [.5, .5, 0, 0]
+
+@pytest.mark.parametrize('opt,rate,schedule,clip', [('adam', 4e-3, 'one_cycle', .3), ('ntasgd', 30., 'constant', .25)])
+def test_wikitext_is_trained_as_its_authors_did_where_that_is_asked_for(opt, rate, schedule, clip, tmp_path, monkeypatch):
+    import ulmfit_nb.reproduce as R
+    from ulmfit_nb.results import read_results
+    corpora,seen = [Corpus.from_docs([np.random.default_rng(i).integers(2, 20, 300)], 20) for i in range(3)],[]
+    monkeypatch.setattr(R, 'wikitext2_ids', lambda *_: ([*'abcdefghijklmnopqrst'], *corpora))
+    def train(model, train, valid, phases, cfg, *args, was=R.train_lm, **kw):
+        seen.append((phases[0].lr, phases[0].schedule, cfg.opt, cfg.clip))
+        return was(model, train, valid, phases, cfg, *args, **kw)
+    monkeypatch.setattr(R, 'train_lm', train)
+    def run(**kw): return reproduce('wikitext2', Lab(tmp_path/'work', tmp_path/'results', size=(12, 20, 2), device='cpu', bs=8, lm_epochs=1, progress=False, **kw))
+    assert run(opt=opt)
+    assert seen == [(rate, schedule, opt, clip)]*2
+    assert [(r['lr_lm'], r['settings']['opt']) for r in read_results(tmp_path/'results')] == [(rate, opt)]*2
+    other = {'adam': 'ntasgd', 'ntasgd': 'adam'}[opt]
+    with pytest.raises(InputError, match=r'other settings \(opt was'): run(opt=other, lr_lm=rate)
 
 def test_a_new_language_is_read_both_ways_where_it_is_asked_for(tmp_path, monkeypatch):
     import ulmfit_nb.reproduce as R

@@ -814,13 +814,13 @@ def cmd_generate(a):
 @command(opt('name', help='imdb, imdb-transductive, imdb-lowshot, imdb-lowshot-transductive, imdb-ablation, trec6, trec6-ablation, ag-news, ag-news-lowshot, ag-news-ablation, dbpedia, yelp-2, yelp-5, wikitext2 or vietnamese'), opt('--backbone', help='name, such as en-small, or directory of a pretrained backbone'),
     opt('--minutes', type=at_least(0, float), help='stop cleanly after so many minutes; the same command goes on'), opt('--out', help='folder of finished stages; runs/NAME if left out'), opt('--results', default='results', help='folder of the rows; give one of your own in a clone, whose results/ holds the record'),
     opt('--size', help='of networks where there is no backbone; tiny if left out'), opt('--bs', type=at_least(1), help='rows of the language model'), opt('--clas-bs', type=at_least(2), help='texts in a batch of stage 3; half of --bs, or 32, if left out'), opt('--lm-epochs', type=at_least(0, float), help='passes of stage 2; by the number of tokens if left out'),
-    opt('--epochs', type=at_least(1), default=4, help='passes of stage 3, at least'), opt('--lm-lr', type=at_least(0, float, True), default=4e-3, help='largest rate of stage 2'), opt('--lr', type=at_least(0, float, True), help='largest rate of stage 3; by the size of the backbone if left out'),
+    opt('--epochs', type=at_least(1), default=4, help='passes of stage 3, at least'), opt('--lm-lr', type=at_least(0, float, True), help='largest rate of stage 2; 0.004, or 30 with ntasgd, if left out'), opt('--lr', type=at_least(0, float, True), help='largest rate of stage 3; by the size of the backbone if left out'),
     opt('--labels', type=at_least(1), nargs='+', help='numbers of labels: of -lowshot, 20 100 500 1000 5000 if left out; of an ablation one number, all if left out'), opt('--draws', type=at_least(1), help='draws of these labels; 3, in an ablation 1 if left out'),
     opt('--unlabelled', type=at_least(1), help='of -lowshot and ablations: stage 2 reads so many texts without labels and nothing else; all texts if left out'), opt('--test', type=at_least(1), help='of -lowshot: test texts; all if left out'),
     opt('--variants', nargs='+', choices=['from scratch', 'pretraining only', 'supervised', 'ulmfit', 'self-training'], help='of -lowshot, those of two words in quotes; all if left out'),
     opt('--direction', choices=['forward', 'backward', 'both'], help='of the reading; as the experiment has it if left out'),
     opt('--lm-drop-mult', type=at_least(0, float), help='times the dropouts of stage 2; by the size of the backbone if left out'), opt('--recipe', help='unfreezing of stage 3, see `ulmfit train`; by the size of the backbone if left out'), opt('--as-scripts', action='store_true', help="dropout masks, AR and TAR of stage 3 as in the authors' scripts"),
-    opt('--limit', type=at_least(1), help='rehearse with so many rows a split'), DEVICE, opt('--precision', default='auto', choices=['auto', 'float32', 'bf16'], help='of training'), opt('--quiet', action='store_true', help='no progress'))
+    opt('--opt', default='adam', choices=['adam', 'ntasgd'], help='optimiser of wikitext2'), opt('--limit', type=at_least(1), help='rehearse with so many rows a split'), DEVICE, opt('--precision', default='auto', choices=['auto', 'float32', 'bf16'], help='of training'), opt('--quiet', action='store_true', help='no progress'))
 def cmd_reproduce(a):
     "Run an experiment of the paper, from raw text to rows in results/."
     from ulmfit_nb.awd_lstm import Size
@@ -831,7 +831,7 @@ def cmd_reproduce(a):
     Size.of(a.size); check_device(a.device)
     out = a.out or f'runs/{a.name}'
     hold(a, out)
-    lab = Lab(out, a.results, a.minutes, a.backbone, a.size, a.device, a.precision, a.bs, a.lm_epochs, a.epochs, a.lm_lr, a.lr, a.labels and tuple(a.labels), a.draws, a.unlabelled, a.test, a.direction, a.variants and tuple(a.variants), a.lm_drop_mult, a.recipe, a.clas_bs, False if a.quiet else None, a.as_scripts)
+    lab = Lab(out, a.results, a.minutes, a.backbone, a.size, a.device, a.precision, a.bs, a.lm_epochs, a.epochs, a.lm_lr, a.lr, a.labels and tuple(a.labels), a.draws, a.unlabelled, a.test, a.direction, a.variants and tuple(a.variants), a.lm_drop_mult, a.recipe, a.clas_bs, False if a.quiet else None, a.as_scripts, a.opt)
     done = reproduce(a.name, lab, a.limit)
     if done and not a.quiet: print(f'Done: the rows stand in {a.results}')
     if not done and a.quiet: print('ulmfit: time is up: the same command goes on from here', file=sys.stderr)

@@ -105,7 +105,7 @@ class Lab:
         bs:int|None=None, # rows of the language model
         lm_epochs:float|None=None, # passes of stage 2; `None` decides by the number of tokens: see `lm_passes`
         epochs:int=4, # passes of stage 3 on full label sets
-        lr_lm:float=4e-3, lr:float|None=None, # largest rates of stages 2 and 3
+        lr_lm:float|None=None, lr:float|None=None, # largest rates of stages 2 (0.004, or 30 with ntasgd, if left out) and 3
         labels:tuple|None=None, draws:int|None=None, # of the experiments with few labels, and of an ablation: one number of labels, a seed for each draw
         unlabelled:int|None=None, # there as well: stage 2 reads so many texts without labels, and no others; `None` is all there are
         test:int|None=None, # with few labels: so many test texts, drawn by seed 0; `None` takes all
@@ -115,13 +115,14 @@ class Lab:
         recipe:str|None=None, # of stage 3: see `recipe_phases`; here and with the rates `None` goes by the size of the backbone
         clas_bs:int|None=None, # documents of a classifier's batch; `None`: half of `bs`, or 32
         progress:bool|None=None, # show bars?
-        as_scripts:bool=False, # masks, AR and TAR of stage 3 as in the authors' scripts: see `SCRIPTS`
+        as_scripts:bool=False, opt:str='adam', # masks, AR and TAR of stage 3 as in the authors' scripts: see `SCRIPTS`; optimiser of wikitext2: adam or ntasgd
     ):
         store_attr()
         if recipe is not None: recipe_phases(recipe) # refused before anything is computed
         for name,least in dict(bs=1, clas_bs=2, epochs=1, draws=1, unlabelled=1, test=1).items():
             if (v := getattr(self, name)) is not None and not v >= least: raise InputError(f'{name}={v}: give {least} or more')
-        self.clas_bs,self.out,self.begun = clas_bs or (32 if bs is None else max(2, bs//2)),Path(out),time.monotonic()
+        self.clas_bs,self.lr_lm = clas_bs or (32 if bs is None else max(2, bs//2)),lr_lm or (30. if opt == 'ntasgd' else 4e-3)
+        self.out,self.begun = Path(out),time.monotonic()
 
 # %% ../nbs/13b_reproduce.ipynb #ac75057f
 @patch
@@ -135,7 +136,7 @@ def left(self:Lab) -> float|None:
 @patch
 def claim(self:Lab, **what):
     "Finished stages are found by name, so a folder belongs to one experiment with one set of settings. Raises `InputError`."
-    names = 'size', 'bs', 'lm_epochs', 'epochs', 'lr_lm', 'lr', 'labels', 'draws', 'unlabelled', 'test', 'direction', 'variants', 'lm_drop_mult', 'recipe', 'clas_bs', 'precision', 'as_scripts'
+    names = 'size', 'bs', 'lm_epochs', 'epochs', 'lr_lm', 'lr', 'labels', 'draws', 'unlabelled', 'test', 'direction', 'variants', 'lm_drop_mult', 'recipe', 'clas_bs', 'precision', 'as_scripts', 'opt'
     what |= {k: getattr(self, k) for k in names} | dict(backbone=None, weights=None)
     if self.backbone:
         b = find_backbone(self.backbone).resolve()
@@ -144,7 +145,7 @@ def claim(self:Lab, **what):
     if not f.exists():
         with atomic(f) as tmp: tmp.write_text(text)
         return
-    try: was,now = dict(as_scripts=False) | json.loads(f.read_text()),json.loads(text) # folders of before know no `as_scripts`
+    try: was,now = dict(as_scripts=False, opt='adam') | json.loads(f.read_text()),json.loads(text) # folders of before know neither
     except (ValueError, TypeError): raise InputError(f'{f} is damaged: choose another folder') from None
     if 'lm_epochs' not in was: raise InputError(f'{f} is not what an experiment leaves: choose another folder')
     if wrong := [k for k in now if k in was and was[k] != now[k]]: raise InputError(f'{self.out} holds an experiment with other settings ({wrong[0]} was {was[wrong[0]]}): repeat them as they were, or choose another folder')
@@ -566,19 +567,20 @@ def wikitext2(
     if lab.lm_epochs == 0: raise InputError('wikitext2 trains a language model: give --lm-epochs above 0')
     drops = drops*(1. if lab.lm_drop_mult is None else lab.lm_drop_mult)
     vocab,train,valid,test = wikitext2_ids(data_dir() and data_dir()/'wikitext-2', limit)
-    bs,epochs = lab.bs or PAPER['lm_bs'],lab.lm_epochs or 1.
+    bs,epochs,averaged = lab.bs or PAPER['lm_bs'],lab.lm_epochs or 1.,lab.opt == 'ntasgd'
+    cfg = lab.cfg(seed, opt=lab.opt, clip=.25) if averaged else lab.cfg(seed, opt=lab.opt)
     for v in variants:
         ds = drops if v == 'AWD-LSTM' else replace(drops, weight=0.)
         def build():
             torch.manual_seed(seed)
             return LanguageModel(AWDLSTM(len(vocab), lab.size, ds))
         def fit(model, path, minutes):
-            return train_lm(model, train, valid, [Phase(epochs, lab.lr_lm, div=1., schedule='one_cycle')], lab.cfg(seed), bs, path=path, resume=True, minutes=minutes, progress=lab.progress)
+            return train_lm(model, train, valid, [Phase(epochs, lab.lr_lm, div=1., schedule='constant' if averaged else 'one_cycle')], cfg, bs, path=path, resume=True, minutes=minutes, progress=lab.progress)
         model,facts = lab.stage(f'wikitext2/{v.replace(" ", "-")}-{seed}', build, fit)
         res = {s: lm_metrics(model.eval(), LMBatches(c, 10, variable=False, shuffle=False))['perplexity'] for s,c in (('valid', valid), ('test', test))}
         lab.row(f'wikitext-2 {v} seed {seed}', experiment='wikitext2', dataset='wikitext-2', split='test', n=test.n_tokens, protocol='inductive', direction='forward', variant=v, labels=0, seed=seed,
             accuracy=None, baseline_accuracy=None, epochs=0, lm_epochs=epochs, lr_lm=lab.lr_lm, minutes=facts['minutes'], perplexity=res['test'], valid_perplexity=res['valid'], size=str(lab.size),
-            history=dict(lm=facts['history']), settings=dict(lm_bs=bs, **asdict(ds)))
+            history=dict(lm=facts['history']), settings=dict(opt=lab.opt, lm_bs=bs, **asdict(ds)))
 
 
 # %% ../nbs/13b_reproduce.ipynb #d39e14c4
@@ -635,6 +637,7 @@ def _refuse_idle(name, lab):
     if 'lowshot' not in name:
         for k in ('test', 'variants') if 'ablation' in name else ('labels', 'draws', 'unlabelled', 'test', 'variants'):
             if getattr(lab, k) is not None: raise InputError(f'{name} has no use for --{k}, which belongs to experiments with few labels' + (" and to ablations" if k in ('labels', 'draws', 'unlabelled') else '') + ': leave it out')
+    if name != 'wikitext2' and lab.opt != 'adam': raise InputError(f'--opt {lab.opt} belongs to wikitext2, and {name} is trained by Adam: leave it out')
     stage3 = dict(as_scripts=lab.as_scripts, lr=lab.lr, recipe=lab.recipe, epochs=lab.epochs != 4, clas_bs=lab.clas_bs != (32 if lab.bs is None else max(2, lab.bs//2)))
     if name == 'wikitext2' and (idle := [k for k,v in stage3.items() if v]): raise InputError(f'wikitext2 has no use for --{idle[0].replace("_", "-")}, which belongs to stage 3: leave it out')
 
