@@ -199,6 +199,7 @@ def from_pretrained(cls:ULMFiT,
 
 @patch
 def __sklearn_tags__(self:ULMFiT):
+    "Tells scikit-learn that the input is a list of strings and not a table of numbers."
     tags = super(ULMFiT, self).__sklearn_tags__()
     tags.input_tags.string,tags.input_tags.two_d_array,tags.input_tags.one_d_array = True,False,True
     return tags
