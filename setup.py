@@ -23,7 +23,7 @@ setup(
     python_requires=f">={cfg['min_python']}",
     license_files=['LICENSE'],
     packages=find_packages(include=[lib, f'{lib}.*']), include_package_data=False,
-    package_data={lib: [f'backbones/**/*.{ext}' for ext in ('safetensors', 'json', 'md')]},
+    package_data={lib: [f'backbones/**/*.{ext}' for ext in ('safetensors', 'json', 'md', 'csv')]},
     install_requires=lines('requirements'), extras_require={o: lines(f'{o}_requirements') for o in ('data', 'docs', 'dev')},
     entry_points={'console_scripts': lines('console_scripts'), 'nbdev': [f'{lib}={lib}._modidx:d']},
 )

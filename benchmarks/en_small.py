@@ -19,7 +19,7 @@ ABOUT = """
 
 **What it is for.** A start for classifiers of English texts (`ULMFiT(backbone="{name}")`): stage 2 gives it your words. It writes no sensible text, knows nothing after 2015, and has the prejudices of what it read.
 
-**Licence.** Wikipedia's text is under CC BY-SA; so are these weights. Attribution: the authors of the English Wikipedia.
+**Licence.** Made from the English Wikipedia of 2015 (its authors: the history of each article at en.wikipedia.org), whose text is under CC BY-SA 3.0 (https://creativecommons.org/licenses/by-sa/3.0/). These weights and their vocabulary are under the same licence.
 
 | held-out text | direction | texts | words | unknown tokens | nats a token | perplexity, token | perplexity, word | bits a byte |
 |---|---|--:|--:|--:|--:|--:|--:|--:|

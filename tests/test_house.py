@@ -362,7 +362,7 @@ def wheel_faults(whl, repo):
     same('ulmfit command', entry('console_scripts').get('ulmfit'), f'{lib}.cli:main')
     same('nbdev entry', entry('nbdev').get(lib), f'{lib}._modidx:d')
     same('licence file', bool(meta['License-File']) and bool(read('licenses/LICENSE')), True)
-    data = [f for f in (repo/lib/'backbones').rglob('*') if f.suffix in ('.safetensors', '.json', '.md')]
+    data = [f for f in (repo/lib/'backbones').rglob('*') if f.suffix in ('.safetensors', '.json', '.md', '.csv')]
     mods = [f for f in (repo/lib).rglob('*.py') if '__pycache__' not in f.parts]
     same('files', {n for n in names if not n.startswith(info)}, {f.relative_to(repo).as_posix() for f in mods + data})
     return faults
@@ -373,7 +373,7 @@ def built(tmp_path_factory):
     repo = copy_house(root, tmp_path_factory.mktemp('wheel')/'repo')
     probe = repo/lib/'backbones/probe'
     probe.mkdir(parents=True)
-    for name in ('model.safetensors', 'config.json', 'tokenizer.json', 'README.md', 'not_ours.pkl'): (probe/name).write_text('{}')
+    for name in ('model.safetensors', 'config.json', 'tokenizer.json', 'README.md', 'history.csv', 'not_ours.pkl'): (probe/name).write_text('{}')
     try: here = Version(version('setuptools')) >= Version('77')
     except PackageNotFoundError: here = False
     sh(sys.executable, '-m', 'build', *(['--no-isolation'] if here else []), '--outdir', repo/'dist', repo, cwd=repo)

@@ -113,7 +113,7 @@ def _jsonl_rows(path, lines=None):
 def _parquet_rows(path, columns=None):
     "Rows of a Parquet file, a few thousand in memory at a time."
     try: import pyarrow.parquet as pq
-    except ImportError: raise InputError("Parquet needs pyarrow, which is not installed: pip install 'ulmfit_nb[data]'.") from None
+    except ImportError: raise InputError("Parquet needs pyarrow, which is not installed: pip install pyarrow pandas.") from None
     try:
         with pq.ParquetFile(path) as f:
             _need(path, f.schema_arrow.names, columns or [])

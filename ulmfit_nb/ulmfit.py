@@ -682,10 +682,12 @@ def model_card(config:dict) -> str:
     c = config['model']
     def plain(k, v): return Path(v).name if k == 'data' and isinstance(v, str) else ', '.join(f'{a} {b!r}' for a,b in v.items()) if isinstance(v, dict) else v
     facts = '\n'.join(f'| {k} | {plain(k, v)} |' for k,v in config['meta'].items() if k != 'data_stamp')
+    b = (config.get('params') or {}).get('backbone')
+    begun = f', from the backbone {Path(b).name or b}, whose own card names what it was made of and its licence' if isinstance(b, str) else ''
     return f"""# Text classifier
 
 ULMFiT ({' and '.join(config['directions'])}): AWD-LSTM of embedding {c['emb_sz']}, hidden {c['n_hid']}, {c['n_layers']} layers, vocabulary {c['vocab_size']:,}.
-Labels: {', '.join(map(str, config['labels']))}. Trained with ulmfit_nb; how the losses fell is in history.csv.
+Labels: {', '.join(map(str, config['labels']))}. Trained with ulmfit_nb{begun}; how the losses fell is in history.csv.
 
 Every text gets one of these labels, whatever it is about. How often the label is right does not stand here: `ulmfit evaluate` says it, on labelled texts that were not trained on. A fresh classifier is surer than it is right; `ulmfit calibrate` mends that, and config.json holds the temperature.
 
