@@ -230,7 +230,9 @@ def test_load_and_save_keep_meta_and_history(tmp_path):
     assert (tmp_path/'a/history.csv').read_text() == (tmp_path/'b/history.csv').read_text()
     assert a.fit(TEXTS, LABELS, MORE).meta_ == dict(n_labelled=len(TEXTS), n_unlabelled=len(MORE)) # what was said of the first data is not true of others
     card = (tmp_path/'a/README.md').read_text()
-    assert '| n_labelled | 24 |' in card and f'torch {torch.__version__}' in card and 'evaluate' in card
+    assert '| n_labelled | 24 |' in card and f'torch {torch.__version__}' in card and 'evaluate' in card and 'from the backbone' not in card
+    clf.set_params(backbone='some/where/mine').save(tmp_path/'c')
+    assert 'from the backbone mine,' in (tmp_path/'c/README.md').read_text()
 
 @pytest.mark.parametrize('mine', ['config.json', 'README.md', 'history.csv'])
 def test_save_spares_files_of_others(mine, tmp_path):

@@ -170,7 +170,7 @@ def fused_loss_pays(
     return x.dtype == torch.bfloat16 and (x.device.type == 'cpu' or x.is_cuda and len(x) >= 2**13 and x.requires_grad)
 
 def fused_loss(*args):
-    "The quicker loss: compiled on a GPU, by hand on a CPU."
+    "The quicker loss: compiled on a GPU, by hand on a CPU; arguments and result are those of `softmax_loss`."
     return (compiled_loss if args[0].is_cuda else softmax_loss)(*args)
 
 FAST.update(lstm=(fused_lstm_pays, LSTMFunction.apply), loss=(fused_loss_pays, fused_loss))

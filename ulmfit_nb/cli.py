@@ -72,8 +72,8 @@ def device_name(text):
 DIRECTION = opt('--direction', default='forward', choices=['forward', 'backward', 'both'], help='reading direction')
 DEVICE = opt('--device', type=device_name, help='cpu, cuda, cuda:1 or mps; the best there is if left out')
 TRAINING = (DEVICE, opt('--resume', action='store_true', help='go on with the unfinished run in --out'),
-    opt('--overwrite', action='store_true', help='replace the model or the run in --out; other files there stay'), opt('--seed', type=SEED, default=0, help='of weights, dropout and order'),
-    opt('--precision', default='auto', choices=['auto', 'float32', 'bf16'], help='of training'), opt('--quiet', action='store_true', help='no progress'))
+    opt('--overwrite', action='store_true', help='replace the model or the run in --out; other files there stay'), opt('--seed', type=SEED, default=0, help='seed of weights, dropout and order'),
+    opt('--precision', default='auto', choices=['auto', 'float32', 'bf16'], help='number format of training'), opt('--quiet', action='store_true', help='no progress'))
 
 # %% ../nbs/14_cli.ipynb #9654e234
 def _fill(p:argparse.ArgumentParser, name:str) -> argparse.ArgumentParser:
@@ -299,14 +299,14 @@ def print_texts(texts:list, labels:list):
 TRAIN = (opt('data', help='CSV, TSV or JSONL (also .gz, .xz), Parquet, or a folder with a sub-folder a class'),
     opt('--text', default='text', help='column of the texts'), opt('--label', default='label', help='column of the labels'),
     opt('--unlabelled', nargs='+', help='files with more texts, in a column of the same name'), opt('--backbone', default='en-small', help='name or directory of a pretrained backbone, owner/name on the hub, or none'),
-    opt('--out', required=True, help='directory of the model'), opt('--size', help='with --backbone none: micro, tiny, small, base or three numbers; tiny if left out'), opt('--kind', choices=['word', 'bpe', 'unigram'], help='with --backbone none: of the tokenizer; word if left out'),
-    opt('--direction', choices=['forward', 'backward', 'both'], help='of the reading; both where a small backbone has both, else forward, if left out'),
+    opt('--out', required=True, help='directory of the model'), opt('--size', help='size of the network, with --backbone none: micro, tiny, small (not that of en-small), base or three numbers; tiny if left out'), opt('--kind', choices=['word', 'bpe', 'unigram'], help='kind of tokenizer, with --backbone none; word if left out'),
+    opt('--direction', choices=['forward', 'backward', 'both'], help='direction of reading; both where a small backbone has both, else forward, if left out'),
     opt('--vocab-size', type=at_least(20), help='words at most, with those of the backbone; 60,000 if left out'),
-    opt('--lm-epochs', type=at_least(0, float), help='passes of the language model, 0 for none; by the size of texts and backbone if left out'), opt('--lm-lr', type=at_least(0, float, True), default=4e-3, help='its largest rate'),
-    opt('--epochs', type=at_least(1), help='passes of the classifier; by the number of labels if left out'), opt('--lr', type=at_least(0, float, True), help='its largest rate; by the size of the backbone and the number of labels if left out'),
-    opt('--bs', type=at_least(2), default=32, help='texts in a batch of the classifier'), opt('--lm-bs', type=at_least(1), help='rows of the language model at most; by the size of the backbone if left out'),
+    opt('--lm-epochs', type=at_least(0, float), help='passes of the language model, 0 for none; by the size of texts and backbone if left out'), opt('--lm-lr', type=at_least(0, float, True), default=4e-3, help='largest learning rate of the language model'),
+    opt('--epochs', type=at_least(1), help='passes of the classifier; by the number of labels if left out'), opt('--lr', type=at_least(0, float, True), help='largest learning rate of the classifier; by the size of the backbone and the number of labels if left out'),
+    opt('--bs', type=at_least(2), default=32, help='texts in a batch of the classifier'), opt('--lm-bs', type=at_least(1), help='streams of text that the language model reads side by side, at most; by the size of the backbone if left out'),
     opt('--recipe', help='unfreezing: freez, freez-fall, scripts, full, last, chain-thaw, from-scratch; by the size of the backbone if left out'),
-    opt('--self-train', type=at_least(0), help='unlabelled texts that the classifier labels itself for a second round, 0 for none; 2,000 for a small backbone, 0 for a large one if left out; there is no second round with fewer than two for each label'), opt('--class-weight', choices=['balanced'], help='a rare label counts as much in the loss as a frequent one; each text counts the same if left out'),
+    opt('--self-train', type=at_least(0), help='unlabelled texts that the classifier labels itself for a second round, 0 for none; 2,000 for a small backbone, 0 for a large one if left out. There is no second round with fewer than two of them for each labelled text (so with 2,000 none above 1,000 labelled texts)'), opt('--class-weight', choices=['balanced'], help='a rare label counts as much in the loss as a frequent one; each text counts the same if left out'),
     opt('--n-jobs', type=int, choices=[1, 2], help='directions that are trained at the same time on a CPU; 2 where texts are many, and threads and memory are there, if left out'), *TRAINING)
 
 def refuse_idle(a):
@@ -422,7 +422,7 @@ TEXT = opt('--text', help='column of the texts; if left out that of the training
 TRAIN_FILE = opt('--train', help='labelled file that counting words is fitted on; that of the training, where it has not changed, if left out')
 
 @command(opt('model', help='directory that `ulmfit train` wrote'), FILE, TEXT, opt('--proba', action='store_true', help='a column with the probability of each label, too'),
-    opt('--precision', default='float32', choices=['float32', 'bf16', 'int8'], help='of prediction; int8 and, where the processor has it, bf16 are quicker and a little less exact'),
+    opt('--precision', default='float32', choices=['float32', 'bf16', 'int8'], help='number format of prediction; int8 and, where the processor has it, bf16 are quicker and a little less exact'),
     opt('--mean', action='store_true', help='answer by the mean of the model and of counting words (TF-IDF), which is fitted on the training file; `ulmfit evaluate` tells whether that is better'), TRAIN_FILE,
     opt('--out', help='file for the predictions, written when all are there; standard output if left out'), opt('--overwrite', action='store_true', help='replace that file'), DEVICE)
 def cmd_predict(a):
@@ -618,7 +618,7 @@ def print_backbone(a):
 # %% ../nbs/14_cli.ipynb #22ed6c3e
 @command(opt('model', help='directory that `ulmfit train` wrote, or name or directory of a backbone'), opt('file', help='labelled table or folder; for a backbone any texts'), opt('--text', help='column of the texts; that of the training, of a backbone text, if left out'), opt('--label', help='column of the labels; that of the training if left out'),
     TRAIN_FILE, opt('--worst', type=at_least(0), default=0, help='show so many of its errors, those first whose label it believed least'), opt('--json', action='store_true', help='print JSON'),
-    opt('--direction', choices=['forward', 'backward'], help='of a backbone; forward if left out'), DEVICE)
+    opt('--direction', choices=['forward', 'backward'], help='which model of a backbone; forward if left out'), DEVICE)
 def cmd_evaluate(a):
     "Accuracy, F1 of each label and confusion on labelled texts, beside the TF-IDF baseline fitted on the training file; of a backbone, its perplexity."
     from ulmfit_nb.language_model import find_backbone, model_kind
@@ -676,7 +676,7 @@ PAGE = """<!doctype html>
 """
 
 # %% ../nbs/14_cli.ipynb #7a9dd746
-@command(opt('model', help='directory that `ulmfit train` wrote'), FILE, TEXT, opt('--label', help='speak of this label; of the predicted one if left out'), opt('--rows', type=at_least(1), default=10, help='explain so many texts'),
+@command(opt('model', help='directory that `ulmfit train` wrote'), FILE, TEXT, opt('--label', help='label to explain; the predicted one if left out'), opt('--rows', type=at_least(1), default=10, help='explain so many texts'),
     opt('--words', type=at_least(1), default=8, help='show so many words of each, the strongest'), opt('--method', default='ig', choices=['ig', 'grad_x_input', 'occlusion'], help='integrated gradients, gradient times input, or leaving out each word'),
     opt('--html', help='write a page with all words coloured, too'), opt('--overwrite', action='store_true', help='replace that page'), DEVICE)
 def cmd_explain(a):
@@ -761,13 +761,13 @@ def network_size(a, ways:tuple): # directions → `Size`
 
 # %% ../nbs/14_cli.ipynb #6e40d1f8
 PRETRAIN = (opt('files', nargs='+', help='.txt, CSV, TSV or JSONL (also .gz, .xz), Parquet, or folders'), opt('--out', required=True, help='directory of the backbone'), opt('--text', default='text', help='column of the texts'),
-    opt('--size', help='micro, tiny, small, base (400/1152/3) or three numbers such as 192,384,2; base, or that of --init, if left out'), opt('--kind', choices=['word', 'bpe', 'unigram'], help='of the tokenizer; word, or that of --init, if left out'), DIRECTION, opt('--vocab-size', type=at_least(20), help='words or pieces at most; 60,000, or that of --init, if left out'),
-    opt('--min-count', type=at_least(1), help='of a word in the vocabulary; 3 if left out'), opt('--vocab-texts', type=at_least(1), help='documents, the first ones, that the vocabulary is learned from; 20,000 if left out'),
-    opt('--epochs', type=at_least(0, float, True), default=1., help='passes'), opt('--lr', type=at_least(0, float, True), default=4e-3, help='largest rate'), opt('--bs', type=at_least(1), default=64, help='rows'), opt('--bptt', type=at_least(1), default=70, help='tokens a step'),
-    opt('--drop-mult', type=at_least(0, float), default=.5, help='times the dropouts'), opt('--max-tokens', type=at_least(1), help='stop after the document in which so many are reached'), opt('--minutes', type=at_least(0, float), help='stop cleanly after so long'),
+    opt('--size', help='size of the network: micro, tiny, small (256/640/3, not that of en-small), base (400/1152/3) or three numbers such as 192,384,2; base, or that of --init, if left out'), opt('--kind', choices=['word', 'bpe', 'unigram'], help='kind of tokenizer; word, or that of --init, if left out'), DIRECTION, opt('--vocab-size', type=at_least(20), help='words or pieces at most; 60,000, or that of --init, if left out'),
+    opt('--min-count', type=at_least(1), help='how often a word must occur to get into the vocabulary; 3 if left out'), opt('--vocab-texts', type=at_least(1), help='documents, the first ones, that the vocabulary is learned from; 20,000 if left out'),
+    opt('--epochs', type=at_least(0, float, True), default=1., help='passes over the texts'), opt('--lr', type=at_least(0, float, True), default=4e-3, help='largest learning rate'), opt('--bs', type=at_least(1), default=64, help='batch size: streams of text read side by side'), opt('--bptt', type=at_least(1), default=70, help='tokens a step'),
+    opt('--drop-mult', type=at_least(0, float), default=.5, help='number that multiplies all dropouts'), opt('--max-tokens', type=at_least(1), help='stop after the document in which so many are reached'), opt('--minutes', type=at_least(0, float), help='stop cleanly after so long'),
     opt('--skip', action='store_true', help='skip connections past the LSTM layers (chapter 11)'),
     opt('--cutoffs', type=at_least(1), nargs='+', default=[], help='cut the softmax at these ids: an adaptive one (chapter 03)'), opt('--init', help='go on from this backbone: its vocabulary, size, skip connections and softmax'),
-    opt('--bits', type=int, default=32, choices=[8, 32], help='of a stored weight'), opt('--profile', action='store_true', help='show where the time of a step goes, and train nothing'), *TRAINING)
+    opt('--bits', type=int, default=32, choices=[8, 32], help='bits of a stored weight'), opt('--profile', action='store_true', help='show where the time of a step goes, and train nothing'), *TRAINING)
 
 # %% ../nbs/14_cli.ipynb #2f952090
 @command(*PRETRAIN)
@@ -801,7 +801,7 @@ def cmd_pretrain(a):
     if not a.quiet: print(f'The backbone stands in {a.out}: try `ulmfit generate {a.out} "The film"`')
 
 # %% ../nbs/14_cli.ipynb #40061f2f
-@command(opt('backbone', help='name, such as en-small, or directory that `ulmfit pretrain` wrote'), opt('prompt', help='how the text begins'), opt('-n', type=at_least(1), default=50, help='tokens'),
+@command(opt('backbone', help='name, such as en-small, or directory that `ulmfit pretrain` wrote'), opt('prompt', help='how the text begins'), opt('-n', type=at_least(1), default=50, help='how many tokens to add'),
     opt('--temperature', type=at_least(0, float), default=.8, help='below 1 is more cautious, 0 takes the likeliest'), opt('--top-k', type=at_least(0), default=0, help='draw among so many; 0 is all'),
     opt('--top-p', type=at_least(0, float, True, 1), default=.9, help='draw among the fewest that hold this probability'), opt('--seed', type=SEED, help='the same seed gives the same text; another each time if left out'))
 def cmd_generate(a):
@@ -813,14 +813,14 @@ def cmd_generate(a):
 # %% ../nbs/14_cli.ipynb #56596f83
 @command(opt('name', help='imdb, imdb-transductive, imdb-lowshot, imdb-lowshot-transductive, imdb-ablation, trec6, trec6-ablation, ag-news, ag-news-lowshot, ag-news-ablation, dbpedia, yelp-2, yelp-5, wikitext2 or vietnamese'), opt('--backbone', help='name, such as en-small, or directory of a pretrained backbone'),
     opt('--minutes', type=at_least(0, float), help='stop cleanly after so many minutes; the same command goes on'), opt('--out', help='folder of finished stages; runs/NAME if left out'), opt('--results', default='results', help='folder of the rows; give one of your own in a clone, whose results/ holds the record'),
-    opt('--size', help='of networks where there is no backbone; tiny if left out'), opt('--bs', type=at_least(1), help='rows of the language model'), opt('--clas-bs', type=at_least(2), help='texts in a batch of stage 3; half of --bs, or 32, if left out'), opt('--lm-epochs', type=at_least(0, float), help='passes of stage 2; by the number of tokens if left out'),
-    opt('--epochs', type=at_least(1), default=4, help='passes of stage 3, at least'), opt('--lm-lr', type=at_least(0, float, True), help='largest rate of stage 2; 0.004, or 30 with ntasgd, if left out'), opt('--lr', type=at_least(0, float, True), help='largest rate of stage 3; by the size of the backbone if left out'),
-    opt('--labels', type=at_least(1), nargs='+', help='numbers of labels: of -lowshot, 20 100 500 1000 5000 if left out; of an ablation one number, all if left out'), opt('--draws', type=at_least(1), help='draws of these labels; 3, in an ablation 1 if left out'),
-    opt('--unlabelled', type=at_least(1), help='of -lowshot and ablations: stage 2 reads so many texts without labels and nothing else; all texts if left out'), opt('--test', type=at_least(1), help='of -lowshot: test texts; all if left out'),
-    opt('--variants', nargs='+', choices=['from scratch', 'pretraining only', 'supervised', 'ulmfit', 'self-training'], help='of -lowshot, those of two words in quotes; all if left out'),
-    opt('--direction', choices=['forward', 'backward', 'both'], help='of the reading; as the experiment has it if left out'),
-    opt('--lm-drop-mult', type=at_least(0, float), help='times the dropouts of stage 2; by the size of the backbone if left out'), opt('--recipe', help='unfreezing of stage 3, see `ulmfit train`; by the size of the backbone if left out'), opt('--as-scripts', action='store_true', help="dropout masks, AR and TAR of stage 3 as in the authors' scripts"),
-    opt('--opt', default='adam', choices=['adam', 'ntasgd'], help='optimiser of wikitext2'), opt('--limit', type=at_least(1), help='rehearse with so many rows a split'), DEVICE, opt('--precision', default='auto', choices=['auto', 'float32', 'bf16'], help='of training'), opt('--quiet', action='store_true', help='no progress'))
+    opt('--size', help='size of networks where there is no backbone; tiny if left out'), opt('--bs', type=at_least(1), help='streams of text that the language model reads side by side'), opt('--clas-bs', type=at_least(2), help='texts in a batch of stage 3; half of --bs, or 32, if left out'), opt('--lm-epochs', type=at_least(0, float), help='passes of stage 2; by the number of tokens if left out'),
+    opt('--epochs', type=at_least(1), default=4, help='passes of stage 3, at least (more where labels are few)'), opt('--lm-lr', type=at_least(0, float, True), help='largest learning rate of stage 2; 0.004, or 30 with ntasgd, if left out'), opt('--lr', type=at_least(0, float, True), help='largest learning rate of stage 3; by the size of the backbone if left out'),
+    opt('--labels', type=at_least(1), nargs='+', help='numbers of labels: for -lowshot, 20 100 500 1000 5000 if left out; for an ablation one number, all if left out'), opt('--draws', type=at_least(1), help='how often the labels are drawn; 3 times, in an ablation once if left out'),
+    opt('--unlabelled', type=at_least(1), help='for -lowshot and ablations: stage 2 reads so many texts without labels and nothing else; all texts if left out'), opt('--test', type=at_least(1), help='for -lowshot: number of test texts; all if left out'),
+    opt('--variants', nargs='+', choices=['from scratch', 'pretraining only', 'supervised', 'ulmfit', 'self-training'], help='for -lowshot: which ways of training, those of two words in quotes; all if left out'),
+    opt('--direction', choices=['forward', 'backward', 'both'], help='direction of reading; as the experiment has it if left out'),
+    opt('--lm-drop-mult', type=at_least(0, float), help='number that multiplies the dropouts of stage 2; by the size of the backbone if left out'), opt('--recipe', help='unfreezing of stage 3, see `ulmfit train`; by the size of the backbone if left out'), opt('--as-scripts', action='store_true', help="dropout masks, AR and TAR of stage 3 as in the authors' scripts"),
+    opt('--opt', default='adam', choices=['adam', 'ntasgd'], help='optimiser of wikitext2'), opt('--limit', type=at_least(1), help='rehearse with so many rows a split'), DEVICE, opt('--precision', default='auto', choices=['auto', 'float32', 'bf16'], help='number format of training'), opt('--quiet', action='store_true', help='no progress'))
 def cmd_reproduce(a):
     "Run an experiment of the paper, from raw text to rows in results/."
     from ulmfit_nb.awd_lstm import Size
@@ -838,7 +838,7 @@ def cmd_reproduce(a):
 
 # %% ../nbs/14_cli.ipynb #232fe99f
 @command(opt('weights', help='.pth of a language model'), opt('itos', help='.pkl with its list of words'), opt('--out', required=True, help='directory of the backbone'),
-    opt('--direction', default='forward', choices=['forward', 'backward'], help='in which WEIGHTS reads'), opt('--backward', help='weights that read backward, over the same words'),
+    opt('--direction', default='forward', choices=['forward', 'backward'], help='direction in which WEIGHTS reads'), opt('--backward', help='weights that read backward, over the same words'),
     opt('--overwrite', action='store_true', help='replace what --out holds'))
 def cmd_import_fastai(a):
     "Turn a language model of fastai 1, fastai 2 or the 2018 scripts into a backbone; nothing in the files is run."
@@ -866,8 +866,8 @@ def cmd_export_fastai(a):
     print(f'In fastai, with both files in the folder models of dls.path: language_model_learner(dls, AWD_LSTM, config=awd_lstm_lm_config | dict(emb_sz={s.emb_sz}, n_hid={s.n_hid}, n_layers={s.n_layers}), pretrained_fnames=["lm", "lm_itos"])')
 
 # %% ../nbs/14_cli.ipynb #523aa6fa
-@command(opt('action', nargs='?', default='list', choices=['list', 'get'], help='list them, or get one'), opt('name', nargs='?', help='of the data set'),
-    opt('--split', nargs='+', default=['train', 'test'], help='its parts'))
+@command(opt('action', nargs='?', default='list', choices=['list', 'get'], help='list them, or get one'), opt('name', nargs='?', help='name of the data set'),
+    opt('--split', nargs='+', default=['train', 'test'], help='parts of it to fetch'))
 def cmd_data(a):
     "List the known data sets, or fetch one from the hub."
     if not a.name and (swallowed := [s for s in a.split if s in {d['name'] for d in list_data()}]): raise InputError(f'--split has taken {swallowed[0]!r}: name the data set before it')
@@ -901,7 +901,7 @@ def demo_models(task, a, out:Path, say) -> dict: # name → fitted classifier
     return {'LSTM from scratch': scratch, 'TF-IDF + logistic regression': baseline(task.texts, task.labels), 'ULMFiT': ulmfit}
 
 # %% ../nbs/14_cli.ipynb #232527af
-@command(opt('--out', default='ulmfit-demo', help='directory'), opt('--labels', type=at_least(1), default=50, help='labelled texts a class'), opt('--seed', type=SEED, default=0, help='of everything'),
+@command(opt('--out', default='ulmfit-demo', help='directory of its model'), opt('--labels', type=at_least(1), default=50, help='labelled texts a class'), opt('--seed', type=SEED, default=0, help='seed of everything'),
     opt('--backbone', default='en-small', help='name or directory of a pretrained backbone'), opt('--unlabelled', type=at_least(0), default=9000, help='texts that stage 2 reads beside the labelled ones'))
 def cmd_demo(a):
     "All three stages on the documentation of installed packages: no download, no data of your own."

@@ -154,7 +154,7 @@ def tune_cache(
     forget:int|None=None, # see `Cache`
     bs:int=1, # rows side by side: each begins with an empty cache
 ): # the best `Cache`, and the perplexities (len(thetas), len(lams))
-    "Try all pairs; the text is read once."
+    "Try all pairs; the text is read once. Raises `InputError`."
     lm,cache = cache_probs(model, LMBatches(corpus, bs, variable=False, shuffle=False), thetas, window, forget)
     grid = [[Cache(t, l, window, forget) for l in lams] for t in thetas]
     ppl = np.array([[k.nll(lm, c).nanmean().exp().item() for k in row] for row,c in zip(grid, cache)])

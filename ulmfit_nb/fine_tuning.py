@@ -20,7 +20,7 @@ def transfer_vocab(
     model:LanguageModel, # knows the old vocabulary
     old:Tokenizer, # its tokenizer
     new:Tokenizer, # the target's tokenizer
-): # the model for the new vocabulary, and the share of its rows that were known
+): # a new model for the new vocabulary (`model` stays as it is), and the share of its rows that were known
     "Move a backbone to a new vocabulary: known rows are kept, new rows become the mean of all (Howard & Ruder's scripts). Under an adaptive softmax a word's place in the new vocabulary decides its cluster, and stage 2 has to set it right again. Raises `InputError`."
     kinds,b = (old.config['kind'], new.config['kind']),model.backbone
     if kinds[0] != kinds[1]: raise InputError(f'a {kinds[0]} vocabulary does not carry over to a {kinds[1]} one: train the new tokenizer with kind={kinds[0]!r}')

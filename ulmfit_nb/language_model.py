@@ -257,7 +257,7 @@ def pretrain(
     init:LanguageModel|None=None, # go on from this model, which brings its own size, skip and cutoffs
     **kw, # bs, bptt, backward, path, resume, minutes, progress: see `train_lm`
 ) -> Trainer: # `.model` is the `LanguageModel`
-    "Stage 1 (Howard & Ruder 2018, section 3.1): a language model on general text; one rate for all layers, in one cycle (with NT-ASGD a constant one), is ours (their scripts: lr/6, lr/3, lr and lr by group)."
+    "Stage 1 (Howard & Ruder 2018, section 3.1): a language model on general text; one rate for all layers, in one cycle (with NT-ASGD a constant one), is ours (their scripts: lr/6, lr/3, lr and lr by group). Raises `InputError`."
     cfg = (cfg or TrainConfig()).seeded(seed)
     torch.manual_seed(cfg.seed)
     model = init or LanguageModel(AWDLSTM(corpus.vocab_size, size, skip=skip), cutoffs=cutoffs)

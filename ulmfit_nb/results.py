@@ -43,9 +43,10 @@ def standard_error(
 def disagreement(
     right_a, right_b, # (n,) of bool: which of the same texts each of two models gets right
 ) -> tuple[int, int, float]: # texts that only the first gets right, only the second, and the p value
-    "McNemar's exact test: the p value is how likely so uneven a split, or a more uneven one, is between models that are equally good."
+    "McNemar's exact test: the p value is how likely so uneven a split, or a more uneven one, is between models that are equally good. Raises `InputError`."
     from scipy.stats import binomtest
     a,b = np.asarray(right_a, bool),np.asarray(right_b, bool)
+    if a.shape != b.shape or a.ndim != 1: raise InputError(f'the answers have the shapes {a.shape} and {b.shape}: give one of each model for each text')
     only_a,only_b = int((a & ~b).sum()),int((b & ~a).sum())
     return only_a, only_b, float(binomtest(only_a, only_a+only_b).pvalue) if only_a+only_b else 1.
 

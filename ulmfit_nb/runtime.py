@@ -41,7 +41,7 @@ def or_best(
 # %% ../nbs/04b_runtime.ipynb #d55f1ff6
 def get_accelerator(
     device:str|None=None, # cpu, cuda, mps; `None` is the best there is
-):
+): # an `accelerate.Accelerator`
     "Accelerate's handle on devices and processes. Raises `InputError` where the device is missing."
     from accelerate import Accelerator, InitProcessGroupKwargs
     from accelerate.state import AcceleratorState, PartialState

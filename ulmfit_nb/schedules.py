@@ -52,7 +52,7 @@ def stlr(
     cut_frac=0.1,  # part of the steps that rise (Howard & Ruder, section 3.2)
     ratio=32,      # highest rate over lowest (Howard & Ruder, section 3.2)
 ):                 # rate(s), float or array
-    "Slanted triangular rate (Howard & Ruder, eq. 3, mended): `lr_max/ratio` at both ends, `lr_max` at the cut, where a run ends whose cut is its last step, such as one of two steps; one step alone is at `lr_max/ratio`."
+    "Slanted triangular rate (Howard & Ruder, eq. 3, mended): `lr_max/ratio` at both ends, `lr_max` at the cut, where a run ends whose cut is its last step, such as one of two steps; one step alone is at `lr_max/ratio`. Raises `InputError`."
     return lr_max*_between(1/ratio, 1., _slant(t, T, cut_frac))
 
 # %% ../nbs/04_schedules.ipynb #691823ab
@@ -75,7 +75,7 @@ def clr(
     mode='triangular',  # 'triangular', 'triangular2' (amplitude halves each cycle) or 'exp_range' (times `gamma**t`)
     gamma=1.,           # decay a step of 'exp_range'
 ):                      # rate(s), float or array
-    "Cyclical rate between two bounds (Smith 2015, section 3)."
+    "Cyclical rate between two bounds (Smith 2015, section 3). Raises `InputError`."
     return _between(base_lr, max_lr, _zigzag(t, step_size, mode, gamma))
 
 # %% ../nbs/04_schedules.ipynb #7997f1d2
@@ -100,7 +100,7 @@ def sgdr(
     lr_max=0.01,# rate at each restart
     lr_min=0.,  # rate that each cycle falls towards
 ):              # rate(s), float or array
-    "Cosine annealing with warm restarts (Loshchilov & Hutter 2017, eq. 5)."
+    "Cosine annealing with warm restarts (Loshchilov & Hutter 2017, eq. 5). Raises `InputError`."
     return _between(lr_min, lr_max, _restarts(t, T_0, T_mult))
 
 # %% ../nbs/04_schedules.ipynb #b466f682
@@ -116,7 +116,7 @@ def cosine(
     lr_max=0.01, # rate at step 0
     lr_min=0.,   # rate at step `T` and after it
 ):               # rate(s), float or array
-    "Half a cosine, falling: one cycle of `sgdr`."
+    "Half a cosine, falling: one cycle of `sgdr`. Raises `InputError`."
     return _between(lr_min, lr_max, _decline(t, T))
 
 def constant(
@@ -149,7 +149,7 @@ def one_cycle(
     div_final=1e5,   # highest rate over the last (fastai 2.8)
     pct_start=0.25,  # part of the steps that rise (fastai 2.8)
 ):                   # rate(s), float or array
-    "One cycle of rates (Smith & Topin 2017), with cosines for its two slopes."
+    "One cycle of rates (Smith & Topin 2017), with cosines for its two slopes. Raises `InputError`."
     floor = np.where(t <= _peak(T, pct_start), 1/div, 1/div_final)
     return lr_max*_between(floor, 1., _hill(t, T, pct_start))
 
@@ -376,7 +376,7 @@ def range_test(
     smooth=3.,         # width of the smoothing, in rates
     stop_factor=4,     # stop where the smoothed loss exceeds its lowest by this factor
 ):                     # a `RangeTest`
-    "Train with ever higher rates (Smith 2015, section 3.3), until the loss diverges. The caller restores the model: see `restored`."
+    "Train with ever higher rates (Smith 2015, section 3.3), until the loss diverges. The caller restores the model: see `restored`. Raises `InputError`."
     _check(0 < lr_min < lr_max and n > 1, f'A range test needs 0 < lr_min < lr_max and n > 1; it was given {lr_min}, {lr_max}, {n}.')
     lrs, losses, best, note = np.geomspace(lr_min, lr_max, n), [], np.inf, 'went through all rates'
     for lr in lrs:

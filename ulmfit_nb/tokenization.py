@@ -342,7 +342,7 @@ class Tokenizer:
 # %% ../nbs/01_tokenization.ipynb #6ac86541
 @patch
 def encode(self:Tokenizer, text:str) -> np.ndarray: # (n,) int32, begins with `bos_id`
-    "Token ids of one text."
+    "Token ids of one text. Raises `InputError`."
     out = [array('i', [BOS]).tobytes()]
     if not self.config['rules']: out += map(self._pieces.__getitem__, split(text, False))
     for i,words in enumerate(_lines(text) if self.config['rules'] else ()):
