@@ -639,3 +639,10 @@ def test_what_a_package_may_hold(tmp_path, monkeypatch):
 def test_texts_without_latin_letters_are_not_all_alike():
     texts = ['Привет мир как дела сегодня', 'Совсем другой текст о погоде', '今天天气很好', 'numpy', 'Привет мир как дела сегодня']
     assert near_duplicates(texts)[0].tolist() == [0, 1, 2, 3, 0]
+
+def test_a_packed_file_in_a_folder_is_one_text_of_bounded_size(tmp_path, monkeypatch):
+    (tmp_path/'f').mkdir()
+    with gzip.open(tmp_path/'f/a.txt.gz', 'wt') as f: f.write('a line\n'*1000)
+    assert len(next(read_texts(tmp_path/'f'))) == 7000
+    monkeypatch.setattr(corpus, '_longest', 5000)
+    refuses(lambda: list(read_texts(tmp_path/'f')), 'divide it')

@@ -364,3 +364,13 @@ def test_explaining_leaves_every_part_in_its_mode(both):
 def test_worst_losses_of_texts_that_come_one_by_one(both):
     texts,labels = ['the heron of a list', 'bread and flour'],list(both.classes_[:2])
     assert worst_losses(both, (t for t in texts), labels) == worst_losses(both, texts, labels)
+
+def test_words_that_are_left_out_of_a_long_text():
+    text = ' '.join(f'w{i}' for i in range(2000))
+    spans = [I.Word(m, 0., b, b+len(m)) for m,b in ((w, text.index(f' {w} ')+1) for w in ('w7', 'w3', 'w1500'))]
+    out = text
+    for w in ('w3', 'w7', 'w1500'): out = out.replace(f' {w} ', '   ')
+    assert without(text, spans) == out and without(text, []) == text
+
+def test_labels_that_no_class_has_are_named(both):
+    with pytest.raises(InputError, match='unknown label 7'): confusion(both, ['a', 'b'], [0, 7])

@@ -333,3 +333,11 @@ def test_a_file_over_which_the_library_panics():
     s = json.loads(Tokenizer.train(['a small text about texts']*3, kind='bpe', vocab_size=300, min_count=1).to_json())
     s['model']['continuing_subword_prefix'] = '#########'
     with pytest.raises(InputError, match='vocabulary'): Tokenizer.from_json(json.dumps(s))
+
+def test_a_repeat_without_a_number_loses_no_word():
+    tok = Tokenizer.train(['the film was good 12']*5, kind='word', min_count=1)
+    at = {w.strip(): i for i,w in enumerate(tok.vocab)}
+    def said(*ws): return tok.decode([at[w] for w in ws])
+    assert said('the', 'xxwrep', 'film', 'was') == 'the film film film was'
+    assert said('the', 'xxrep', 'film') == 'the fffilm'
+    assert said('the', 'xxwrep', '12', 'film').count('film') == 12 and said('the', 'xxwrep', 'xxunk', 'film').count('film') == 3

@@ -11,10 +11,11 @@ from ulmfit_nb.awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, NO_DROPOUT, 
 from ulmfit_nb.bpt3c import ClasBatches, TextClassifier, chunk_ends, pad_docs
 from ulmfit_nb.classifier import PRECISIONS, RECIPES, clas_metrics, finetune_classifier, predict_logits, recipe_phases
 from ulmfit_nb.corpus import Corpus, InputError
-from ulmfit_nb.fine_tuning import finetune_lm
+from ulmfit_nb.fine_tuning import finetune_lm, transfer_vocab
 from ulmfit_nb.int8 import Int8Weights, fbgemm, int8_model, largest_int8
-from ulmfit_nb.language_model import LMBatches, lm_metrics, pretrain, train_lm
+from ulmfit_nb.language_model import LMBatches, lm_metrics, perplexity, pretrain, train_lm
 from ulmfit_nb.runtime import Progress, use_bf16
+from ulmfit_nb.tokenization import Tokenizer
 from ulmfit_nb.training import NTASGD, Batch, NonFiniteLoss, Phase, TrainConfig, Trainer
 
 pytestmark = pytest.mark.usefixtures('one_thread')
@@ -1155,3 +1156,71 @@ def test_devices_are_counted_from_zero(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
     for device in ('cuda', 'cuda:0', 'cpu', None): check_device(device)
     with pytest.raises(InputError, match="no device 'cuda:1' here, only cuda"): check_device('cuda:1')
+
+# ---- what the caller had set -----------------------------------------------------------------------------------
+
+def test_what_the_caller_has_frozen_stays_as_it_is(tmp_path):
+    m = TextClassifier(lm().backbone, 2)
+    w = m.backbone.encoder.weight
+    w.requires_grad_(False)
+    was,head = w.clone(),m.head[-1].weight.clone()
+    finetune_classifier(m, *labelled(), epochs=2, recipe='full', cfg=CPU, path=tmp_path, progress=False)
+    assert torch.equal(w, was) and not w.requires_grad and not torch.equal(m.head[-1].weight, head)
+    assert all(p.requires_grad for p in m.parameters() if p is not w)
+    w.requires_grad_(True) # another run
+    with pytest.raises(InputError, match='other settings'): finetune_classifier(m, *labelled(), epochs=2, recipe='full', cfg=CPU, path=tmp_path, resume=True, progress=False)
+    for p in m.parameters(): p.requires_grad_(False)
+    with pytest.raises(InputError, match='frozen'): finetune_classifier(m, *labelled(), epochs=1, recipe='full', cfg=CPU, progress=False)
+
+def test_autocast_of_the_caller_stays_outside():
+    def trained():
+        m = lm()
+        t = train_lm(m, corpus(), corpus(seed=1), [Phase(1, .01)], CPU, 4, 10, progress=False)
+        return m, t.history[-1]['valid_loss'], perplexity(m, corpus(seed=1))
+    a,*said = trained()
+    with torch.autocast('cpu', torch.bfloat16): b,*again = trained()
+    assert equal(a, b) and said == again
+
+def test_phases_of_ones_own_leave_nothing_to_other_arguments():
+    with pytest.raises(InputError, match='dvi would do nothing'): finetune_classifier(TextClassifier(lm().backbone, 2), *labelled(), recipe=[Phase(1, .001)], dvi=3, cfg=CPU, progress=False)
+
+def test_the_usual_rate_goes_by_the_optimiser():
+    def rate(**kw): return pretrain(corpus(), corpus(seed=1), SIZE, .1, bs=4, bptt=10, cfg=replace(CPU, **kw), progress=False).phases[0].lr
+    assert rate() == 4e-3 and rate(opt='ntasgd') == 30
+    with pytest.raises(InputError, match='give lr'): rate(opt='sgd')
+    for opt in 'sgd','ntasgd':
+        with pytest.raises(InputError, match='give lr'): finetune_lm(lm(), corpus(), cfg=replace(CPU, opt=opt), progress=False)
+
+def test_an_evaluation_may_say_more_than_numbers(tmp_path, capsys):
+    def evaluate(m): return dict(valid_loss=torch.tensor(1.), table=np.eye(2), names=['a'], nothing=None)
+    t = Trainer(lm(), LMBatches(corpus(), 4, 10), [Phase(2, .001)], CPU, evaluate, tmp_path, progress=True)
+    t.fit(steps=3); t.fit()
+    again = Trainer(lm(), LMBatches(corpus(), 4, 10), [Phase(2, .001)], CPU, evaluate, tmp_path, progress=False)
+    assert again.resume() and again.done and again.history[-1]['table'] == [[1, 0], [0, 1]] and again.history[-1]['valid_loss'] == 1
+
+def test_averaging_begins_though_the_first_loss_was_no_number():
+    def begins(first):
+        o = NTASGD([nn.Parameter(torch.zeros(1))], n=2)
+        return [o.observe(l) for l in (first, 3., 2., 5., 6., 7.)]
+    assert begins(math.nan) == begins(9.) == [False]*4 + [True]*2
+
+@pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
+def test_classifiers_of_other_number_formats(dtype):
+    docs,ys = labelled()
+    m = TextClassifier(lm().backbone, 2).to(dtype)
+    assert predict_logits(m, docs).shape == (len(docs), 2)
+    finetune_classifier(m, docs, ys, epochs=1, recipe='full', cfg=CPU, progress=False)
+    assert m.head[-1].weight.dtype == dtype
+
+def test_the_vocabulary_moves_under_another_default_dtype():
+    tok,new = (Tokenizer.train([t]*3, kind='word', min_count=1) for t in ('a cat sat', 'a dog sat'))
+    m = lm(tok.vocab_size)
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        moved,_ = transfer_vocab(m, tok, new)
+        finetune_classifier(TextClassifier(moved.backbone, 2), *labelled_below(new.vocab_size), epochs=1, recipe='full', cfg=CPU, progress=False)
+    finally: torch.set_default_dtype(before)
+    assert moved.bias.dtype == torch.float32
+
+def labelled_below(n): return [np.random.default_rng(i).integers(2, n, 9) for i in range(8)], [i%2 for i in range(8)]

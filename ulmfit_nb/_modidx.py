@@ -226,6 +226,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'ulmfit_nb.corpus.CorpusView.ids': ('corpus.html#corpusview.ids', 'ulmfit_nb/corpus.py'),
                                   'ulmfit_nb.corpus.DataSet': ('corpus.html#dataset', 'ulmfit_nb/corpus.py'),
                                   'ulmfit_nb.corpus.InputError': ('corpus.html#inputerror', 'ulmfit_nb/corpus.py'),
+                                  'ulmfit_nb.corpus._bounded': ('corpus.html#_bounded', 'ulmfit_nb/corpus.py'),
                                   'ulmfit_nb.corpus._checked': ('corpus.html#_checked', 'ulmfit_nb/corpus.py'),
                                   'ulmfit_nb.corpus._csv_rows': ('corpus.html#_csv_rows', 'ulmfit_nb/corpus.py'),
                                   'ulmfit_nb.corpus._dead': ('corpus.html#_dead', 'ulmfit_nb/corpus.py'),

@@ -310,13 +310,13 @@ def pool(self:TextClassifier,
     lengths:Tensor, # (bs,)
     ends:list|None=None, # where chunks end: see `states`
     sums:list|None=None, # takes `penalty_sums` of each chunk
-) -> Tensor: # (bs, `pooling.n_out`), float32
+) -> Tensor: # (bs, `pooling.n_out`), float32 or more
     "One vector a document, from all states in its window."
     order = lengths.argsort(descending=True, stable=True)
     lengths = lengths[order]
     lens,begin,done,acc = lengths.tolist(),(lengths-self.max_len).clamp(min=0),[],None
     for x,a in self.states(ids[order], lengths, ends):
-        x,rows,b,keep = x.float(),len(x),a+x.shape[1],None
+        x,rows,b,keep = x.to(torch.promote_types(x.dtype, torch.float32)),len(x),a+x.shape[1],None
         if lens[rows-1] < b or lens[0]-self.max_len > a: # some state does not count
             t = torch.arange(a, b, device=x.device)
             keep = ((t < lengths[:rows,None]) & (t >= begin[:rows,None])).unsqueeze(-1)
@@ -342,7 +342,7 @@ def forward(self:TextClassifier,
     "Read documents chunk by chunk and score their classes; with labels the loss."
     sums = [] if self.training and (self.alpha or self.beta) else None
     pooled = self.pool(ids, lengths, ends, sums)
-    with torch.autocast(pooled.device.type, enabled=False): logits = self.head(pooled)
+    with torch.autocast(pooled.device.type, enabled=False): logits = self.head(pooled.to(self.head[-1].weight.dtype))
     if labels is None: return logits
     loss = F.cross_entropy(logits, labels) if weights is None else (F.cross_entropy(logits, labels, reduction='none')*weights).mean()
     nll = loss.detach()

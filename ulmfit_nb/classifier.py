@@ -89,7 +89,7 @@ def finetune_classifier(
     docs:list, # training documents as ids
     labels, # class index of each
     valid:tuple|None=None, # documents and labels that are held out
-    recipe='freez', # name of a recipe, or a list of phases (`Phase`)
+    recipe='freez', # name of a recipe, or a list of phases (`Phase`), which bring their own passes and rates
     epochs:int=4, # passes in all
     lr:float=.01, # rate of the head at its peak
     bs:int=32, # documents in a batch
@@ -103,6 +103,7 @@ def finetune_classifier(
     **kw, # div, schedule, schedule_args: see `recipe_phases`
 ) -> Trainer: # `.model` is the classifier
     "Stage 3 (Howard & Ruder 2018, section 3.3): gradual unfreezing with discriminative and slanted triangular rates. Raises `InputError`."
+    if kw and not isinstance(recipe, str): raise InputError(f'phases of your own bring their rates and schedules, so {min(kw)} would do nothing: leave it out')
     phases = recipe_phases(recipe, len(model.layer_groups()), epochs, lr, **kw) if isinstance(recipe, str) else recipe
     for ds,ys in ((docs, labels), *([valid] if valid is not None else ())): _check_labelled(model, ds, ys)
     def evaluate(m): return clas_metrics(m, *valid, backward=backward)

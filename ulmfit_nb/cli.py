@@ -456,7 +456,8 @@ def scores(
 ): # accuracy, macro F1, confusion matrix (rows: true, columns: predicted)
     "What `ulmfit evaluate` reports."
     from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
-    return accuracy_score(y, p), f1_score(y, p, labels=[c for c in classes if c in {*y}], average='macro', zero_division=0), confusion_matrix(y, p, labels=classes)
+    held = {*y}
+    return accuracy_score(y, p), f1_score(y, p, labels=[c for c in classes if c in held], average='macro', zero_division=0), confusion_matrix(y, p, labels=classes)
 
 def label_scores(y, p, classes) -> list: # of dict, in the order of `classes`: label, n, precision, recall, f1; `None` where there is no text to divide by
     "Precision, recall and F1 of each label."

@@ -143,11 +143,18 @@ def _text_files(path):
             ends = [s.lower() for s in f.suffixes]
             if (ends[-1:] == ['.txt'] or ends[-2:-1] == ['.txt'] and ends[-1] in _packed) and not f.is_fifo(): yield f
 
+def _bounded(path):
+    "Lines of a file that becomes one text."
+    n = 0
+    for line in _lines(path):
+        if (n := n+len(line)) > _longest: raise InputError(f'{path} holds over {_longest >> 20:,} MB, and a file in a folder is one text, held in memory whole: divide it.')
+        yield line
+
 def _folder_rows(path, text, label):
     "One document a file; the first sub-folder is its class."
     for f in _text_files(path):
         rel = f.relative_to(path)
-        yield {text: ''.join(_lines(f)), label: rel.parts[0] if len(rel.parts) > 1 else None, 'file': str(rel)}
+        yield {text: ''.join(_bounded(f)), label: rel.parts[0] if len(rel.parts) > 1 else None, 'file': str(rel)}
 
 # %% ../nbs/00_corpus.ipynb #080087c1
 def _file_rows(path, text, label, columns, opts):

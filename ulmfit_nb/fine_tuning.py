@@ -28,7 +28,7 @@ def transfer_vocab(
     at = {w: i for i,w in enumerate(old.vocab)}
     src = torch.tensor([at.get(w, -1) for w in new.vocab], device=model.bias.device)
     cutoffs = tuple(c for c in model.cutoffs if c < new.vocab_size)
-    res = LanguageModel(AWDLSTM(new.vocab_size, b.size, b.drops, new.pad_id, b.skip), model.alpha, model.beta, cutoffs).to(src.device)
+    res = LanguageModel(AWDLSTM(new.vocab_size, b.size, b.drops, new.pad_id, b.skip), model.alpha, model.beta, cutoffs).to(model.bias)
     if cutoffs: res.clusters[:],res.cluster_bias[:] = model.clusters[:len(cutoffs)],model.cluster_bias[:len(cutoffs)]
     res.backbone.rnns.load_state_dict(b.rnns.state_dict())
     w,known = b.encoder.weight,src >= 0
@@ -47,7 +47,7 @@ def finetune_lm(
     corpus:Corpus, # the target's texts, labelled or not, as ids
     valid:Corpus|None=None, # held-out texts
     epochs:float=1., # passes
-    lr:float=4e-3, # largest rate (the authors' scripts)
+    lr:float|None=None, # largest rate; `None`: 0.004 (the authors' scripts)
     drop_mult:float=.7, # times the language model's dropouts (fastai's lesson notebook of 2018)
     div=None, # rates by group; `None` takes the authors' multipliers, else 2.6
     cut_frac:float=.1, # share of the steps in which the rate rises (Howard & Ruder, equation 3)
@@ -58,7 +58,9 @@ def finetune_lm(
     **kw, # bs, bptt, backward, path, resume, minutes, progress: see `train_lm`
 ) -> Trainer: # `.model` is the fine-tuned model
     "Stage 2 (Howard & Ruder 2018, section 3.2): discriminative rates and slanted triangular ones, all layers at once. Raises `InputError`."
+    cfg = (cfg or TrainConfig()).seeded(seed)
+    if lr is None and cfg.opt != 'adam': raise InputError(f'stage 2 has no usual rate for {cfg.opt}: give lr')
     model.backbone.drops = LM_DROPOUTS*drop_mult
     if div is None: div = LM_MULTS.get(len(model.backbone.rnns), 2.6)
     args = dict(cut_frac=cut_frac, ratio=ratio) if schedule == 'stlr' else {}
-    return train_lm(model, corpus, valid, [Phase(epochs, lr, div=div, schedule=schedule, schedule_args=args)], (cfg or TrainConfig()).seeded(seed), **kw)
+    return train_lm(model, corpus, valid, [Phase(epochs, 4e-3 if lr is None else lr, div=div, schedule=schedule, schedule_args=args)], cfg, **kw)

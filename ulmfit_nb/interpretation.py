@@ -109,7 +109,7 @@ def _as_predicting(models):
         was = [m.full_bptt for m in models]
         try:
             for m in models: m.full_bptt = True
-            with torch.inference_mode(False): yield
+            with torch.inference_mode(False), torch.autocast(next(models[0].parameters()).device.type, enabled=False): yield
         finally:
             for m,full in zip(models, was): m.full_bptt = full
 
@@ -292,8 +292,11 @@ def without(
     words:list, # `Word`s of it
 ) -> str: # a space stands in the place of each of them
     "The text without some of its words."
-    for w in sorted(words, key=lambda w: -w.begin): text = text[:w.begin] + ' ' + text[w.end:]
-    return text
+    parts,at = [],0
+    for w in sorted(words, key=lambda w: w.begin):
+        parts += [text[at:w.begin], ' ']
+        at = w.end
+    return ''.join(parts) + text[at:]
 
 # %% ../nbs/10_interpretation.ipynb #9f6ff386
 def _deleted(clf, a, counts, n_random, seed):
@@ -343,7 +346,11 @@ def _truth(clf, texts, labels, probs=None):
     texts = check_texts(texts)
     probs,shape = np.asarray(clf.predict_proba(texts) if probs is None else probs, float),(len(texts), len(clf.classes_))
     if probs.shape != shape: raise InputError(f'the probabilities have the shape {probs.shape}, and {shape[0]} texts and {shape[1]} labels want {shape}: give what predict_proba says of these texts')
-    return probs,np.array([_index(clf, l) for l in label_list(labels, len(texts))], int)
+    labels,at = label_list(labels, len(texts)),{l: i for i,l in enumerate(clf.classes_.tolist())}
+    def index(l):
+        try: return at[l]
+        except (KeyError, TypeError): return _index(clf, l) # which says what is wrong
+    return probs,np.array([index(l) for l in labels], int)
 
 # %% ../nbs/10_interpretation.ipynb #b2e5ed52
 def confusion(

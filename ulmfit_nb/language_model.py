@@ -194,7 +194,7 @@ def perplexity(
     "Perplexity a token: exp of the mean negative log-likelihood. Raises `InputError`."
     _same_vocab(model, corpus)
     batches = LMBatches(corpus, bs, variable=False, shuffle=False, backward=backward)
-    return (cache.metrics(model, batches) if cache else lm_metrics(model, batches))['perplexity']
+    with torch.autocast(next(model.parameters()).device.type, enabled=False): return (cache.metrics(model, batches) if cache else lm_metrics(model, batches))['perplexity']
 
 # %% ../nbs/06_language_model.ipynb #27a5ceb4
 def lm_scores(
@@ -209,7 +209,7 @@ def lm_scores(
     texts = list(texts)
     corpus = Corpus.from_docs(tok.encode_iter(texts), tok.vocab_size)
     _same_vocab(model, corpus)
-    m = lm_metrics(model, LMBatches(corpus, bs, variable=False, shuffle=False, backward=backward))
+    with torch.autocast(next(model.parameters()).device.type, enabled=False): m = lm_metrics(model, LMBatches(corpus, bs, variable=False, shuffle=False, backward=backward))
     nats,words,n_bytes = m['valid_loss']*(corpus.n_tokens-1),sum(len(t.split()) for t in texts),sum(len(t.encode('utf-8', 'surrogatepass')) for t in texts)
     unknown = float(np.mean(np.concatenate([corpus[i] for i in range(len(corpus))]) == tok.unk_id))
     return dict(n=len(texts), tokens=corpus.n_tokens, words=words, bytes=n_bytes, unknown=unknown, **m,
@@ -249,7 +249,7 @@ def pretrain(
     size='base', # see `Size`
     drop_mult:float=.5, # times the language model's dropouts
     epochs:float=1., # passes
-    lr:float=4e-3, # largest rate
+    lr:float|None=None, # largest rate; `None`: 0.004, or 30 for NT-ASGD
     seed:int|None=None, # of weights, dropout and order; that of `cfg`, or 0, if left out
     cfg:TrainConfig|None=None, # replaces the loop's settings
     skip:bool=False, # skip connections: see `AWDLSTM`
@@ -259,6 +259,8 @@ def pretrain(
 ) -> Trainer: # `.model` is the `LanguageModel`
     "Stage 1 (Howard & Ruder 2018, section 3.1): a language model on general text; one rate for all layers, in one cycle (with NT-ASGD a constant one), is ours (their scripts: lr/6, lr/3, lr and lr by group). Raises `InputError`."
     cfg = (cfg or TrainConfig()).seeded(seed)
+    if lr is None and cfg.opt == 'sgd': raise InputError('plain SGD has no usual rate: give lr')
+    lr = lr if lr is not None else 30. if cfg.opt == 'ntasgd' else 4e-3
     torch.manual_seed(cfg.seed)
     model = init or LanguageModel(AWDLSTM(corpus.vocab_size, size, skip=skip), cutoffs=cutoffs)
     model.backbone.drops = LM_DROPOUTS*drop_mult

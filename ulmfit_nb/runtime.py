@@ -203,7 +203,8 @@ def in_notebook() -> bool:
     return getattr(ip, 'kernel', None) is not None
 
 def _cell(k, v):
-    "A number of the table as text."
+    "A number of the table as text; what is none comes as it is."
+    if not isinstance(v, (int, float)): return str(v)
     if isinstance(v, int): return f'{v:,}'
     if k == 'epoch': digits = 2
     elif k == 'seconds': digits = 1

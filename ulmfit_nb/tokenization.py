@@ -403,9 +403,10 @@ def _spaced(words):
     out,glue,number,quoted = [],False,False,False
     for w in words:
         if number:
-            out.append(w if w.isdecimal() else '3')
             number = False
-        elif w in _mark and w != _unk:
+            out.append(w if w.isdecimal() else '3')
+            if w.isdecimal() or w in _mark: continue
+        if w in _mark and w != _unk:
             out.append(w)
             number,glue = w in (_rep, _wrep),w == _join or glue and w != _nl
             if w == _nl: quoted = False

@@ -58,7 +58,7 @@ def group_rates(
     div=2.6, # each group's rate over that of the group below it; or a multiplier a group
 ) -> list[float]: # first group to last
     "Discriminative rates (Howard & Ruder 2018, section 3.2, equation 2): the lower the layer, the smaller. Raises `InputError`."
-    if isinstance(div, (list, tuple)):
+    if hasattr(div, '__len__'):
         if len(div) != n: raise InputError(f'{len(div)} rate multipliers for {n} layer groups: give one each')
         return [float(lr*m) for m in div]
     return [float(lr/div**(n-1-i)) for i in range(n)]
@@ -129,7 +129,7 @@ class NTASGD(torch.optim.SGD):
     ) -> bool: # has averaging begun?
         "Tell the optimiser a validation loss: averaging begins when it is worse than the best of those `n` checks ago."
         if not self.averaging and len(self.losses) > self.n and loss > min(self.losses[:len(self.losses)-self.n]): self.averaging = True
-        self.losses.append(loss)
+        self.losses.append(loss if loss == loss else math.inf)
         return self.averaging
 
     def __getstate__(self): return super().__getstate__() | dict(n=self.n, losses=self.losses, averaging=self.averaging)
@@ -202,6 +202,7 @@ class Trainer:
         self.bf16 = joint_sum(float(use_bf16(cfg.precision, self.device)))[0] == self.world # all processes or none
         self.model.to(self.device)
         self.groups = layer_params(model.layer_groups())
+        self.kept = {id(p) for ps in self.groups for p in ps if not p.requires_grad} # what the caller has frozen stays as it is
         self.phase = self.epoch = self.phase_epoch = self.batch = self.step = self.broken = self.lr = self.untold = 0 # `epoch` counts over all phases
         self.state,self.opt,self.best,self.seconds,self.history,self.meter,self.group = None,None,None,0.,[],[0., 0],None
 
@@ -219,10 +220,10 @@ def _n_batches(self:Trainer, i):
 
 @patch
 def _freeze(self:Trainer) -> list: # indices of the groups that learn in this phase
-    "Only these; outside of `fit` all of them can."
+    "Only these, without what the caller has frozen; outside of `fit` all others can."
     on = self.phases[self.phase].unfrozen(len(self.groups))
     for i,ps in enumerate(self.groups):
-        for p in ps: p.requires_grad_(i in on)
+        for p in ps: p.requires_grad_(i in on and id(p) not in self.kept)
     return on
 
 @patch
@@ -232,7 +233,9 @@ def _begin(self:Trainer):
     self.scales,self.n_epoch = [],None
     ph,on = self.phases[self.phase],self._freeze()
     lrs = group_rates(ph.lr, len(self.groups), ph.div)
-    self.opt = make_optimizer(self.cfg, [dict(params=self.groups[i], lr=lrs[i]) for i in on if self.groups[i]])
+    groups = [dict(params=ps, lr=lrs[i]) for i in on if (ps := [p for p in self.groups[i] if p.requires_grad])]
+    if not groups: raise InputError('all that this phase trains has been frozen (requires_grad is False): give it back, or train other groups')
+    self.opt = make_optimizer(self.cfg, groups)
     total = sum(math.ceil(self._n_batches(i)/self.cfg.accumulate) for i in range(math.ceil(ph.epochs)))
     self.sched = make_schedule(ph.schedule, self.opt, total, **ph.schedule_args)
     self.params = [p for g in self.opt.param_groups for p in g['params']]
@@ -262,7 +265,7 @@ def train_batch(self:Trainer,
     whole = last or (self.batch+1)%k == 0 # gradients are complete after this batch
     if self.n_epoch: k = min(k, self.n_epoch - self.batch//k*k) # the last group of an epoch may be smaller
     with nullcontext() if whole or self.world == 1 else self.wrapped.no_sync():
-        with step_part('forward'), torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext():
+        with step_part('forward'), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             out = self.wrapped(**batch.inputs, **kw)
         with step_part('backward'): (out.loss*(batch.share/k)).backward()
     self.scales.append(batch.lr_scale)
@@ -342,7 +345,7 @@ def record(self:Trainer, since):
     if self.evaluate:
         self.model.eval()
         with self.opt.averaged() if isinstance(self.opt, NTASGD) else nullcontext(), torch.inference_mode():
-            with torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext(): row |= {k: v.item() if hasattr(v, 'item') else v for k,v in self.evaluate(self.model).items()}
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16): row |= {k: v.tolist() if hasattr(v, 'tolist') else v for k,v in self.evaluate(self.model).items()}
             loss = row['valid_loss']
             if math.isfinite(loss) and (self.best is None or loss < self.best):
                 self.best = loss
@@ -361,9 +364,9 @@ def key(self:Trainer) -> str:
     b = getattr(self.model, 'backbone', self.model)
     config,drops = getattr(b, 'config', None),getattr(b, 'drops', None)
     model = config if isinstance(config, dict) else None,asdict(drops) if is_dataclass(drops) else None,{k: getattr(self.model, k, None) for k in ('alpha', 'beta', 'cutoffs', 'bptt', 'max_len', 'full_bptt', 'masks')}
-    shapes = zlib.crc32(repr([(k, *v.shape) for k,v in self.model.state_dict().items()]).encode())
+    shapes = zlib.crc32(repr([(k, *v.shape) for k,v in self.model.state_dict().items()] + [n for n,p in self.model.named_parameters() if id(p) in self.kept]).encode())
     what = dict(cfg=cfg, phases=[asdict(p) for p in self.phases], source=self.source.key, model=model, shapes=shapes)
-    return json.dumps(what, sort_keys=True, default=lambda o: o.item() if hasattr(o, 'item') else list(o))
+    return json.dumps(what, sort_keys=True, default=lambda o: o.tolist() if hasattr(o, 'tolist') else list(o))
 
 @patch
 def save(self:Trainer):
@@ -488,7 +491,7 @@ def _fit(self:Trainer, minutes, steps, asked):
     finally:
         self.progress.stop()
         for ps in self.groups:
-            for p in ps: p.requires_grad_(True) # also where it stops early
+            for p in ps: p.requires_grad_(id(p) not in self.kept) # also where it stops early
 
 # %% ../nbs/05_training.ipynb #0cfd123e
 @patch
