@@ -46,6 +46,7 @@ def main(args=None):
     facts = dict(what='a language model on few tokens of WikiText-2 with weight-drop alone: losses in nats a token, pass by pass; those of training under dropout', size=a.size, tokens=a.tokens, valid_tokens=a.valid_tokens, words=len(vocab),
         unknown=round(float((torch.as_tensor(valid.ids[:]) == 0).float().mean()), 4), passes=a.passes, lr=a.lr, bs=a.bs)
     old = json.loads(a.json.read_text(encoding='utf-8')) if a.json.exists() else facts | dict(rows=[])
+    code = commit() # before anything is computed: the checkout may change meanwhile
     if any(old.get(k) != v for k,v in facts.items()): raise InputError(f'{a.json} holds runs with other settings: name another file')
     rows = old['rows']
     for seed in range(a.seeds):
@@ -55,7 +56,7 @@ def main(args=None):
             begun,model = time.monotonic(),LanguageModel(AWDLSTM(len(vocab), a.size, replace(NO_DROPOUT, weight=drop)))
             t = train_lm(model, train, valid, [Phase(a.passes, a.lr, div=1., schedule='one_cycle')], TrainConfig(device='cpu', seed=seed), a.bs, progress=False)
             rows.append(dict(weight_drop=drop, seed=seed, train=[round(r['train_loss'], 3) for r in t.history], valid=[round(r['valid_loss'], 3) for r in t.history], minutes=round((time.monotonic()-begun)/60, 1),
-                hardware=hardware(), torch=torch.__version__, commit=commit(), recorded=datetime.now(timezone.utc).isoformat(timespec='seconds')))
+                hardware=hardware(), torch=torch.__version__, commit=code, recorded=datetime.now(timezone.utc).isoformat(timespec='seconds')))
             with atomic(a.json) as tmp: tmp.write_text(json.dumps(facts | dict(rows=rows), indent=1) + '\n', encoding='utf-8')
             print(f"weight-drop {drop:g}, seed {seed}: held out {min(rows[-1]['valid']):.3f} at best, {rows[-1]['valid'][-1]:.3f} at the end; training {rows[-1]['train'][-1]:.3f}", flush=True)
 
