@@ -36,7 +36,7 @@ def _sums(x): return torch.promote_types(x.dtype, torch.float32) # the dtype to 
 class LSTMFunction(torch.autograd.Function):
     "An LSTM layer with its gradient: products in the dtype of the inputs, the cell in float32 at least."
     @staticmethod
-    def forward(ctx, x, h, c, w_ih, w_hh, bias):
+    def forward(ctx, x, h, c, w_ih, w_hh, bias): # (bs, seq_len, n_in), (bs, n) twice, (4n, n_in), (4n, n), (4n,) → (bs, seq_len, n), (bs, n) twice
         x = x.transpose(0, 1).contiguous()
         (T,B,_),n = x.shape,w_hh.shape[1]
         gates = F.linear(x, w_ih, bias) # all steps at once; the loop turns them into i, f, g, o
@@ -54,7 +54,7 @@ class LSTMFunction(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, d_out, d_h, d_c):
+    def backward(ctx, d_out, d_h, d_c): # gradients of the three results → of the six arguments
         x,hs,cs,gates,w_ih,w_hh = ctx.saved_tensors
         (T,B,_),n,need = x.shape,w_hh.shape[1],ctx.needs_input_grad
         dz,dh,dc = gates_backward(d_out.transpose(0, 1), d_h.to(cs.dtype, copy=True), d_c.to(cs.dtype, copy=True), cs, gates, w_hh)
@@ -100,7 +100,7 @@ def fused_lstm_pays(
 class SoftmaxLossFunction(torch.autograd.Function):
     "Sum of the negative log-likelihoods of a linear layer and softmax, with gradients computed on the way: products in the dtype of `x`, the rest in float32 at least."
     @staticmethod
-    def forward(ctx, x, w, bias, targets, rows):
+    def forward(ctx, x, w, bias, targets, rows): # (n, emb_sz), (vocab_size, emb_sz), (vocab_size,), (n,), rows at a time → ()
         acc,need = _sums(x),ctx.needs_input_grad
         d_x,d_w,d_b = torch.empty_like(x) if need[0] else None,None,bias.new_zeros(bias.shape, dtype=acc)
         total = x.new_zeros((), dtype=acc)
