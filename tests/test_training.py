@@ -1224,3 +1224,12 @@ def test_the_vocabulary_moves_under_another_default_dtype():
     assert moved.bias.dtype == torch.float32
 
 def labelled_below(n): return [np.random.default_rng(i).integers(2, n, 9) for i in range(8)], [i%2 for i in range(8)]
+
+def test_a_run_that_was_only_resumed_freezes_nothing(tmp_path):
+    (docs,ys),m = labelled(),TextClassifier(AWDLSTM(50, SIZE), 2)
+    def trainer(): return Trainer(m, ClasBatches(docs, ys, 8), recipe_phases('freez', 4, 3), CPU, None, tmp_path, False, unit='texts')
+    trainer().fit(steps=2) # in the phase of the head alone
+    t = trainer()
+    assert t.resume() and all(p.requires_grad for p in m.parameters())
+    t.fit(steps=3)
+    assert not t.done and not Trainer(m, ClasBatches(docs, ys, 8), recipe_phases('freez', 4, 3), CPU, progress=False).kept

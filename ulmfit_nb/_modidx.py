@@ -798,6 +798,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'ulmfit_nb.training.Trainer._begin': ('training.html#trainer._begin', 'ulmfit_nb/training.py'),
                                     'ulmfit_nb.training.Trainer._epoch': ('training.html#trainer._epoch', 'ulmfit_nb/training.py'),
                                     'ulmfit_nb.training.Trainer._fit': ('training.html#trainer._fit', 'ulmfit_nb/training.py'),
+                                    'ulmfit_nb.training.Trainer._free': ('training.html#trainer._free', 'ulmfit_nb/training.py'),
                                     'ulmfit_nb.training.Trainer._freeze': ('training.html#trainer._freeze', 'ulmfit_nb/training.py'),
                                     'ulmfit_nb.training.Trainer._n_batches': ('training.html#trainer._n_batches', 'ulmfit_nb/training.py'),
                                     'ulmfit_nb.training.Trainer._rewind': ('training.html#trainer._rewind', 'ulmfit_nb/training.py'),

@@ -566,9 +566,9 @@ def wikitext2(
     if lab.backbone or lab.direction not in (None, 'forward'): raise InputError('wikitext2 trains a network of its own, forward: leave out the backbone and the direction')
     if lab.lm_epochs == 0: raise InputError('wikitext2 trains a language model: give --lm-epochs above 0')
     drops = drops*(1. if lab.lm_drop_mult is None else lab.lm_drop_mult)
-    vocab,train,valid,test = wikitext2_ids(data_dir() and data_dir()/'wikitext-2', limit)
     bs,epochs,averaged = lab.bs or PAPER['lm_bs'],lab.lm_epochs or 1.,lab.opt == 'ntasgd'
     cfg = lab.cfg(seed, opt=lab.opt, clip=.25) if averaged else lab.cfg(seed, opt=lab.opt)
+    vocab,train,valid,test = wikitext2_ids(data_dir() and data_dir()/'wikitext-2', limit)
     for v in variants:
         ds = drops if v == 'AWD-LSTM' else replace(drops, weight=0.)
         def build():

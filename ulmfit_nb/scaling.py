@@ -100,7 +100,7 @@ def profile_steps(
                 t.train_batch(batch, True)
     finally:
         step_part.wait = None
-        for p in t.model.parameters(): p.requires_grad_(True)
+        t._free()
     seen,names = {e.key: e for e in prof.key_averages() if e.device_type == torch.autograd.DeviceType.CPU},('data', 'forward', 'backward', 'clip', 'optimiser')
     def own(e): return (e.self_device_time_total if gpu else e.self_cpu_time_total)/1e6/steps
     parts = {k: seen[k].cpu_time_total/1e6/steps for k in names if k in seen}

@@ -227,6 +227,12 @@ def _freeze(self:Trainer) -> list: # indices of the groups that learn in this ph
     return on
 
 @patch
+def _free(self:Trainer):
+    "All can learn again, but what the caller has frozen."
+    for ps in self.groups:
+        for p in ps: p.requires_grad_(id(p) not in self.kept)
+
+@patch
 def _begin(self:Trainer):
     "Freeze, unfreeze, and make the optimiser and the schedule of this phase."
     self.model.zero_grad() # what an interrupted step, or somebody else, left there
@@ -399,7 +405,7 @@ def resume(self:Trainer,
     self.model.load_state_dict(ck['model'])
     for k,v in ck['pos'].items(): setattr(self, k, v)
     self.untold = len(self.history)
-    if not self.done: self._begin()
+    if not self.done: self._begin(); self._free()
     if ck['opt'] is not None:
         self.opt.load_state_dict(ck['opt']); self.sched.load_state_dict(ck['sched'])
     loss,n = ck['meter']
@@ -490,8 +496,7 @@ def _fit(self:Trainer, minutes, steps, asked):
         raise
     finally:
         self.progress.stop()
-        for ps in self.groups:
-            for p in ps: p.requires_grad_(id(p) not in self.kept) # also where it stops early
+        self._free() # also where it stops early
 
 # %% ../nbs/05_training.ipynb #0cfd123e
 @patch
