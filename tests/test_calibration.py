@@ -83,7 +83,7 @@ def test_texts_without_an_error_make_no_model_surer(clf):
     wrong = ['good' if l == 'bad' else 'bad' for l in own]
     assert clf.calibrate(HELD, wrong).temperature_ > 1
 
-@pytest.mark.parametrize('X,y,words', [(HELD[:10], LABELS[:10], 'too few'), (HELD, LABELS[1:], 'one label a text'), (HELD, ['odd', *LABELS[1:]], "row 0 has the label 'odd', which was not trained on"), ('one', LABELS, 'one string'), (HELD, None, 'no labels')])
+@pytest.mark.parametrize('X,y,words', [(HELD[:10], LABELS[:10], 'too few'), (HELD, LABELS[1:], 'one label a text'), (HELD, ['odd', *LABELS[1:]], r"row 0 \(counted from 0\) has the label 'odd', which was not trained on"), ('one', LABELS, 'one string'), (HELD, None, 'no labels')])
 def test_calibration_refuses(clf, X, y, words):
     clf.calibrate(HELD, LABELS)
     was = clf.temperature_
@@ -334,3 +334,15 @@ def test_a_column_of_labels_is_a_list_of_them():
     y = (p[:, 1] > .4).astype(int)
     for f in (calibration_error, fit_temperature): assert f(p, y[:, None]) == f(p, y)
     with pytest.raises(InputError, match='one a row'): calibration_error(p, np.stack([y, y], 1))
+
+def test_texts_that_make_a_loaded_model_surer_are_doubted(clf, tmp_path, monkeypatch):
+    import warnings, ulmfit_nb.calibration as C
+    clf.save(tmp_path/'m')
+    loaded = ULMFiT.load(tmp_path/'m', device='cpu')
+    monkeypatch.setattr(C, 'fit_temperature', lambda probs, ys: .4)
+    with pytest.warns(UserWarning, match='surer, as those of its training would'): loaded.calibrate(HELD, LABELS)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        clf.calibrate(HELD, LABELS) # which knows that these are none of its own
+        monkeypatch.setattr(C, 'fit_temperature', lambda probs, ys: 1.4)
+        loaded.calibrate(HELD, LABELS)

@@ -408,7 +408,7 @@ def test_scikit_learn_takes_it(texts):
     assert len(clone(clf).fit(pd.Series(X), pd.Series(y)).predict(pd.DataFrame(dict(text=X)))) == 40
 
 @pytest.mark.parametrize('X,y,words', [
-    ('one text', [0], 'one string'), (['a', None], [0, 1], 'row 1'), (['a', 'b'], [0], '1 labels'), (['a', 'b'], [0, float('nan')], 'row 1 has no label'),
+    ('one text', [0], 'one string'), (['a', None], [0, 1], 'row 1'), (['a', 'b'], [0], '1 labels'), (['a', 'b'], [0, float('nan')], r'row 1 \(counted from 0\) has no label'),
     (['a', 'b'], [0, 0], 'two at least'), (['a', 'b'], [0, 'x'], 'several types'), ([], [], 'no rows'), (['', ' '], [0, 1], 'empty'),
     (None, [0], 'no list of texts'), (['a', 'b'], None, 'no labels'), (['a', 'b'], [[0], [1]], 'a text or a whole number')])
 def test_what_fit_refuses(X, y, words):
@@ -1111,3 +1111,34 @@ def test_time_that_is_up_is_said_under_quiet_too(tmp_path, monkeypatch):
     monkeypatch.setattr('ulmfit_nb.reproduce.reproduce', lambda *a: False)
     p = ulmfit('reproduce', 'trec6', '--size', 'micro', '--quiet', '--out', tmp_path/'o')
     assert p.returncode == 0 and b'time is up' in p.stderr and p.stdout == b''
+
+# ---- which texts the model was trained on -----------------------------------------------------------------------
+
+def test_texts_of_a_training_file_that_is_named(model, tmp_path):
+    "Counting words that is fitted on the tested texts gets no advice to be used."
+    test = table(tmp_path/'test.csv', 20, seed=5)
+    both = tmp_path/'both.csv'
+    both.write_text((model.parent/'train.csv').read_text(encoding='utf-8') + ''.join(test.read_text(encoding='utf-8').splitlines(True)[1:]), encoding='utf-8')
+    seen = [json.loads(ulmfit('evaluate', model, test, '--json', *more).stdout)['seen'] for more in ([], ['--train', model.parent/'train.csv'], ['--train', both], ['--train', test])]
+    assert seen[0] == seen[1] < 20 and seen[2:] == [20, 20]
+    p = ulmfit('evaluate', model, test, '--train', both)
+    assert b'These are the texts that the model was trained on' in p.stdout and b'ounting words is ahead' not in p.stdout
+
+def test_where_the_training_file_is_gone_that_is_said(model, tmp_path):
+    shutil.copytree(model, tmp_path/'m')
+    f = tmp_path/'m'/'config.json'
+    config = json.loads(f.read_text())
+    config['meta']['data'] = str(tmp_path/'gone.csv'); f.write_text(json.dumps(config))
+    test = table(tmp_path/'test.csv', 40, seed=5)
+    for command in 'evaluate','calibrate':
+        assert b'could not be looked up' in ulmfit(command, tmp_path/'m', test).stdout
+        assert b'could not be looked up' not in ulmfit(command, model if command == 'evaluate' else shutil.copytree(model, tmp_path/'again'), test).stdout
+
+@pytest.mark.parametrize('name', ['o.csv.gz', 'o.parquet', 'o.TSV', 'o.xlsx', 'o.jsonl'])
+def test_predictions_are_plain_csv(name, model, tmp_path):
+    refused(ulmfit('predict', model, table(tmp_path/'new.csv', 4), '--out', tmp_path/name), 'plain CSV', 'name a .csv file')
+    assert not (tmp_path/name).exists()
+
+def test_the_module_is_the_command(tmp_path):
+    p = subprocess.run([sys.executable, '-m', 'ulmfit_nb.cli', 'train', 'nothing', '--out', 'o'], capture_output=True, cwd=tmp_path)
+    refused(p, 'nothing')

@@ -646,3 +646,9 @@ def test_a_packed_file_in_a_folder_is_one_text_of_bounded_size(tmp_path, monkeyp
     assert len(next(read_texts(tmp_path/'f'))) == 7000
     monkeypatch.setattr(corpus, '_longest', 5000)
     refuses(lambda: list(read_texts(tmp_path/'f')), 'divide it')
+
+@pytest.mark.parametrize('name,content,words', [('a.csv', gzip.compress(b'text\na\n'), 'add .gz'), ('a.csv.gz', b'text\na\n', 'take .gz away'), ('a.csv.xz', b'text\na\n', 'take .xz away'),
+    ('b.csv.gz', gzip.compress(b'text\na\n'*99)[:25], 'cut short'), ('b.csv.xz', lzma.compress(b'text\na\n'*99)[:40], 'cut short')], ids=range(5))
+def test_names_that_do_not_fit_what_is_in_the_file(name, content, words, tmp_path):
+    (tmp_path/name).write_bytes(content)
+    refuses(lambda: list(read_rows(tmp_path/name)), words)

@@ -306,7 +306,7 @@ def test_scores_of_rows_without_a_label(fitted):
         with pytest.raises(InputError, match='row 1 .* has no label'): clf.score(TEXTS[:2], y)
     with pytest.raises(InputError, match='no texts'): clf.score([], [])
 
-@pytest.mark.parametrize('X,y,words', [({*TEXTS}, LABELS, 'in an order that stays'), (TEXTS, ['', *LABELS[1:]], 'row 0 has no label'), (TEXTS, [*LABELS[:-1], ' '], f'row {len(TEXTS)-1} has no label')])
+@pytest.mark.parametrize('X,y,words', [({*TEXTS}, LABELS, 'in an order that stays'), (TEXTS, ['', *LABELS[1:]], r'row 0 \(counted from 0\) has no label'), (TEXTS, [*LABELS[:-1], ' '], rf'row {len(TEXTS)-1} \(counted from 0\) has no label')])
 def test_sets_and_empty_labels_are_refused(X, y, words):
     with pytest.raises(InputError, match=words): ULMFiT(**FAST).fit(X, y)
 
@@ -610,7 +610,7 @@ def test_labels_that_only_remind_of_it(recwarn):
     assert not len(recwarn)
 
 def test_a_label_as_long_as_a_text_is_refused():
-    with pytest.raises(InputError, match='row 1 has a label of 1,001 characters'): check_labels(['a', 'b'*1001, 'a'], 3)
+    with pytest.raises(InputError, match=r'row 1 \(counted from 0\) has a label of 1,001 characters'): check_labels(['a', 'b'*1001, 'a'], 3)
 
 @pytest.mark.parametrize('y', [{'a', 'b', 'c'}, frozenset('abc'), 5])
 def test_labels_in_no_order_are_refused(y):
@@ -1046,3 +1046,8 @@ def test_missing_labels_of_pandas_get_their_sentence(fitted):
     for y in (pd.Series(['good', pd.NA], dtype='string'), pd.Series(['good', None], dtype=object), pd.Series([1, pd.NA], dtype='Int64')):
         for f in (clf.score, lambda X, y: confusion(clf, X, y), lambda X, y: clf.calibrate(X*15, [*y]*15)):
             with pytest.raises(InputError): f(TEXTS[:2], y)
+
+@pytest.mark.parametrize('texts,labels,words', [('abc', ['x'], 'several texts'), (['a', None], ['x', 'y'], 'row 1 .* and no text'), (['a b'], ['x', 'y'], '1 texts and 2 labels'), (['a b', 'c d'], ['x', None], 'row 1 .* and no label'),
+    (['a b', 'c d'], ['x', float('nan')], 'row 1 .* and no label'), ([',', '.'], ['x', 'y'], 'no word')])
+def test_counting_words_refuses_what_fit_refuses(texts, labels, words):
+    with pytest.raises(InputError, match=words): baseline(texts, labels)

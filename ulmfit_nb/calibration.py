@@ -79,7 +79,7 @@ def calibrate(self:ULMFiT,
     X, # texts that it was not trained on, 20 or more
     y, # a label each
 ):
-    "Choose `temperature_`, by which `predict_proba` is softened, on labelled texts that it was not trained on; predictions stay. After `fit` it knows the labelled texts of the training, and leaves them out with a warning; not those without labels, from which a second round may have learnt, too. Texts without an error cannot tell how sure it may be: they make it no surer. A new `fit` forgets it. Raises `InputError`."
+    "Choose `temperature_`, by which `predict_proba` is softened, on labelled texts that it was not trained on; predictions stay. After `fit` (not after `load`) it knows the labelled texts of the training, and leaves them out with a warning; not those without labels, from which a second round may have learnt, too. Texts without an error cannot tell how sure it may be: they make it no surer. A new `fit` forgets it. Raises `InputError`."
     check_is_fitted(self, 'models_')
     texts,known = check_texts(X),self.classes_.tolist()
     labels = label_list(y, len(texts))
@@ -87,11 +87,12 @@ def calibrate(self:ULMFiT,
     if texts and not any(kept): raise InputError('these are the texts of the training, where it is surer than on others: give labelled texts that were kept back')
     if sum(kept) < 20: raise InputError(f'{sum(kept)} texts are too few to choose a temperature: give 20 or more that were not trained on')
     for i,l in enumerate(labels):
-        if _missing(l) or l not in known: raise InputError(f'row {i} has the label {l!r}, which was not trained on ({", ".join(map(repr, known))}): correct it or leave its texts out')
+        if _missing(l) or l not in known: raise InputError(f'row {i} (counted from 0) has the label {l!r}, which was not trained on ({", ".join(map(repr, known))}): correct it or leave its texts out')
     if n := kept.count(False): warnings.warn(f'{n:,} of the {len(texts):,} texts {"was" if n == 1 else "were"} trained on, and {"is" if n == 1 else "are"} left out here', stacklevel=2)
     probs = self.probs([t for t,k in zip(texts, kept) if k], temperature=1.)
     ys = np.array([known.index(l) for l,k in zip(labels, kept) if k])
     self.temperature_ = max(fit_temperature(probs, ys), 0. if (probs.argmax(1) != ys).any() else 1.)
+    if self.temperature_ < .9 and not hasattr(self, '_learnt'): warnings.warn(f'the temperature is {self.temperature_:.2f}: these texts make the model surer, as those of its training would, and a model that was loaded cannot tell them apart', stacklevel=2)
     return self
 
 def keep_temperature(

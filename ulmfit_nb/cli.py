@@ -422,7 +422,7 @@ TEXT = opt('--text', help='column of the texts; if left out that of the training
 TRAIN_FILE = opt('--train', help='labelled file that counting words is fitted on; that of the training, where it has not changed, if left out')
 
 @command(opt('model', help='directory that `ulmfit train` wrote'), FILE, TEXT, opt('--proba', action='store_true', help='a column with the probability of each label, too'),
-    opt('--precision', default='float32', choices=['float32', 'bf16', 'int8'], help='number format of prediction; int8 and, where the processor has it, bf16 are quicker and a little less exact'),
+    opt('--precision', default='float32', choices=['float32', 'bf16', 'int8'], help='number format of prediction; bf16 is quicker where the processor has it, int8 with a large backbone (and slower with en-small); both are a little less exact'),
     opt('--mean', action='store_true', help='answer by the mean of the model and of counting words (TF-IDF), which is fitted on the training file; `ulmfit evaluate` tells whether that is better'), TRAIN_FILE,
     opt('--out', help='file for the predictions, written when all are there; standard output if left out'), opt('--overwrite', action='store_true', help='replace that file'), DEVICE)
 def cmd_predict(a):
@@ -432,6 +432,7 @@ def cmd_predict(a):
     from ulmfit_nb.runtime import atomic
     from ulmfit_nb.tokenization import is_blank
     if a.train and not a.mean: raise InputError('--train does nothing here without --mean: add that, or leave --train out')
+    if (s := Path(a.out or '').suffix.lower()) in ('.gz', '.xz', '.zip', '.parquet', '.jsonl', '.json', '.tsv', '.xlsx', '.xls'): raise InputError(f'predictions are written as plain CSV, and {a.out} ends in {s}: name a .csv file')
     file,clf,blank = None if a.out in (None, '-') else free_file(a.out, a.overwrite),Predictor(),0
     clf.read(a.model, a.device)
     counting = counting_for(clf, a) if a.mean else None # see below
@@ -504,7 +505,8 @@ def print_scores(
     if 'baseline_accuracy' in res: print(f'{"TF-IDF + LR":12}{res["baseline_accuracy"]:>10.3f}{res["baseline_macro_f1"]:>10.3f}')
     else: print(f'no baseline: {res["no_baseline"]}')
     if 'both_accuracy' in res: print(f'{"mean of both":12}{res["both_accuracy"]:>10.3f}{res["both_macro_f1"]:>10.3f}')
-    if res.get('seen', 0) < res['n']: print_ahead(res)
+    if 20*res.get('seen', 0) <= res['n']: print_ahead(res) # else counting words knows the answers
+    if not res.get('looked', True): print('Whether the model was trained on some of these texts could not be looked up, since its training file is not at hand')
     if seen := res.get('seen'): print('These are the texts that the model was trained on: the figures say nothing about others' if seen == res['n'] else f'{seen:,} of these texts {"stands" if seen == 1 else "stand"} in the training file, too: the figures flatter')
     print_labels_found(res['per_label'], conf, classes)
     acc,sure,t = res['accuracy'],res['mean_confidence'],res['temperature']
@@ -597,14 +599,14 @@ def labelled_for(clf, a) -> tuple: # texts, labels as the model has them, label 
     if unseen: raise InputError(f'{a.file} has the label {unseen[0][:60]!r}, which the model was not trained on ({", ".join(known)}): correct it or leave those rows out')
     return texts,[known[l] for l in labels],known,cols
 
-def seen_in_training(clf, file, texts) -> list: # of bool, one a text
-    "Which texts of a file the model was trained on: all of the training file, and those that stand there, too, where it is at hand and has not changed."
-    (train,stamp),cols,known = trained_on(clf),columns_of(clf),()
-    if not stamp or not train: return [False]*len(texts)
-    if stamp_of(file) == stamp: return [True]*len(texts)
+def seen_in_training(clf, file, texts, named=None) -> tuple: # list of bool, one a text; could the training file be looked into?
+    "Which texts of a file the model was trained on: all of the training file, and those that stand there, too, where it is at hand and has not changed, or in a file `named` in its place, with its columns."
+    (train,stamp),cols,known = trained_on(clf),columns_of(clf),None
+    if stamp and stamp_of(file) == stamp: return [True]*len(texts), True
     with suppress(InputError, OSError): # moved, or not for this reader's eyes
-        if stamp_of(train) == stamp: known = {t.strip() for t in read_labelled(train, cols['text'], cols['label'])[0]}
-    return [t.strip() in known for t in texts]
+        if named: known = {t.strip() for t in read_labelled(named[0], *named[1])[0]}
+        elif stamp and train and stamp_of(train) == stamp: known = {t.strip() for t in read_labelled(train, cols['text'], cols['label'])[0]}
+    return [t.strip() in (known or ()) for t in texts], known is not None
 
 def print_backbone(a):
     "What the backbone `a.model` is worth on the texts of `a.file`: see `lm_scores`. Raises `InputError`, for options that belong to classifiers, too."
@@ -634,7 +636,8 @@ def cmd_evaluate(a):
     said = clf.classes_[probs.argmax(1)].tolist()
     acc,f1,conf = scores(y, said, classes)
     res = dict(n=len(texts), accuracy=acc, macro_f1=f1, mean_confidence=float(probs.max(1).mean()), temperature=clf.temperature_, calibration_error=calibration_error(probs, [classes.index(l) for l in y]))
-    res |= dict(seen=sum(seen_in_training(clf, a.file, texts)), per_label=label_scores(y, said, classes), worst=[dict(row=r.pop('index')+1, **r) for r in worst_losses(clf, texts, y, len(y), probs) if r['label'] != r['prediction']][:a.worst])
+    seen,looked = seen_in_training(clf, a.file, texts, training_file(clf, a, a.text, a.label) if a.train else None)
+    res |= dict(seen=sum(seen), looked=looked, per_label=label_scores(y, said, classes), worst=[dict(row=r.pop('index')+1, **r) for r in worst_losses(clf, texts, y, len(y), probs) if r['label'] != r['prediction']][:a.worst])
     try: train,of = training_file(clf, a, *((a.text, a.label) if a.train else ()))
     except InputError as e: res['no_baseline'] = str(e)
     else:
@@ -656,19 +659,22 @@ def cmd_calibrate(a):
         keep_temperature(a.model, 1.)
         return print('The confidence is as it was after the training')
     texts,y,*_ = labelled_for(clf, a)
-    seen = seen_in_training(clf, a.file, texts)
+    seen,looked = seen_in_training(clf, a.file, texts)
     if all(seen) or Path(a.file).resolve() == Path(trained_on(clf)[0] or os.devnull): raise InputError(f'{a.model} was trained on the texts of {a.file}, where it is surer than on other texts: give labelled texts that it has not seen')
     texts,y = ([v for v,s in zip(o, seen) if not s] for o in (texts, y))
     was = clf.temperature_
-    after = clf.calibrate(texts, y).predict_proba(texts)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', UserWarning) # said below
+        after = clf.calibrate(texts, y).predict_proba(texts)
     t,before = clf.temperature_,soften(after, was/clf.temperature_)
     if t > 10: raise InputError(f'the predictions of {a.model} hardly go with the labels of {a.file}: is this the right column? Name another with --label; nothing was changed')
     keep_temperature(a.model, t)
     right = sum(p == l for p,l in zip(clf.classes_[after.argmax(1)].tolist(), y))/len(y)
     print(f'Temperature {t:.2f}: the mean confidence on these {len(y):,} texts goes from {before.max(1).mean():.1%} to {after.max(1).mean():.1%}; {right:.1%} of the predictions are right')
     if any(seen): print(f'{sum(seen):,} of the texts {"stands" if sum(seen) == 1 else "stand"} in the training file, too, and {"was" if sum(seen) == 1 else "were"} left out: there the model is surer than on others')
+    if not looked: print('Whether the model was trained on some of these texts could not be looked up, since its training file is not at hand' + (': they make it surer, as such texts would' if t < .9 else ''))
     if right == 1: print('All of the predictions are right, so these texts cannot tell how sure the model may be: they make it no surer')
-    elif right > .97 and t < 1: print(f'{right:.1%} of the predictions are right: are these texts among those of the training? Then the model is too sure now')
+    elif looked and right > .97 and t < 1: print(f'{right:.1%} of the predictions are right: are these texts among those of the training? Then the model is too sure now')
 
 # %% ../nbs/14_cli.ipynb #974e5122
 PAGE = """<!doctype html>
@@ -926,3 +932,5 @@ def cmd_demo(a):
     for text,p in zip(DEMO_TEXTS, models['ULMFiT'].predict_proba(DEMO_TEXTS)): print(f'    {text}\n        {models["ULMFiT"].classes_[p.argmax()]} ({p.max():.0%})')
     (out/'demo.json').write_text(json.dumps(dict(accuracy=acc, seconds=round(time.monotonic()-begun, 1), **options(a)), indent=1)+'\n', encoding='utf-8')
     say(f'The model stands in {out/"model"}: try  echo "Solve the equation for the unknown." | ulmfit predict {out/"model"}')
+
+if __name__ == '__main__' and globals().get('__spec__'): main() # `python -m ulmfit_nb.cli`; in a notebook there is no such thing

@@ -49,11 +49,13 @@ def _lines(path):
             for n, b in enumerate(iter(partial(f.readline, _longest), b''), 1):
                 if len(b) == _longest: raise InputError(f'{path} has a line of over {_longest >> 20:,} MB (line {n}), and a text is held in memory whole: break it into lines.')
                 if n == 1 and b[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE): raise InputError(f'{path} is UTF-16: save it as UTF-8 (in a spreadsheet: "CSV UTF-8") and try again.')
+                if n == 1 and b[:2] == b'\x1f\x8b': raise InputError(f'{path} is packed by gzip: add .gz to its name.')
                 yield b.decode('utf-8-sig' if n==1 else 'utf-8')
                 at += len(b)
     except UnicodeDecodeError as e:
         raise InputError(f'{path} is not UTF-8 at line {n} (byte {at+e.start}): save it as UTF-8 and try again.') from None
-    except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error):
+    except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error) as e:
+        if not at and str(e).startswith(('Not a gzipped file', 'Input format not supported')): raise InputError(f'{path} is not packed, whatever its name says: take {Path(path).suffix} away from it.') from None
         raise InputError(f'{path} is cut short or damaged and cannot be unpacked: copy or download it again.') from None
     except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror or e}): check the path and its permissions.') from None
 

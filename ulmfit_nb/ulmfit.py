@@ -89,11 +89,11 @@ def check_labels(
     "Labels as indices, their own types kept. Raises `InputError`."
     y = label_list(y, n)
     for i,v in enumerate(y):
-        if v is None or type(v).__name__ in ('NAType', 'NaTType') or (isinstance(v, float) and math.isnan(v)) or (isinstance(v, str) and not v.strip()): raise InputError(f'row {i} has no label: drop it, or give its text as unlabelled')
-        if not isinstance(v, (str, int, float)): raise InputError(f'row {i} has the label {v!r}: a label is a text or a whole number')
-        if isinstance(v, str) and len(v) > 1000: raise InputError(f'row {i} has a label of {len(v):,} characters, {v[:40]!r}…: is this the right column? Give labels of 1,000 at most')
-        if isinstance(v, float) and not v.is_integer(): raise InputError(f'row {i} has the label {v!r}, a number between two classes: give such labels as text, {str(v)!r}')
-        if isinstance(v, str) and any('\ud800' <= c <= '\udfff' for c in v): raise InputError(f'row {i} has the label {v!r}, which holds half a character: no file can keep it, so correct it')
+        if v is None or type(v).__name__ in ('NAType', 'NaTType') or (isinstance(v, float) and math.isnan(v)) or (isinstance(v, str) and not v.strip()): raise InputError(f'row {i} (counted from 0) has no label: drop it, or give its text as unlabelled')
+        if not isinstance(v, (str, int, float)): raise InputError(f'row {i} (counted from 0) has the label {v!r}: a label is a text or a whole number, as which `.astype(str)` makes one')
+        if isinstance(v, str) and len(v) > 1000: raise InputError(f'row {i} (counted from 0) has a label of {len(v):,} characters, {v[:40]!r}…: is this the right column? Give labels of 1,000 at most')
+        if isinstance(v, float) and not v.is_integer(): raise InputError(f'row {i} (counted from 0) has the label {v!r}, a number between two classes: give such labels as text, {str(v)!r}')
+        if isinstance(v, str) and any('\ud800' <= c <= '\udfff' for c in v): raise InputError(f'row {i} (counted from 0) has the label {v!r}, which holds half a character: no file can keep it, so correct it')
     kinds = {type(v) for v in y}
     if len(kinds) > 1: raise InputError(f'labels are of several types ({", ".join(sorted(k.__name__ for k in kinds))}): make them one')
     classes = sorted(set(y))
@@ -610,7 +610,7 @@ def _own_labels(self:ULMFiT, models, sample, folder, resume):
 @patch
 def predict_proba(self:ULMFiT,
     X, # texts
-    precision:str='float32', # or bf16: quicker where the hardware has it, within about 1e-2 on ordinary texts; int8: quicker on a CPU, most of all for a few texts, within about 5e-2
+    precision:str='float32', # or bf16: quicker where the hardware has it, within about 1e-2 on ordinary texts; int8: quicker on a CPU for a network of the paper's size, most of all for a few texts, and slower for one such as `en-small`; within about 5e-2
     bs:int=256, # texts at a time: changes speed, not results
 ) -> np.ndarray: # float32 (n, n_classes), columns as in `classes_`
     "Probability of each class for each text; it depends on the text alone."
