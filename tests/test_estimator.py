@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -1048,6 +1049,6 @@ def test_missing_labels_of_pandas_get_their_sentence(fitted):
             with pytest.raises(InputError): f(TEXTS[:2], y)
 
 @pytest.mark.parametrize('texts,labels,words', [('abc', ['x'], 'several texts'), (['a', None], ['x', 'y'], 'row 1 .* and no text'), (['a b'], ['x', 'y'], '1 texts and 2 labels'), (['a b', 'c d'], ['x', None], 'row 1 .* and no label'),
-    (['a b', 'c d'], ['x', float('nan')], 'row 1 .* and no label'), ([',', '.'], ['x', 'y'], 'no word')])
+    (['a b', 'c d'], ['x', float('nan')], 'row 1 .* and no label'), (['a b', 'c d'], ['x', pd.NA], 'row 1 .* and no label'), ([',', '.'], ['x', 'y'], 'no word')])
 def test_counting_words_refuses_what_fit_refuses(texts, labels, words):
     with pytest.raises(InputError, match=words): baseline(texts, labels)
