@@ -25,7 +25,7 @@ def answers(model, docs):
     return model(torch.stack([torch.as_tensor(b[0]) for b in batch]))[0].softmax(-1)
 
 def neighbours():
-    "A text of 20 tokens beside longer ones: all of its tokens are replaced, and the answer is compared. Then how many of 320 texts get another answer than alone, in batches of 64 by chance and of texts sorted by length, as fastai's loader has them."
+    "A text of 20 tokens beside longer ones: all of its tokens are replaced, and the answer is compared. Then how many of 320 texts get another probability than alone, by more than 1e-4, in batches of 64 by chance and of texts sorted by length, as fastai's loader has them."
     rng,model = np.random.default_rng(0),classifier()
     def doc(n): return torch.as_tensor(rng.integers(10, 200, n))
     others,a,b = [doc(n) for n in (100, 90, 80, 72, 71)],doc(20),doc(20)
@@ -46,7 +46,7 @@ def spelled():
     return dict(tokens=[str(w) for w in words], spelled=[w for w in ('xxbos', 'xxrep', 'xxunk') if w in words])
 
 def single():
-    "A step of training whose batch holds one text (33 labels in batches of 32 leave one)."
+    "A step of training whose batch holds one text (fastai's loader drops an incomplete last batch unless told otherwise)."
     model = classifier().train()
     try: model(torch.randint(10, 200, (1, 30))); return dict(trains=True)
     except ValueError as e: return dict(trains=False, says=str(e))

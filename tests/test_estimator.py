@@ -1052,3 +1052,9 @@ def test_missing_labels_of_pandas_get_their_sentence(fitted):
     (['a b', 'c d'], ['x', float('nan')], 'row 1 .* and no label'), (['a b', 'c d'], ['x', pd.NA], 'row 1 .* and no label'), ([',', '.'], ['x', 'y'], 'no word')])
 def test_counting_words_refuses_what_fit_refuses(texts, labels, words):
     with pytest.raises(InputError, match=words): baseline(texts, labels)
+
+def test_several_labels_a_text_by_one_classifier_a_label():
+    from sklearn.multiclass import OneVsRestClassifier
+    y = np.array([[l == 'good', i % 3 == 0] for i,l in enumerate(LABELS)], int)
+    said = OneVsRestClassifier(ULMFiT(**FAST, random_state=0)).fit(TEXTS, y).predict_proba(TEXTS[:3])
+    assert said.shape == (3, 2) and ((0 < said) & (said < 1)).all()

@@ -118,7 +118,7 @@ def default_settings(
     pretrained:bool=True, # or trained on the given texts alone?
     n_labels:int=0, # labelled texts
 ) -> dict: # what `None` means in `ULMFiT`
-    "`PAPER`, the paper's settings, for networks of its size; `SMALL` for smaller ones (everything trained at once, at the rate 0.01 in all layers; less dropout, fewer passes), with the rate 0.003 from 2,000 labels on. `PAPER` with one rate in stage 2 where nothing is pretrained."
+    "`PAPER`, the paper's settings, for networks of its size; `SMALL` for smaller ones (everything trained at once, at the rate 0.01 in all layers; less dropout in stage 2, fewer passes), with the rate 0.003 from 2,000 labels on. `PAPER` with one rate in stage 2 where nothing is pretrained."
     if not pretrained: return PAPER | dict(lm_div=1.)
     return PAPER if Size.of(size).n_hid >= 1000 else SMALL | (dict(lr=.003) if n_labels >= MANY else {})
 
