@@ -103,14 +103,13 @@ def finetune_classifier(
     **kw, # div, schedule, schedule_args: see `recipe_phases`
 ) -> Trainer: # `.model` is the classifier
     "Stage 3 (Howard & Ruder 2018, section 3.3): gradual unfreezing with discriminative and slanted triangular rates. Raises `InputError`."
-    if kw and not isinstance(recipe, str): raise InputError(f'phases of your own bring their rates and schedules, so {min(kw)} would do nothing: leave it out')
-    phases = recipe_phases(recipe, len(model.layer_groups()), epochs, lr, **kw) if isinstance(recipe, str) else recipe
+    if isinstance(recipe, str): recipe = recipe_phases(recipe, len(model.layer_groups()), epochs, lr, **kw)
+    elif kw: raise InputError(f'phases of your own bring their rates and schedules, so {min(kw)} would do nothing: leave it out')
     for ds,ys in ((docs, labels), *([valid] if valid is not None else ())): _check_labelled(model, ds, ys)
     def evaluate(m): return clas_metrics(m, *valid, backward=backward)
     if valid is not None and path is not None: evaluate.key = f'classifier {docs_digest(*valid)} {bs} 0 {backward}' # other held-out documents are another run
-    cfg = (cfg or TrainConfig(clip=25.)).seeded(seed)
-    source = ClasBatches(docs, labels, bs, cfg.seed, backward, model.backbone.pad_id, weights)
-    t = Trainer(model, source, phases, cfg, evaluate if valid is not None else None, path, progress, unit='texts')
+    source = ClasBatches(docs, labels, bs, (cfg := (cfg or TrainConfig(clip=25.)).seeded(seed)).seed, backward, model.backbone.pad_id, weights)
+    t = Trainer(model, source, recipe, cfg, evaluate if valid is not None else None, path, progress, unit='texts')
     if resume: t.resume()
     t.fit(minutes)
     return t

@@ -145,6 +145,7 @@ def _text_files(path):
             ends = [s.lower() for s in f.suffixes]
             if (ends[-1:] == ['.txt'] or ends[-2:-1] == ['.txt'] and ends[-1] in _packed) and not f.is_fifo(): yield f
 
+# %% ../nbs/00_corpus.ipynb #4e487e60
 def _bounded(path):
     "Lines of a file that becomes one text."
     n = 0

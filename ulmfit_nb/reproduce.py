@@ -121,8 +121,7 @@ class Lab:
         if recipe is not None: recipe_phases(recipe) # refused before anything is computed
         for name,least in dict(bs=1, clas_bs=2, epochs=1, draws=1, unlabelled=1, test=1).items():
             if (v := getattr(self, name)) is not None and not v >= least: raise InputError(f'{name}={v}: give {least} or more')
-        self.clas_bs,self.lr_lm = clas_bs or (32 if bs is None else max(2, bs//2)),lr_lm or (30. if opt == 'ntasgd' else 4e-3)
-        self.out,self.begun = Path(out),time.monotonic()
+        self.clas_bs,self.lr_lm,self.out,self.begun = clas_bs or (32 if bs is None else max(2, bs//2)),lr_lm or (30. if opt == 'ntasgd' else 4e-3),Path(out),time.monotonic()
 
 # %% ../nbs/13b_reproduce.ipynb #ac75057f
 @patch

@@ -201,8 +201,7 @@ class Trainer:
         if self.world > 1: source.shard(self.rank, self.world)
         self.bf16 = joint_sum(float(use_bf16(cfg.precision, self.device)))[0] == self.world # all processes or none
         self.model.to(self.device)
-        self.groups = layer_params(model.layer_groups())
-        self.kept = {id(p) for ps in self.groups for p in ps if not p.requires_grad} # what the caller has frozen stays as it is
+        self.groups,self.kept = layer_params(model.layer_groups()),{id(p) for p in model.parameters() if not p.requires_grad} # what the caller has frozen stays as it is
         self.phase = self.epoch = self.phase_epoch = self.batch = self.step = self.broken = self.lr = self.untold = 0 # `epoch` counts over all phases
         self.state,self.opt,self.best,self.seconds,self.history,self.meter,self.group = None,None,None,0.,[],[0., 0],None
 
@@ -232,6 +231,7 @@ def _free(self:Trainer):
     for ps in self.groups:
         for p in ps: p.requires_grad_(id(p) not in self.kept)
 
+# %% ../nbs/05_training.ipynb #de2e872f
 @patch
 def _begin(self:Trainer):
     "Freeze, unfreeze, and make the optimiser and the schedule of this phase."
