@@ -3,12 +3,13 @@
     python benchmarks/fastai_defects.py results/fastai-defects.json
 
 Small random networks; no data is read. Each entry says what was tried and what came out."""
-import json, platform, sys, tempfile
+import contextlib, io, json, platform, subprocess, sys, tempfile
 from datetime import datetime, timezone
 from pathlib import Path
 
 import fastai, fastai.text.all as F
 import numpy as np
+import pandas as pd
 import torch
 
 SMALL = dict(F.awd_lstm_clas_config, emb_sz=16, n_hid=24, n_layers=2)
@@ -53,7 +54,6 @@ def single():
 
 def other_vocabulary():
     "Weights that were saved with one vocabulary, loaded beside another of the same size."
-    import pandas as pd
     with tempfile.TemporaryDirectory() as d:
         def learner(words):
             df = pd.DataFrame(dict(text=[' '.join(np.random.default_rng(i).choice(words, 40)) for i in range(40)]))
@@ -70,13 +70,17 @@ def exported():
         def __reduce__(self): return print, ('run while it was read',)
     with tempfile.TemporaryDirectory() as d:
         torch.save(Evil(), Path(d)/'export.pkl')
-        import contextlib, io
         with contextlib.redirect_stdout(io.StringIO()) as said:
             try: F.load_learner(Path(d)/'export.pkl')
             except Exception: pass
     return dict(ran='run while it was read' in said.getvalue())
 
+def machine():
+    "The processor's name, where the system tells it."
+    info = Path('/proc/cpuinfo')
+    return next((l.split(':')[1].strip() for l in info.read_text().splitlines() if l.startswith('model name')), platform.machine()) if info.exists() else platform.processor()
+
 if __name__ == '__main__':
-    res = dict(fastai=fastai.__version__, torch=torch.__version__, python=platform.python_version(), hardware=platform.machine(), recorded=datetime.now(timezone.utc).isoformat(timespec='seconds'))
+    res = dict(fastai=fastai.__version__, torch=torch.__version__, python=platform.python_version(), hardware=machine(), commit=subprocess.run(['git', 'rev-parse', '--short=12', 'HEAD'], capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip(), recorded=datetime.now(timezone.utc).isoformat(timespec='seconds'))
     for f in (neighbours, spelled, single, other_vocabulary, exported): res[f.__name__] = dict(what=f.__doc__) | f(); print(f.__name__, res[f.__name__], flush=True)
     Path(sys.argv[1]).write_text(json.dumps(res, indent=1) + '\n', encoding='utf-8')

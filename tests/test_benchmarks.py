@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import ulmfit_nb
 from ulmfit_nb import cli
 from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
+from ulmfit_nb.corpus import InputError
 from ulmfit_nb.language_model import save_backbone
 from ulmfit_nb.reproduce import Lab, Task
 from ulmfit_nb.results import lowshot_table, read_results, short_table, summary
@@ -273,3 +275,18 @@ def test_an_aim_for_a_device_goes_before_that_for_the_work():
     r = dict(row='predict', kind='bf16', unit='texts/s', hardware='x', ours=3., fastai=1., ratio=3., ratios=[3., 3.], floor_share=None, peak_gb=[1.])
     lines = compare_table([r | dict(device=d) for d in ('cpu', 'cuda')], {'predict': 4, ('cuda', 'predict'): 2}).splitlines()
     assert [[c.strip() for c in l.split('|')[7:9]] for l in lines[2:4]] == [['4', 'no'], ['2', 'yes']]
+
+def test_weight_drop_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    import weight_drop as W
+    lines = [' the cat sat on the mat \n', ' a dog ran \n']*40
+    monkeypatch.setattr(W, 'wikitext2_lines', lambda split, folder: lines)
+    few = ['--json', str(tmp_path/'w.json'), '--tokens', '200', '--valid-tokens', '80', '--passes', '2', '--size', '8', '12', '1', '--bs', '2', '--threads', str(torch.get_num_threads())]
+    vocab,train,valid = W.corpora(200, 80)
+    assert {'the', '<eos>', 'dog'} < {*vocab} and train.n_tokens == 200 and valid.n_tokens == 80
+    W.main([*few, '--drops', '0', '--seeds', '1'])
+    first = json.loads((tmp_path/'w.json').read_text())['rows']
+    W.main([*few, '--drops', '0', '.5', '--seeds', '1'])
+    rows = json.loads((tmp_path/'w.json').read_text())['rows']
+    assert rows[:1] == first and [r['weight_drop'] for r in rows] == [0, .5] and all(len(r['valid']) == len(r['train']) == 2 for r in rows)
+    with pytest.raises(InputError, match='other settings'): W.main([*few, '--lr', '.1'])
+    with pytest.raises(InputError, match='ask for no more'): W.first('valid', 10**6)
