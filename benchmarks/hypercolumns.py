@@ -1,4 +1,4 @@
-"""Is a language model worth more as features that stay fixed (hypercolumns, chapter 02) or when all of it is fine-tuned?
+"""Is a language model worth more as features that stay fixed (hypercolumns, chapter 08b) or when all of it is fine-tuned?
 
     python benchmarks/hypercolumns.py runs/hypercolumns [--tasks docs imdb] [--seeds 3] [--labels 500] [--unlabelled 5000] [--results results]
 

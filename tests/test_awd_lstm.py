@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from ulmfit_nb.awd_lstm import (AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, NO_DROPOUT, SIZES, Dropouts, LanguageModel, Size, WeightDropLSTM,
-    compute_dtype, detach, drop_mask, lm_loss)
+    compute_dtype, detach, lm_loss)
 from ulmfit_nb.corpus import InputError
+from ulmfit_nb.lstm import drop_mask
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
