@@ -9,6 +9,7 @@ __all__ = ['FAST', 'LM_DROPOUTS', 'CLAS_DROPOUTS', 'NO_DROPOUT', 'SIZES', 'detac
 
 # %% ../nbs/03_awd_lstm.ipynb #a0c9bb54
 from dataclasses import asdict, dataclass, fields
+from operator import index
 from typing import NamedTuple
 
 import torch
@@ -141,8 +142,11 @@ class Size:
     ):
         "The dial for size: a name, or three numbers. Raises `InputError`."
         if isinstance(size, cls): return size
-        dims = SIZES[size] if isinstance(size, str) and size in SIZES else [int(s) if s.isdecimal() else 0 for s in size.split(',')] if isinstance(size, str) else size if isinstance(size, (list, tuple)) else ()
-        if len(dims) != 3 or not all(isinstance(d, int) and d > 0 for d in dims): raise InputError(f'unknown size {size!r}: choose one of {", ".join(SIZES)}, or give emb_sz, n_hid and n_layers, such as 192,384,2')
+        asked = size
+        if isinstance(size, str): size = SIZES.get(size) or size.split(',')
+        try: dims = [int(s) if isinstance(s, str) else index(s) for s in size]
+        except (TypeError, ValueError): dims = []
+        if len(dims) != 3 or min(dims) < 1: raise InputError(f'unknown size {asked!r}: choose one of {", ".join(SIZES)}, or give emb_sz, n_hid and n_layers, such as 192,384,2')
         return cls(*dims)
 
 SIZES = dict(micro=(64, 128, 2), tiny=(128, 256, 2), small=(256, 640, 3), base=(400, 1152, 3))
