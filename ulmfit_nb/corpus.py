@@ -91,7 +91,7 @@ def _csv_rows(path, lines=None, **opts):
             if row: yield dict(zip(head, row + [None]*(len(head)-len(row))))
     except csv.Error as e:
         _modern(path, first)
-        raise InputError(f'{path} is not a valid table at line {before+rows.line_num} ({e}): check its quotes; where they are plain characters, save the table as JSONL, or read it in Python with quoting=3 (`read_labelled`).') from None
+        raise InputError(f'{path} is not a valid table at line {before+rows.line_num} ({e}): check its quotes, or save it as JSONL (in Python: pass quoting=3).') from None
 
 # %% ../nbs/00_corpus.ipynb #5dd6f16b
 def _once(pairs):

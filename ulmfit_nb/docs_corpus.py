@@ -132,7 +132,7 @@ def _read(package):
 
 # %% ../nbs/00b_docs_corpus.ipynb #70fc35e2
 def _jargon(modules, texts):
-    "Module names that give a package away: unknown to the standard library's prose, and nine times in ten used by one package."
+    "Module names that give a package away: fewer than 3 times in the standard library's prose, and one package's rate per word above 0.9 of the sum of all rates."
     freq = {p: Counter(w for t in ts for w in _words(t)) for p, ts in texts.items()}
     size = {p: sum(c.values()) or 1 for p, c in freq.items()}
     def tells(w):

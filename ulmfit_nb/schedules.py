@@ -52,7 +52,7 @@ def stlr(
     cut_frac=0.1,  # part of the steps that rise (Howard & Ruder, section 3.2)
     ratio=32,      # highest rate over lowest (Howard & Ruder, section 3.2)
 ):                 # rate(s), float or array
-    "Slanted triangular rate (Howard & Ruder, eq. 3, mended): `lr_max/ratio` at both ends, `lr_max` at the cut, where a run ends whose cut is its last step, such as one of two steps; one step alone is at `lr_max/ratio`. Raises `InputError`."
+    "Slanted triangular rate (Howard & Ruder, eq. 3, mended): rises from `lr_max/ratio` to `lr_max` at the cut and falls back to `lr_max/ratio` at step `T-1`. With T=1 it is `lr_max/ratio`, with T=2 it only rises. Raises `InputError`."
     return lr_max*_between(1/ratio, 1., _slant(t, T, cut_frac))
 
 # %% ../nbs/04_schedules.ipynb #691823ab
@@ -60,8 +60,8 @@ def stlr(
 def _zigzag(t, step_size, mode, gamma):
     "Height of the cyclical rate: up for `step_size` steps, down for as many, under an envelope."
     _check(step_size > 0, f'clr needs a step_size above 0; it was given {step_size}.')
-    cycle = np.floor(1 + t/(2*step_size))
-    x = np.maximum(0, 1 - np.abs(t/step_size - 2*cycle + 1))
+    cycle = np.floor(1 + t/(2*step_size))                     # number of the cycle, from 1
+    x = np.maximum(0, 1 - np.abs(t/step_size - 2*cycle + 1))  # 0 at a cycle's ends, 1 in its middle
     if mode == 'triangular':  return x
     if mode == 'triangular2': return x/2**(cycle-1)
     if mode == 'exp_range':   return x*gamma**t
@@ -214,7 +214,7 @@ def _lone(t):
 
 @delegates()
 class STLR(Schedule):
-    "`stlr` over `total_steps` batches; a run of a single one takes it at the highest rate, where it would train next to nothing at the lowest."
+    "`stlr` over `total_steps` batches; but a run of one batch is at the highest rate, since at the lowest it would train next to nothing."
     def __init__(self,
         optimizer,    # see `Schedule`
         total_steps,  # batches in the run

@@ -33,7 +33,7 @@ _unk, _pad, _bos, _eos, _rep, _wrep, _up, _maj, _nl, _join = _mark
 _reserved = re.compile('[\ufdd0-\ufdef]')
 _surrogate = re.compile('[\ud800-\udfff]')
 _invisible = re.compile('[\u00ad\u200b\u2060\ufeff]') # soft hyphen, zero-width space and joiner, byte-order mark
-_piled = re.compile(r'[^\w\s!-~]{31,}')
+_piled = re.compile(r'[^\w\s!-~]{31,}') # a million accents on one letter would make normalisation quadratic: those beyond the thirtieth go
 _entity = re.compile(r'&(amp;|#0{0,9}38;|#[xX]0{0,9}26;)+|&#(?:\d{1,7}|[xX][\da-fA-F]{1,6});|&[a-zA-Z][\da-zA-Z]{1,30};'
                      r'|(?<!;)#(?:3[469]|14[5-8]|15[01]|82[12]\d);|(?<!;)\b(?:quot|nbsp|amp|lt|gt);') # some files have lost the ampersand; behind another entity it may be about to come back
 _break = re.compile(r'<(?:[bB][rR]\s{0,9}/?|/?[pP])>')
@@ -76,6 +76,7 @@ def is_blank(
     return not text.strip() or len(text) < 1000 and not _lines(text)
 
 # %% ../nbs/01_tokenization.ipynb #58f1e40d
+# A possessive repeat, `{1,100}+`, never gives back what it took, so a hostile text cannot make it try all ways to cut.
 # A group that repeats is never possessive here (`(?:…)*+`): Python before 3.11.5 matches those wrongly.
 _marks = ('\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed\u0711-\u074a\u0900-\u0963\u0966-\u0dff'
           '\u0e31-\u0e4e\u0eb1-\u0ecd\u0f18-\u0fbc\u102b-\u108f\u1712-\u17d3\u1b00-\u1bff\u1dc0-\u1dff\u200c\u200d\u3099\u309a\ufe20-\ufe2f')
@@ -85,6 +86,7 @@ _abbr = r'(?:[A-Za-z]\.){2,8}' # U.S., e.g.
 _suffix = r"['’](?:ll|re|ve|[smtd]|LL|RE|VE|[SMTD])" # it 's, don 't
 _url = r'(?:https?://|www\.)[^\s<>"\ufdd0-\ufdef]{0,200}[^\s<>"\ufdd0-\ufdef.,:;!?)\]\'’]'
 _face = r"[:;]['-]?[()\[\]DPp/\\|*](?!\w)|<3"
+# the commonest marks first: alternatives are tried in order
 _runs = '|'.join(re.escape(c)+'{1,1000}+' for c in sorted(string.punctuation, key='_~^`@\\|#+={}[]<>%$&/;*:)(-?!"\',.'.find, reverse=True))
 _emoji = r'[\U0001f1e6-\U0001f1ff]{2}|[^\w\s](?:[\ufe0f\u20e3\U0001f3fb-\U0001f3ff]|\u200d[^\w\s])*'
 _piece = re.compile(rf' ?(?:{_url}|{_abbr}|{_word}|{_suffix}(?!\w)|{_face}|{_runs}|{_emoji}|[_{_marks}])|\s')
@@ -293,6 +295,7 @@ def _learn(counts, kind, vocab_size, min_count):
         else: hf,trainer = HF(models.Unigram()),trainers.UnigramTrainer(unk_token=_unk, **common)
         byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         hf.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.CharDelimiterSplit(_join), byte_level])
+        # unigram: a word's own piece is a candidate only if it stands in two different words, so each comes a second time, with a NUL behind it
         twice = (f'{s}\0{_join}' for s,n in counts if n >= 3 and kind == 'unigram')
         with _one_thread(): hf.train_from_iterator(chain((f'{s}{_join}'*k for s,n in counts for k in [10_000]*(n//10_000) + [n%10_000]), twice), trainer)
         if kind == 'unigram': _steady(hf, models)
