@@ -47,9 +47,8 @@ def recipe_phases(
     if name == 'scripts':
         steps = min(epochs-1, 2)
         return [phase(1, k, ratio=8, cut_frac=1/3) for k in range(1, steps+1)] + [phase(epochs-steps, ratio=8, cut_frac=1/8)]
-    steps = min(epochs-1, n_groups-1)
-    by = (lambda k: .1 if k > steps else 2**(2-k)) if name == 'freez-fall' else (lambda k: 1.)
-    return [phase(1, k, by=by(k)) for k in range(1, steps+1)] + [phase(epochs-steps, by=by(steps+1))]
+    steps,fall = min(epochs-1, n_groups-1),name == 'freez-fall' # phases in which something is still frozen
+    return [phase(1, k, by=2**(2-k) if fall else 1.) for k in range(1, steps+1)] + [phase(epochs-steps, by=.1 if fall else 1.)]
 
 # %% ../nbs/08_classifier.ipynb #9c03bcd3
 def clas_metrics(

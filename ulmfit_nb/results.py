@@ -148,8 +148,8 @@ def short_table(
         first = {r['labels']: w for w in reversed(of) for r in of[w]}
         for n,more in sorted({(r['labels'], r.get('unlabelled') or 0) for w in of for r in of[w] if first[r['labels']] == w}):
             rs = [r for r in of[first[n]] if (r['labels'], r.get('unlabelled') or 0) == (n, more)]
-            s,ahead = summary(rs, ('labels',))[0],[f'{round(1000*a)/10 + 0.:+.1f}'.replace('-', '−') for a in sorted(r['accuracy']-r['baseline_accuracy'] for r in rs)]
-            line,k = lines.setdefault((task, n), [s['baseline'], *[[] for _ in heads], paper]),3 if b == 'en-base' else 1+(more > 10000)
+            s,ahead = summary(rs, ('labels',))[0],[f'{round(1000*a)/10 + 0.:+.1f}'.replace('-', '−') for a in sorted(r['accuracy']-r['baseline_accuracy'] for r in rs)] # + 0.: no −0.0
+            line,k = lines.setdefault((task, n), [s['baseline'], *[[] for _ in heads], paper]),3 if b == 'en-base' else 1+(more > 10000) # which of `heads`
             line[k].append(f'**{pct(s["accuracy"])}** ({", ".join(ahead) if len(ahead) < 3 else ahead[0] + " to " + ahead[-1]})')
     out = [['task', 'labels', 'counting words', *heads, 'the paper'], ['---', '--:', '--:', *['---']*len(heads), '--:']]
     out += [[task, f'{n:,}', pct(base), *['; '.join(c) or '–' for c in cells], pct(paper)] for (task,n),(base,*cells,paper) in lines.items()]

@@ -88,7 +88,7 @@ class TrainConfig:
     "How the loop runs, whatever it trains. Raises `InputError`."
     opt:str='adam'        # adam (decoupled weight decay), sgd or ntasgd
     betas:tuple=(.8, .99) # Adam's (the first is the momentum of sgd, too); the paper says 0.7 and 0.99, the authors' scripts 0.8 and 0.99
-    wd:float|None=None    # weight decay a step and unit of rate; `None` is .01, for ntasgd 1.2e-6 (Merity et al.), whose rates are a thousand times as high
+    wd:float|None=None    # weight decay a step and unit of rate; `None` is .01, for ntasgd 1.2e-6 (Merity et al.), whose rates are thousands of times as high
     clip:float|None=.3    # largest norm of the gradient (0.3: the authors' scripts, language model; for a classifier give 25, as they do); `None` does not clip
     accumulate:int=1      # batches whose gradients add up to one step
     precision:str='auto'  # float32, bf16, or auto: bf16 where the hardware has units for it
@@ -127,7 +127,7 @@ class NTASGD(torch.optim.SGD):
     def observe(self,
         loss:float, # validation loss
     ) -> bool: # has averaging begun?
-        "Tell the optimiser a validation loss: averaging begins when it is worse than the best of those `n` checks ago."
+        "Tell the optimiser a validation loss: averaging begins when it is worse than the best that was reached `n` checks ago or earlier."
         if not self.averaging and len(self.losses) > self.n and loss > min(self.losses[:len(self.losses)-self.n]): self.averaging = True
         self.losses.append(loss if loss == loss else math.inf)
         return self.averaging
@@ -174,8 +174,8 @@ def make_optimizer(
     groups:list[dict], # of parameters, each with its `lr`
 ) -> torch.optim.Optimizer:
     "The optimiser that `cfg` names, over groups that bring their own rates."
-    one = next(p for g in groups for p in g['params']).device.type in ('cpu', 'cuda') # one pass over the weights in place of ten
-    if cfg.opt == 'adam': return torch.optim.AdamW(groups, betas=tuple(cfg.betas), eps=1e-7, weight_decay=cfg.weight_decay, fused=one)
+    fused = next(p for g in groups for p in g['params']).device.type in ('cpu', 'cuda') # then a step is one pass over the weights in place of ten
+    if cfg.opt == 'adam': return torch.optim.AdamW(groups, betas=tuple(cfg.betas), eps=1e-7, weight_decay=cfg.weight_decay, fused=fused)
     if cfg.opt == 'sgd': return torch.optim.SGD(groups, momentum=cfg.betas[0], weight_decay=cfg.weight_decay)
     return NTASGD(groups, weight_decay=cfg.weight_decay)
 
@@ -202,15 +202,20 @@ class Trainer:
         self.bf16 = joint_sum(float(use_bf16(cfg.precision, self.device)))[0] == self.world # all processes or none
         self.model.to(self.device)
         self.groups,self.kept = layer_params(model.layer_groups()),{id(p) for p in model.parameters() if not p.requires_grad} # what the caller has frozen stays as it is
-        self.phase = self.epoch = self.phase_epoch = self.batch = self.step = self.broken = self.lr = self.untold = 0 # `epoch` counts over all phases
-        self.state,self.opt,self.best,self.seconds,self.history,self.meter,self.group = None,None,None,0.,[],[0., 0],None
-
-    @property
-    def done(self) -> bool:
-        "Have all phases ended?"
-        return self.phase >= len(self.phases)
+        self.phase = self.epoch = self.phase_epoch = self.batch = self.step = 0 # the position; `epoch` counts over all phases
+        self.state = self.opt = None # the LSTM's state after the last batch; the optimiser, which is made anew for each phase
+        self.meter = [0., 0] # of this epoch: sum of the losses, each times its number of items, and number of items
+        self.group = None # `batch`, `state` and `meter` at the beginning of the current step: where it begins again if it is broken off
+        self.history,self.best,self.seconds = [],None,0. # rows so far, smallest validation loss, seconds of training
+        self.untold = 0 # rows of a resumed history that the display has not shown yet
+        self.broken = self.lr = 0 # gradients in a row that were not finite; the last group's rate at the last step
 
 # %% ../nbs/05_training.ipynb #421aa7dd
+@patch(as_prop=True)
+def done(self:Trainer) -> bool:
+    "Have all phases ended?"
+    return self.phase >= len(self.phases)
+
 @patch
 def _n_batches(self:Trainer, i):
     "Batches of epoch `i` of this phase: the last epoch may be a fraction."
@@ -236,7 +241,7 @@ def _free(self:Trainer):
 def _begin(self:Trainer):
     "Freeze, unfreeze, and make the optimiser and the schedule of this phase."
     self.model.zero_grad() # what an interrupted step, or somebody else, left there
-    self.scales,self.n_epoch = [],None
+    self.scales,self.n_epoch = [],None # `lr_scale` of the batches whose gradients have added up so far; batches of this epoch
     ph,on = self.phases[self.phase],self._freeze()
     lrs = group_rates(ph.lr, len(self.groups), ph.div)
     groups = [dict(params=ps, lr=lrs[i]) for i in on if (ps := [p for p in self.groups[i] if p.requires_grad])]
@@ -420,7 +425,7 @@ def resume(self:Trainer,
 def _epoch(self:Trainer, stop) -> bool: # is the epoch complete?
     "Train through the rest of this epoch, or until `stop()`."
     n = self.n_epoch = self._n_batches(self.phase_epoch)
-    since,self.counted,self.idle = time.monotonic(),self.meter[1],0.
+    since,self.counted,self.idle = time.monotonic(),self.meter[1],0. # when the clock was set, items counted by then, seconds since then that were no training
     self.progress.start(n, self.batch, f'epoch {self.epoch+1}')
     for batch in self.source.batches(self.epoch, self.batch) if self.batch < n else ():
         out = self.train_batch(batch, self.batch == n-1)
@@ -453,7 +458,7 @@ def fit(self:Trainer,
     minutes:float|None=None, # stop cleanly after so long, with a checkpoint
     steps:int|None=None, # stop after so many steps in all
 ) -> list[dict]: # the history
-    "Train to the end of the last phase, or until time or steps are up; call again to go on. With `opt='ntasgd'` a model that was stopped early holds the weights of the last step, and the history may speak of their mean, which `with t.opt.averaged():` puts in place. Where there is a folder, Ctrl-C and SIGTERM end the step and save before they raise `KeyboardInterrupt`."
+    "Train to the end of the last phase, or until time or steps are up; call again to go on. Where there is a folder, Ctrl-C and SIGTERM end the step and save before they raise `KeyboardInterrupt`."
     with asked_to_stop() if self.path is not None else nullcontext(lambda: False) as asked: self._fit(minutes, steps, asked)
     if self._agree(asked())[0]: raise KeyboardInterrupt # in every process
     return self.history
@@ -471,7 +476,7 @@ def _rewind(self:Trainer):
 # %% ../nbs/05_training.ipynb #57b42254
 @patch
 def _fit(self:Trainer, minutes, steps, asked):
-    begun = self.saved = time.monotonic()
+    begun = self.saved = time.monotonic() # `saved`: when the last checkpoint was written
     self.progress.begin()
     if self.untold: self.progress.row(self.history, self.untold) # what a run that goes on had shown
     self.untold,self.until = 0,steps
