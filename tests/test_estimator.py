@@ -1,5 +1,5 @@
 "The estimator and the command where a user's day goes wrong: interruptions, other people's files, settings that cannot work."
-import csv, io, json, os, shutil, subprocess, sys, time
+import csv, io, json, os, shutil, subprocess, sys, threading, time, warnings
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,12 +13,14 @@ from sklearn.base import clone
 from ulmfit_nb import ULMFiT
 from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT, LanguageModel, Size
 from ulmfit_nb.bpt3c import TextClassifier
-from ulmfit_nb.cli import main, start_run
+from ulmfit_nb.cli import main, print_labels, start_run, trained_on
 from ulmfit_nb.corpus import Corpus, InputError
 from ulmfit_nb.language_model import load_backbone, save_backbone
 from ulmfit_nb.reproduce import Lab, Task, ablation, ablation_rows, draw, lowshot, reproduce, without_twins, wikitext2
 from ulmfit_nb.results import baseline
+from ulmfit_nb.runtime import asked_to_stop
 from ulmfit_nb.tokenization import Tokenizer
+from ulmfit_nb.training import Trainer
 from ulmfit_nb.ulmfit import check_labels, check_texts, default_settings, label_list, second_round_texts
 
 pytestmark = pytest.mark.usefixtures('one_thread')
@@ -1058,3 +1060,97 @@ def test_several_labels_a_text_by_one_classifier_a_label():
     y = np.array([[l == 'good', i % 3 == 0] for i,l in enumerate(LABELS)], int)
     said = OneVsRestClassifier(ULMFiT(**FAST, random_state=0)).fit(TEXTS, y).predict_proba(TEXTS[:3])
     assert said.shape == (3, 2) and ((0 < said) & (said < 1)).all()
+
+# ---- what a review found, once more
+
+def test_fit_without_a_folder_writes_no_checkpoints(monkeypatch):
+    def refuse(self, *a): raise AssertionError('a checkpoint')
+    monkeypatch.setattr(Trainer, '_write', refuse)
+    clf = ULMFiT(**FAST | dict(lm_epochs=1, direction='both', n_jobs=1, self_train=8), random_state=0).fit(TEXTS, LABELS, unlabelled=[f'{t} indeed' for t in TEXTS])
+    assert 'self-training' in str(clf.history_.keys())
+
+def test_a_long_word_takes_no_room_from_the_others(tmp_path):
+    import tracemalloc
+    save_backbone(tmp_path/'b', dict(forward=LanguageModel(AWDLSTM((tok := Tokenizer.train(TEXTS, vocab_size=200)).vocab_size, (8, 8, 1)))), tok)
+    clf,numbers = ULMFiT(tmp_path/'b', progress=False),','.join(map(str, range(3000)))
+    many = [f'word{i} '*3 for i in range(3000)]
+    tracemalloc.start()
+    tok,corpus,known = clf._read([numbers]*3 + many, [], 'forward')
+    peak = tracemalloc.get_traced_memory()[1]; tracemalloc.stop()
+    assert numbers.replace(',', '')[:9] in ''.join(tok.vocab).replace(',', '') and peak < 1e8 and 0 < known < 1 # 14 kB for each of 3,000 words would be 160 MB
+
+def test_autocast_of_the_caller_does_not_reach_gradients():
+    kw = FAST | dict(device='cpu', precision='float32')
+    alone = ULMFiT(**kw, random_state=0).fit(TEXTS, LABELS).predict_proba(TEXTS)
+    with torch.autocast('cpu', torch.bfloat16): inside = ULMFiT(**kw, random_state=0).fit(TEXTS, LABELS)
+    assert (inside.predict_proba(TEXTS) == alone).all()
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='no fork here')
+def test_a_fork_while_another_thread_fits_can_fit():
+    from ulmfit_nb import ulmfit
+    held,go = threading.Event(),threading.Event()
+    def hold():
+        with ulmfit._one_fit: held.set(); go.wait(60)
+    t = threading.Thread(target=hold); t.start(); held.wait(60)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore') # newer Pythons warn of threads
+        pid = os.fork()
+    if not pid: os._exit(0 if ulmfit._one_fit.acquire(timeout=5) else 1)
+    go.set(); t.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+@pytest.mark.parametrize('y', ['sparse', 'one value'])
+def test_labels_of_odd_shapes(y):
+    import scipy.sparse as sp
+    if y == 'sparse': assert ULMFiT(**FAST).fit(TEXTS, sp.csr_matrix([int(l == LABELS[0]) for l in LABELS]).T).classes_.tolist() == [0, 1]
+    else:
+        with pytest.raises(InputError, match='one value and no list'): ULMFiT(**FAST).fit(TEXTS, np.array('a'))
+
+def test_a_model_whose_labels_are_too_large_is_refused(tmp_path):
+    ULMFiT(**FAST, random_state=0).fit(TEXTS, [int(l == LABELS[0]) for l in LABELS]).save(tmp_path/'m')
+    f = tmp_path/'m/config.json'
+    f.write_text(json.dumps(json.loads(f.read_text()) | dict(labels=[0, 10**30])))
+    with pytest.raises(InputError, match='no sound labels'): ULMFiT.load(tmp_path/'m')
+
+def test_a_card_shows_labels_as_code(tmp_path):
+    ULMFiT(**FAST, random_state=0).fit(TEXTS, ['# a\n\n[b](http://c)' if l == LABELS[0] else 'd`e' for l in LABELS]).save(tmp_path/'m')
+    assert "Labels: `# a [b](http://c)`, `d'e`." in (tmp_path/'m/README.md').read_text()
+
+def test_save_backbone_spares_a_classifier(tmp_path):
+    ULMFiT(**FAST, random_state=0).fit(TEXTS, LABELS).save(tmp_path/'m')
+    lm = LanguageModel(AWDLSTM((tok := Tokenizer.train(TEXTS, vocab_size=200)).vocab_size, (8, 8, 1)))
+    with pytest.raises(InputError, match="no backbone's"): save_backbone(tmp_path/'m', dict(forward=lm), tok)
+    assert ULMFiT.load(tmp_path/'m').predict(TEXTS[:1])
+    save_backbone(tmp_path/'m', dict(forward=lm), tok, overwrite=True)
+    save_backbone(tmp_path/'m', dict(forward=lm), tok) # a backbone again
+    assert load_backbone(tmp_path/'m')[1].vocab == tok.vocab
+
+@pytest.mark.skipif(os.name != 'posix', reason='signals')
+def test_an_ignored_interrupt_stays_ignored():
+    import signal
+    was = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with asked_to_stop() as asked:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not asked()
+    finally: signal.signal(signal.SIGINT, was)
+
+@pytest.mark.parametrize('data', ['/proc/kmsg', '//host/share/t.csv', '\\\\host\\share\\t.csv'])
+def test_a_model_does_not_send_us_to_files_of_the_system(data):
+    assert trained_on(SimpleNamespace(meta_=dict(data=data, data_stamp='x'))) == (None, None)
+    assert trained_on(SimpleNamespace(meta_=dict(data='/home/t.csv', data_stamp='x'))) == ('/home/t.csv', 'x')
+
+def test_labels_that_look_the_same_are_told(capsys):
+    import unicodedata
+    print_labels([a := 'caf\u00e9', unicodedata.normalize('NFD', a), 'bar']*10)
+    assert r"'caf\xe9' and 'cafe\u0301' differ in how a letter is coded only" in capsys.readouterr().out
+
+def test_another_backbone_of_the_same_name_ends_a_resume(tmp_path, capsys):
+    for name,ws in (('a', 'alpha beta gamma delta'), ('b', 'one two three four')): (tmp_path/f'{name}.txt').write_text('\n'.join(' '.join(np.random.default_rng(i).permutation(ws.split())) for i in range(60)))
+    line = ['--quiet', '--bs', '4', '--direction', 'both', '--device', 'cpu']
+    for name in 'ab': main(['pretrain', str(tmp_path/f'{name}.txt'), '--out', str(tmp_path/f'of-{name}'), '--size', '16,16,1', '--vocab-size', '20', '--min-count', '1', *line])
+    go = ['pretrain', str(tmp_path/'a.txt'), '--out', str(tmp_path/'next'), '--init', str(tmp_path/'of-a'), *line]
+    main([*go, '--minutes', '0.0001'])
+    shutil.rmtree(tmp_path/'of-a'); (tmp_path/'of-b').rename(tmp_path/'of-a')
+    with pytest.raises(SystemExit): main([*go, '--resume'])
+    assert 'init_' in capsys.readouterr().err

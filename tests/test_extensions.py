@@ -389,3 +389,6 @@ def test_what_is_forgotten_stays_forgotten():
     best,grid = tune_cache(m, c, (.5,), (.3,), 100, BOS)
     assert best == Cache(.5, .3, 100, BOS) and perplexity(m, c, 1, cache=best) == pytest.approx(grid.item(), rel=1e-3)
     assert perplexity(m, c, 1, cache=Cache(.5, .3, 100)) != pytest.approx(grid.item(), rel=1e-3) # words of other documents are remembered
+
+def test_a_cache_refuses_the_ids_of_another_vocabulary():
+    with pytest.raises(InputError, match='12'): tune_cache(LanguageModel(AWDLSTM(20, (4, 4, 2))), Corpus.from_docs([[2, 3, 1, 5]*9], 12), thetas=(0.,), lams=(.1,))

@@ -18,7 +18,7 @@ from .bpt3c import ClasBatches, ConcatPool, TextClassifier, chunk_ends, docs_dig
 from .corpus import InputError
 from .int8 import int8_model
 from .language_model import DIRECTIONS, check_sizes, evaluating, load_model, load_tensors, reverse_doc
-from .runtime import check_device, full_float32, gather_rows, on_cpu, or_best, world
+from .runtime import NoDraws, check_device, full_float32, gather_rows, on_cpu, or_best, world
 from .training import Phase, TrainConfig, Trainer
 
 # %% ../nbs/08_classifier.ipynb #35296e34
@@ -205,14 +205,14 @@ def read(self:Predictor,
         shape = c['vocab_size'],(c['emb_sz'], c['n_hid'], c['n_layers']),LM_DROPOUTS,c['pad_id'],bool(c.get('skip')) # older models had no skip and no pool
         n_labels,mult,windows = len(labels) if isinstance(labels, list) else 0,s['drop_mult'],(s['bptt'], s['max_len'])
     except (KeyError, TypeError, AttributeError) as e: raise InputError(f'{path}/config.json lacks {e}: save or copy the model again') from e
-    sound = isinstance(labels, list) and len({type(l) for l in labels}) == 1 and isinstance(labels[0], (str, int, float)) and len({*labels}) == len(labels) > 1
+    sound = isinstance(labels, list) and len({type(l) for l in labels}) == 1 and isinstance(labels[0], (str, int, float)) and len({*labels}) == len(labels) > 1 and np.array(labels).dtype.kind in 'Uiufb'
     wrong = [k for k,v in dict(bptt=s['bptt'], max_len=s['max_len'], n_hidden=n_hidden).items() if type(v) is not int or not 1 <= v < 2**31] + ['drop_mult']*(type(mult) not in (int, float) or not 0 <= mult < 1e300) + ['labels']*(not sound) + ['meta']*(not isinstance(self.meta_, dict))
     if wrong: raise InputError(f'{path}/config.json has no sound {wrong[0]}: save or copy the model again')
     self.classes_,self.temperature_ = np.array(labels),(t := config.get('temperature', 1.)) # older models had none
     if isinstance(t, bool) or not isinstance(t, (int, float)) or not 0 < t < 1e300: raise InputError(f'{path}/config.json has a temperature of {t!r}, which is no number above 0: save or copy the model again')
     for d in directions:
         check_sizes(c, tensors, DIRECTIONS[d], path, n_hidden)
-        with on_cpu(), torch.random.fork_rng(()): m = TextClassifier(AWDLSTM(*shape), n_labels, CLAS_DROPOUTS*mult, *windows, n_hidden, s.get('pool', 'concat')) # on torch's meta device no random weights would be drawn, but its first use imports for over a second
+        with on_cpu(), NoDraws(): m = TextClassifier(AWDLSTM(*shape), n_labels, CLAS_DROPOUTS*mult, *windows, n_hidden, s.get('pool', 'concat')) # on torch's meta device no random weights would be drawn, but its first use imports for over a second
         load_tensors(m, tensors, DIRECTIONS[d], path)
         self.models_[d] = m.to(or_best(device)).eval()
     return config

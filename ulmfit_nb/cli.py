@@ -15,7 +15,7 @@ __all__ = ['COMMANDS', 'SEED', 'DIRECTION', 'DEVICE', 'TRAINING', 'TRAIN', 'FILE
            'cmd_import_fastai', 'cmd_export_fastai', 'cmd_data', 'demo_models', 'cmd_demo']
 
 # %% ../nbs/14_cli.ipynb #fde4a199
-import argparse, csv, hashlib, io, json, math, os, random, re, shutil, signal, sys, time, warnings
+import argparse, csv, hashlib, io, json, math, os, random, re, shutil, signal, sys, time, unicodedata, warnings
 from collections import Counter
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from itertools import chain, islice
@@ -72,7 +72,7 @@ def device_name(text):
 DIRECTION = opt('--direction', default='forward', choices=['forward', 'backward', 'both'], help='reading direction')
 DEVICE = opt('--device', type=device_name, help='cpu, cuda, cuda:1 or mps; the best there is if left out')
 TRAINING = (DEVICE, opt('--resume', action='store_true', help='go on with the unfinished run in --out'),
-    opt('--overwrite', action='store_true', help='replace the model or the run in --out; other files there stay'), opt('--seed', type=SEED, default=0, help='seed of weights, dropout and order'),
+    opt('--overwrite', action='store_true', help='replace the model or the run in --out, also a README.md; other files there stay'), opt('--seed', type=SEED, default=0, help='seed of weights, dropout and order'),
     opt('--precision', default='auto', choices=['auto', 'float32', 'bf16'], help='number format of training'), opt('--quiet', action='store_true', help='no progress'))
 
 # %% ../nbs/14_cli.ipynb #9654e234
@@ -273,10 +273,12 @@ def print_labels(
     "How often each label occurs, the most frequent first: a mistake shows there before an hour has gone into it. Without the table only what looks like one."
     from ulmfit_nb.ulmfit import missing_words
     counts,alike = Counter(labels).most_common(),{}
-    for l,_ in counts: alike.setdefault(str(l).strip().casefold(), []).append(l)
+    for l,_ in counts: alike.setdefault(unicodedata.normalize('NFKC', str(l)).strip().casefold(), []).append(l)
     if table: print('Labels: ' + ', '.join(f'{l!r} {n:,}' for l,n in counts[:20]) + (f', and {len(counts)-20:,} others' if len(counts) > 20 else ''))
     if odd := missing_words(c for c,_ in counts): print(f'The label {odd[0]!r} looks like a missing one that was made text: if it is, leave its rows out, or give their texts with --unlabelled')
-    if two := next((ls for ls in alike.values() if len(ls) > 1), None): print(f'The labels {two[0]!r} and {two[1]!r} differ by capitals or spaces only: are they one?')
+    if two := next((ls for ls in alike.values() if len(ls) > 1), None):
+        coded = len({unicodedata.normalize('NFC', str(l)) for l in two[:2]}) == 1 # é in one code or in two
+        print('The labels {} and {} differ {} only: are they one?'.format(*map(ascii if coded else repr, two[:2]), 'in how a letter is coded' if coded else 'by capitals or spaces'))
     if len(labels) > 20 and 2*len(counts) > len(labels): print(f'There are {len(counts):,} labels for {len(labels):,} texts: is this the right column?')
     elif counts[-1][1] == 1: print(f'The label {counts[-1][0]!r} stands in one row only: is it a mistake?')
     elif counts[-1][1] < 10 and counts[0][1] >= 3*counts[-1][1]: print(f'The label {counts[-1][0]!r} stands in {counts[-1][1]} rows only: too few to learn it from, so find more or join it with another')
@@ -388,7 +390,7 @@ class CSVLines:
         self.buf,self.file = io.StringIO(),file or sys.stdout
         if not file and hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(encoding='utf-8', newline='\n') # wherever it runs, as the files that are read
     def write(self, row):
-        cells = (json.dumps(c, ensure_ascii=False) if isinstance(c, (list, dict)) else c for c in row) # as JSONL had them
+        cells = (json.dumps(c, ensure_ascii=False, default=str) if isinstance(c, (list, dict)) else c for c in row) # as JSONL had them
         csv.writer(self.buf).writerow([c.encode('utf-8', 'replace').decode() if isinstance(c, str) else c for c in cells])
         self.file.write(self.buf.getvalue().removesuffix('\r\n')+'\n')
         self.buf.seek(0); self.buf.truncate()
@@ -519,8 +521,10 @@ def print_scores(
 NOT_LOOKED_UP = 'Whether the model was trained on some of these texts could not be looked up, since its training file is not at hand'
 
 def trained_on(clf) -> tuple:
-    "Path and `stamp_of` of the training file, `None` where the model does not say."
-    return tuple(v if isinstance(v := clf.meta_.get(k), str) else None for k in ('data', 'data_stamp'))
+    "Path and `stamp_of` of the training file, `None` where the model does not say, or names a file on another computer or of the system."
+    data,stamp = (v if isinstance(v := clf.meta_.get(k), str) else None for k in ('data', 'data_stamp'))
+    foreign = data and (re.match(r'[\\/]{2}', data) or re.match('/(proc|sys|dev)/', os.path.realpath(data))) # whoever made the model chose the path
+    return (None, None) if foreign else (data, stamp)
 
 def training_file(clf, a, text=None, label=None) -> tuple: # the file, and its columns of texts and labels
     "What counting words is fitted on: the file of --train, in whose columns `text` and `label` may be others than in the training, else that of the training, unless it has changed. Raises `InputError`."
@@ -782,10 +786,11 @@ PRETRAIN = (opt('files', nargs='+', help='.txt, CSV, TSV or JSONL (also .gz, .xz
 @command(*PRETRAIN)
 def cmd_pretrain(a):
     "Stage 1: a tokenizer and a language model from text files."
-    from ulmfit_nb.language_model import load_backbone, pretrain, save_backbone
+    from ulmfit_nb.language_model import load_backbone, load_config, pretrain, save_backbone
     from ulmfit_nb.runtime import check_device, main_first
     from ulmfit_nb.training import TrainConfig
     what = dict(files=[whole_paths(file_stamp(f)) for f in a.files], **{k: v for k,v in options(a).items() if k not in 'files out resume overwrite quiet device minutes profile'.split()})
+    if a.init: what |= {f'init_{k}': load_config(a.init, 'language model').get(k) for k in ('weights', 'tokenizer')}
     ways = ('forward', 'backward') if a.direction == 'both' else (a.direction,)
     check_device(a.device); size = network_size(a, ways)
     with main_first(a.device) as rank: # of several processes the first prepares, the others read
@@ -805,7 +810,7 @@ def cmd_pretrain(a):
         if not t.done: return rank or print(f'Time is up at step {t.step}: the same command with --resume goes on')
         models[d],history,seconds = t.model,history + [dict(direction=d, **r) for r in t.history],seconds + t.seconds
     if rank: return
-    save_backbone(a.out, models, tok, history, a.bits, files=[Path(f).name for f in a.files], tokens=train.n_tokens, epochs=a.epochs, **{k: getattr(a, k) for k in ('lr', 'bs', 'bptt', 'drop_mult', 'precision')}, **(dict(init=Path(a.init).name) if a.init else {}), seconds=round(seconds, 1), seed=a.seed)
+    save_backbone(a.out, models, tok, history, a.bits, overwrite=(run/'overwrite').exists(), files=[Path(f).name for f in a.files], tokens=train.n_tokens, epochs=a.epochs, **{k: getattr(a, k) for k in ('lr', 'bs', 'bptt', 'drop_mult', 'precision')}, **(dict(init=Path(a.init).name) if a.init else {}), seconds=round(seconds, 1), seed=a.seed)
     a.finished = True; del train, valid, t; drop(run) # first what is mapped, which Windows would not delete
     if not a.quiet: print(f'The backbone stands in {a.out}: try `ulmfit generate {a.out} "The film"`')
 
@@ -857,7 +862,7 @@ def cmd_import_fastai(a):
     out,files = free_dir(a.out, overwrite=a.overwrite),{a.direction: a.weights} | ({'backward': a.backward} if a.backward else {})
     read = {d: import_fastai(f, a.itos) for d,f in files.items()}
     tok = read[a.direction][1]
-    save_backbone(out, {d: m for d,(m,_) in read.items()}, tok, source='fastai', files=[Path(f).name for f in (*files.values(), a.itos)])
+    save_backbone(out, {d: m for d,(m,_) in read.items()}, tok, overwrite=a.overwrite, source='fastai', files=[Path(f).name for f in (*files.values(), a.itos)])
     a.finished = True
     print(f'The backbone stands in {a.out}, {tok.vocab_size:,} words: `ulmfit train FILE --backbone {a.out}` starts from it')
 

@@ -7,7 +7,7 @@ __all__ = ['DATASETS', 'InputError', 'printable', 'is_plain', 'read_lines', 'rea
            'CorpusView', 'DataSet', 'list_data', 'cache_home', 'data_dir', 'get_data']
 
 # %% ../nbs/00_corpus.ipynb #dc5cebc3
-import codecs, csv, glob, gzip, hashlib, json, lzma, os, re, shutil, uuid, zlib
+import codecs, csv, glob, gzip, hashlib, json, lzma, os, re, shutil, time, uuid, zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -121,7 +121,7 @@ def _parquet_rows(path, columns=None):
             _need(path, f.schema_arrow.names, columns or [])
             _distinct(path, [c for c in f.schema_arrow.names if not columns or c in columns])
             for batch in f.iter_batches(4096, columns=columns): yield from batch.to_pylist()
-    except (OSError, ValueError, NotImplementedError) as e:
+    except (OSError, ValueError, NotImplementedError, OverflowError) as e:
         if isinstance(e, InputError): raise
         raise InputError(f'{path} is cut short, is no Parquet file, or holds what pyarrow cannot read here ({str(e).splitlines()[0][:100]}): copy it again, or save its columns of texts and labels alone.') from None
 
@@ -418,12 +418,12 @@ def _dead(pid):
     return False
 
 def _sweep(path):
-    "Remove what writers of the same corpus left behind that were killed."
+    "Remove what writers of the same corpus left behind that were killed, where nothing has moved there for ten minutes."
     for o in path.parent.glob(f'{glob.escape(path.name)}.partial-*-*'):
         if not (m := re.search(r'\.partial-(\d{1,9})-[0-9a-f]{8}(-old)?$', o.name)): continue
         if not _dead(int(m[1])): continue
         if m[2] and not path.exists(): o.rename(path)                  # it died between two renames: the old corpus comes back
-        else: shutil.rmtree(o, ignore_errors=True)
+        elif time.time()-max(f.stat().st_mtime for f in (o, *o.glob('*'))) > 600: shutil.rmtree(o, ignore_errors=True) # on another machine, or in a container, that number may be a living process
 
 # %% ../nbs/00_corpus.ipynb #12a9f4e4
 @patch(cls_method=True)

@@ -187,7 +187,7 @@ def near_duplicates(
     n_hashes=128,    # MinHash functions
     band=4,          # equal hashes in one band make two texts candidates
 ):                   # `(n_texts,)` cluster of each text, named by its first member; `(n_texts,)` likeness to that member
-    "Cluster texts that share word triples, by MinHash and locality-sensitive hashing."
+    "Cluster texts that share word triples, by MinHash and locality-sensitive hashing; of texts with an equal band only neighbours are compared, so some pairs are missed."
     if not texts: return np.zeros(0, int), np.zeros(0)
     sig = _minhash(*_shingles(texts), n_hashes)
     parent, mix = np.arange(len(texts)), np.random.default_rng(2).integers(1, 2**63, band, dtype=np.uint64)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from .awd_lstm import LanguageModel
 from .bpt3c import POOLS, ConcatPool, TextClassifier, pad_docs
 from .corpus import Corpus, InputError
-from .language_model import LMBatches, evaluating
+from .language_model import LMBatches, _same_vocab, evaluating
 
 # %% ../nbs/11_extensions.ipynb #26db72c7
 class AttentionPool(ConcatPool):
@@ -98,6 +98,7 @@ def cache_probs(
 ): # of each target: log-probability by the model (bs, T), and probability by the caches (len(thetas), bs, T); nan where there is none
     "What language model and cache give to the words that came (Grave et al. 2017, section 3). Raises `InputError`."
     if not isinstance(window, Integral) or window < 1: raise InputError(f'window={window!r} is no number of states: give 1 or more')
+    _same_vocab(model, batches.corpus)
     state,mem,lm,cache = None,None,[],[]
     with evaluating(model) as dev:
         for b in batches.batches():

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .awd_lstm import AWDLSTM, LM_DROPOUTS, Dropouts, LanguageModel
 from .corpus import Corpus, InputError
-from .runtime import joint_sum, on_cpu, sweep, write_history
+from .runtime import NoDraws, joint_sum, on_cpu, sweep, write_history
 from .tokenization import Tokenizer
 from .training import Batch, Phase, TrainConfig, Trainer
 
@@ -413,6 +413,10 @@ An AWD-LSTM language model ({', '.join(config['directions'])}): embedding {c['em
 """
 
 # %% ../nbs/06_language_model.ipynb #0c6e5b56
+def _is_language_model(path) -> bool:
+    try: return model_kind(path) == 'language model'
+    except InputError: return False
+
 def save_backbone(
     path, # the directory
     models:dict, # 'forward' and/or 'backward' → `LanguageModel`
@@ -420,6 +424,7 @@ def save_backbone(
     history:list[dict]=(), # rows of a `Trainer`
     bits:int=32, # of a stored weight: 8 to travel in a package, see `to_8bit`
     about:str='', # Markdown for the model card
+    overwrite:bool=False, # replace files of the same names that are no backbone's
     **meta, # goes into config.json: data, tokens seen, …
 ):
     "Write a pretrained language model, in one direction or both. Raises `InputError`."
@@ -427,6 +432,9 @@ def save_backbone(
     configs = [m.config for m in models.values()]
     if any(c != configs[0] for c in configs): raise InputError('the two directions have different sizes: train them with the same settings')
     if configs[0]['vocab_size'] != tokenizer.vocab_size: raise InputError(f'the model has {configs[0]["vocab_size"]} rows and the tokenizer {tokenizer.vocab_size} ids: save it with its own tokenizer')
+    there = [f for f in ('config.json', 'README.md', 'history.csv', 'tokenizer.json', 'model.safetensors') if (Path(path)/f).exists()]
+    broken_off = 'model.safetensors' in there and 'config.json' not in there
+    if there and not overwrite and not broken_off and not ('config.json' in there and _is_language_model(path)): raise InputError(f"{path} holds a {there[0]} that is no backbone's: choose another directory")
     if bits not in (8, 32): raise InputError(f'weights are stored with 8 or 32 bits, not {bits}')
     tensors = {DIRECTIONS[d]+k: v for d,m in models.items() for k,v in m.state_dict().items()}
     if bits == 8: tensors = to_8bit(tensors)
@@ -545,6 +553,6 @@ def load_backbone(
     vocab_size,pad_id,*size = (config['model'][k] for k in ('vocab_size', 'pad_id', 'emb_sz', 'n_hid', 'n_layers'))
     if vocab_size != tok.vocab_size: raise InputError(f'{path}: the model has {vocab_size} rows and the tokenizer {tok.vocab_size} ids: they do not belong together')
     check_sizes(config['model'], tensors, DIRECTIONS[direction], path)
-    with on_cpu(): model = LanguageModel(AWDLSTM(vocab_size, size, drops, pad_id, bool(config['model'].get('skip'))), cutoffs=config['model'].get('cutoffs') or ())
+    with on_cpu(), NoDraws(): model = LanguageModel(AWDLSTM(vocab_size, size, drops, pad_id, bool(config['model'].get('skip'))), cutoffs=config['model'].get('cutoffs') or ())
     load_tensors(model, tensors, DIRECTIONS[direction], path)
     return model, tok

@@ -88,8 +88,8 @@ def profile_steps(
     from torch.profiler import ProfilerActivity, profile
     os.environ.setdefault('KINETO_LOG_LEVEL', '99') # or the profiler says when it begins and ends
     gpu = t.device.type == 'cuda'
-    if t.opt is None: t._begin()
     if (n := t.source.n_batches(0)) < steps+2: raise InputError(f'the text has {n} batches and a profile of {steps} steps needs {steps+2}: lower the batch size, or give more text')
+    if t.opt is None: t._begin()
     batches = iter(t.source.batches(0))
     for _ in range(2): t.train_batch(next(batches), True)
     step_part.wait = t.device if gpu else None

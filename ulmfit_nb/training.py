@@ -95,7 +95,7 @@ class TrainConfig:
     device:str|None=None  # cpu, cuda or mps; `None` takes the best there is
     seed:int=0            # of dropout, and of the order where the stages make the batches
     eval_every:int=0      # steps between evaluations inside an epoch; 0 is none
-    save_minutes:float=5. # minutes between checkpoints inside an epoch
+    save_minutes:float=5. # minutes between checkpoints inside an epoch; at its end one is written where the last is a minute old
     def __post_init__(self):
         if self.opt not in ('adam', 'sgd', 'ntasgd'): raise InputError(f'unknown optimiser {self.opt!r}: choose adam, sgd or ntasgd')
         if self.precision not in ('auto', 'float32', 'bf16'): raise InputError(f'unknown precision {self.precision!r}: choose auto, float32 or bf16')
@@ -278,7 +278,7 @@ def train_batch(self:Trainer,
     with nullcontext() if whole or self.world == 1 else self.wrapped.no_sync():
         with step_part('forward'), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             out = self.wrapped(**batch.inputs, **kw)
-        with step_part('backward'): (out.loss*(batch.share/k)).backward()
+        with step_part('backward'), torch.autocast(self.device.type, enabled=False): (out.loss*(batch.share/k)).backward()
     self.scales.append(batch.lr_scale)
     if whole: self.take_step()
     if self.source.stateful: self.state = detach(out.state)
@@ -448,7 +448,8 @@ def _epoch(self:Trainer, stop) -> bool: # is the epoch complete?
     if whole:
         self.batch,self.state,self.meter,self.group = 0,None,[0., 0],None
         self.epoch += 1; self.phase_epoch += 1
-    self.save(); self.saved = time.monotonic()
+    if self._agree(not whole or stop() or time.monotonic()-self.saved > 60)[0]: # `_fit` saves at the end of a phase
+        self.save(); self.saved = time.monotonic()
     return whole
 
 # %% ../nbs/05_training.ipynb #bec06f5f

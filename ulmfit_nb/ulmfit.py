@@ -34,7 +34,7 @@ from . import __version__
 from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, LanguageModel, Size
 from .bpt3c import POOLS, TextClassifier, pool_class
 from .classifier import Predictor, finetune_classifier, predict_logits, recipe_phases
-from .corpus import _missing, Corpus, InputError
+from .corpus import _missing, Corpus, InputError, printable
 from .fine_tuning import finetune_lm, transfer_vocab
 from .language_model import DIRECTIONS, load_backbone, load_config, model_kind, save_model
 from .runtime import atomic, check_device, connect, get_accelerator, in_a_job, joint_sum, meanwhile, on_cpu, only_one, total_memory, use_bf16, world
@@ -76,6 +76,8 @@ def label_list(
     if y is None: raise InputError('there are no labels: give one for each text')
     y = _one_column(y, 'the labels')
     if not hasattr(y, '__iter__') or isinstance(y, (set, frozenset)): raise InputError(f'the labels: {str(y)[:60]} is no list, in an order that stays: give one label a text')
+    if hasattr(y, 'toarray'): y = y.toarray() # sparse
+    if getattr(y, 'ndim', 1) == 0: raise InputError('the labels: this is one value and no list: give one label a text')
     if getattr(y, 'ndim', 1) == 2 and y.shape[1] == 1: y = y.ravel() # a column
     y = [v.item() if isinstance(v, np.generic) else v for v in list(y)]
     if len(y) != n: raise InputError(f'there are {n} texts and {len(y)} labels: give one label a text')
@@ -222,8 +224,7 @@ def check(self:ULMFiT):
         if (v := getattr(self, name)) is not None: drops*v # refuses what is no probability
     TrainConfig(precision=self.precision)
     if self.backbone is not None:
-        with torch.random.fork_rng(()): # the caller's random numbers go on as if nothing had happened
-            for d in self._directions(): n_layers = load_backbone(self._from(), d)[0].backbone.size.n_layers # damaged weights are refused before anything begins
+        for d in self._directions(): n_layers = load_backbone(self._from(), d)[0].backbone.size.n_layers # damaged weights are refused before anything begins
     if isinstance(self.div, (list, tuple)) and len(self.div) != n_layers+2: raise InputError(f'div has {len(self.div)} rates for {n_layers+2} layer groups (embedding, {n_layers} LSTM layers, head): give one each')
     return self
 
@@ -264,6 +265,12 @@ def _column_names(X, y) -> dict: # for the model directory, so that `ulmfit pred
 
 # %% ../nbs/09_ulmfit.ipynb #11f88a1f
 _one_fit = RLock()
+
+def _after_fork():
+    "A child of a fork has no thread that could end the `fit` of another one."
+    global _one_fit
+    _one_fit = RLock()
+if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_after_fork)
 
 @contextmanager
 def _own_state():
@@ -375,11 +382,12 @@ def fit(self:ULMFiT,
         self.n_labels_,self.history_,folder = len(texts),{},Path(folder)
         seed = self._seed(folder, texts, (classes.tolist(), ys.tolist()), extra, resume)
         tok,corpus,known = self._read(texts, extra, directions[0])
-        def stages(d, resume): return self._stages(tok, corpus, known, ys, len(classes), d, seed, folder/d, resume)
         job = self._job(directions, tok, corpus, known, ys, seed, folder)
+        at = {d: folder/d if run_dir is not None or job and d == directions[-1] else None for d in directions} # checkpoints are for those who asked, and for what another process hands over
+        def stages(d, resume): return self._stages(tok, corpus, known, ys, len(classes), d, seed, at[d], resume and at[d] is not None)
         done = self._each(directions, stages, resume, job)
         models,lms = ({d: r[i] for d,r in done.items()} for i in (0, 1))
-        if all(lms.values()): models = self._second_round(lms, models, tok, corpus, ys, texts, extra, seed, folder, resume, job)
+        if all(lms.values()): models = self._second_round(lms, models, tok, corpus, ys, texts, extra, seed, folder, resume, job, at)
         _end_run(folder)
     self.tokenizer_,self.models_,self.classes_ = tok,models,classes
     self.meta_,self.temperature_ = columns | dict(n_labelled=len(texts), n_unlabelled=len(extra)),1.
@@ -390,9 +398,9 @@ def fit(self:ULMFiT,
 @patch
 def _stages(self:ULMFiT, tok, corpus, known, ys, n_classes, d, seed, at, resume):
     "One direction: its classifier, and the language model as it was before stage 3 where a second round will start from it."
-    lm = self._stage2(self._start(tok, d, seed), tok, corpus, known, d, seed, at/'lm', resume)
+    lm = self._stage2(self._start(tok, d, seed), tok, corpus, known, d, seed, at and at/'lm', resume)
     before = deepcopy(lm) if len(corpus) > len(ys) and self._setting('self_train', lm) else None
-    return self._stage3(lm, labelled_docs(corpus, ys), ys, n_classes, d, seed, at/'classifier', resume),before
+    return self._stage3(lm, labelled_docs(corpus, ys), ys, n_classes, d, seed, at and at/'classifier', resume),before
 
 def text_keys(
     texts, # strings
@@ -485,8 +493,8 @@ def _read(self:ULMFiT, texts, extra, direction):
     old = self.backbone and load_backbone(self._from(), direction)[1]
     if old and (old.config['kind'] != 'word' or self.lm_epochs == 0): tok = old # without stage 2 new words would stay what they begin as
     else: tok = Tokenizer.train(texts + extra, kind='word' if old else self.kind, vocab_size=self.vocab_size, min_count=self.min_count or (3 if old or len(texts)+len(extra) > 1000 else 1), also=old)
-    corpus = Corpus.from_docs(tok.encode_iter(texts + extra), tok.vocab_size)
-    return tok, corpus, None if not old else 1. if tok is old else float(np.isin(tok.vocab, old.vocab)[corpus.ids].mean())
+    corpus,words = Corpus.from_docs(tok.encode_iter(texts + extra), tok.vocab_size),{*old.vocab} if old else () # NumPy would make room for the longest word in the place of each
+    return tok, corpus, None if not old else 1. if tok is old else float(np.array([w in words for w in tok.vocab])[corpus.ids].mean())
 
 @patch
 def _start(self:ULMFiT, tok, direction, seed):
@@ -568,7 +576,7 @@ def second_passes(
 
 # %% ../nbs/09_ulmfit.ipynb #07d9c3b5
 @patch
-def _second_round(self:ULMFiT, lms, models, tok, corpus, ys, texts, extra, seed, folder, resume, job=None):
+def _second_round(self:ULMFiT, lms, models, tok, corpus, ys, texts, extra, seed, folder, resume, job=None, at=None):
     "Stage 3 again from the same language models, on the labels and on the surest answers of the first round; `models` where labels are many."
     n_classes,sample = next(iter(models.values())).head[-1].out_features,second_round_texts(extra, self.settings_['self_train'], len(ys), seed, texts)
     if not sample:
@@ -580,14 +588,14 @@ def _second_round(self:ULMFiT, lms, models, tok, corpus, ys, texts, extra, seed,
     self._say(f'Self-training: the classifier labels {len(sample):,} of the unlabelled texts and keeps the surer half')
     idx,own = self._own_labels(models, sample, folder, resume)
     more = [sample[i] for i in idx]
-    def again(d, resume): return self._stage3_again(lms[d], corpus, more, ys, own, n_classes, d, seed, folder/d, resume)
+    def again(d, resume): return self._stage3_again(lms[d], corpus, more, ys, own, n_classes, d, seed, at[d], resume and at[d] is not None)
     return self._each([*lms], again, resume, job and job | dict(more=[np.asarray(i).tolist() for i in more], own=own.tolist()))
 
 @patch
 def _stage3_again(self:ULMFiT, lm, corpus, more, ys, own, n_classes, d, seed, at, resume):
     "Stage 3 on the labels and on `own` labels of `more` documents."
     docs = labelled_docs(corpus, ys) + more
-    return self._stage3(lm, docs, np.concatenate([ys, own]), n_classes, d, seed, at/'self-training', resume, second_passes(math.ceil(len(docs)/self.bs)), 'self-training', f'texts, {len(more):,} of them labelled by itself')
+    return self._stage3(lm, docs, np.concatenate([ys, own]), n_classes, d, seed, at and at/'self-training', resume, second_passes(math.ceil(len(docs)/self.bs)), 'self-training', f'texts, {len(more):,} of them labelled by itself')
 
 # %% ../nbs/09_ulmfit.ipynb #8306a642
 @patch
@@ -682,12 +690,13 @@ def model_card(config:dict) -> str:
     c = config['model']
     def plain(k, v): return Path(v).name if k == 'data' and isinstance(v, str) else ', '.join(f'{a} {b!r}' for a,b in v.items()) if isinstance(v, dict) else v
     facts = '\n'.join(f'| {k} | {plain(k, v)} |' for k,v in config['meta'].items() if k != 'data_stamp')
+    labels = [' '.join(printable(str(l)).split()).replace('`', "'") for l in config['labels']] # a label may hold Markdown
     b = (config.get('params') or {}).get('backbone')
     begun = f', from the backbone {Path(b).name or b}, whose own card names what it was made of and its licence' if isinstance(b, str) else ''
     return f"""# Text classifier
 
 ULMFiT ({' and '.join(config['directions'])}): AWD-LSTM of embedding {c['emb_sz']}, hidden {c['n_hid']}, {c['n_layers']} layers, vocabulary {c['vocab_size']:,}.
-Labels: {', '.join(map(str, config['labels']))}. Trained with ulmfit_nb{begun}; how the losses fell is in history.csv.
+Labels: {', '.join(f'`{o}`' for o in labels)}. Trained with ulmfit_nb{begun}; how the losses fell is in history.csv.
 
 Every text gets one of these labels, whatever it is about. How often the label is right does not stand here: `ulmfit evaluate` says it, on labelled texts that were not trained on. A fresh classifier is surer than it is right; `ulmfit calibrate` mends that, and config.json holds the temperature.
 
