@@ -424,7 +424,7 @@ def test_a_refused_resume_keeps_the_run(tmp_path, monkeypatch, capsys):
 def test_overwrite_holds_for_resume(tmp_path, monkeypatch):
     with open(tmp_path/'t.csv', 'w') as f: csv.writer(f).writerows([('text', 'label'), *zip(TEXTS, LABELS)])
     out = tmp_path/'o'; out.mkdir(); (out/'README.md').write_text('of somebody')
-    line = ['train', str(tmp_path/'t.csv'), '--backbone', 'none', '--size', '12,20,2', '--lm-epochs', '0', '--epochs', '3', '--bs', '8', '--quiet', '--device', 'cpu', '--out', str(out)]
+    line = ['train', str(tmp_path/'t.csv'), '--backbone', 'none', '--size', '12,20,2', '--lm-epochs', '0', '--epochs', '3', '--recipe', 'freez', '--bs', '8', '--quiet', '--device', 'cpu', '--out', str(out)]
     with monkeypatch.context() as m:
         interrupted(m, 4)
         with pytest.raises(SystemExit): main([*line, '--overwrite'])
@@ -1137,7 +1137,7 @@ def test_an_ignored_interrupt_stays_ignored():
 
 @pytest.mark.parametrize('data', ['/proc/kmsg', '//host/share/t.csv', '\\\\host\\share\\t.csv'])
 def test_a_model_does_not_send_us_to_files_of_the_system(data):
-    assert trained_on(SimpleNamespace(meta_=dict(data=data, data_stamp='x'))) == (None, None)
+    assert trained_on(SimpleNamespace(meta_=dict(data=data, data_stamp='x'))) == (None, 'x')
     assert trained_on(SimpleNamespace(meta_=dict(data='/home/t.csv', data_stamp='x'))) == ('/home/t.csv', 'x')
 
 def test_labels_that_look_the_same_are_told(capsys):

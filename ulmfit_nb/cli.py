@@ -276,9 +276,12 @@ def print_labels(
     for l,_ in counts: alike.setdefault(unicodedata.normalize('NFKC', str(l)).strip().casefold(), []).append(l)
     if table: print('Labels: ' + ', '.join(f'{l!r} {n:,}' for l,n in counts[:20]) + (f', and {len(counts)-20:,} others' if len(counts) > 20 else ''))
     if odd := missing_words(c for c,_ in counts): print(f'The label {odd[0]!r} looks like a missing one that was made text: if it is, leave its rows out, or give their texts with --unlabelled')
-    if two := next((ls for ls in alike.values() if len(ls) > 1), None):
-        coded = len({unicodedata.normalize('NFC', str(l)) for l in two[:2]}) == 1 # é in one code or in two
-        print('The labels {} and {} differ {} only: are they one?'.format(*map(ascii if coded else repr, two[:2]), 'in how a letter is coded' if coded else 'by capitals or spaces'))
+    if two := next((ls[:2] for ls in alike.values() if len(ls) > 1), None):
+        nfc,coded = [unicodedata.normalize('NFC', str(l)) for l in two],False
+        if type(two[0]) is not type(two[1]): how = 'in type'
+        elif coded := nfc[0] == nfc[1]: how = 'in how a letter is coded' # é in one code or in two
+        else: how = 'by capitals or spaces' if nfc[0].strip().casefold() == nfc[1].strip().casefold() else 'in how characters are written'
+        print('The labels {} and {} differ {} only: are they one?'.format(*map(ascii if coded else repr, two), how))
     if len(labels) > 20 and 2*len(counts) > len(labels): print(f'There are {len(counts):,} labels for {len(labels):,} texts: is this the right column?')
     elif counts[-1][1] == 1: print(f'The label {counts[-1][0]!r} stands in one row only: is it a mistake?')
     elif counts[-1][1] < 10 and counts[0][1] >= 3*counts[-1][1]: print(f'The label {counts[-1][0]!r} stands in {counts[-1][1]} rows only: too few to learn it from, so find more or join it with another')
@@ -521,10 +524,11 @@ def print_scores(
 NOT_LOOKED_UP = 'Whether the model was trained on some of these texts could not be looked up, since its training file is not at hand'
 
 def trained_on(clf) -> tuple:
-    "Path and `stamp_of` of the training file, `None` where the model does not say, or names a file on another computer or of the system."
+    "Path of the training file, `None` where the model does not say or names a file on another computer or of the system, and its `stamp_of`."
     data,stamp = (v if isinstance(v := clf.meta_.get(k), str) else None for k in ('data', 'data_stamp'))
-    foreign = data and (re.match(r'[\\/]{2}', data) or re.match('/(proc|sys|dev)/', os.path.realpath(data))) # whoever made the model chose the path
-    return (None, None) if foreign else (data, stamp)
+    try: foreign = data and (re.match(r'[\\/]{2}', data) or re.match('/(proc|sys|dev)/(?!shm/)', os.path.realpath(data))) # whoever made the model chose the path
+    except ValueError: foreign = True # a zero byte
+    return None if foreign else data, stamp
 
 def training_file(clf, a, text=None, label=None) -> tuple: # the file, and its columns of texts and labels
     "What counting words is fitted on: the file of --train, in whose columns `text` and `label` may be others than in the training, else that of the training, unless it has changed. Raises `InputError`."
@@ -789,10 +793,9 @@ def cmd_pretrain(a):
     from ulmfit_nb.language_model import load_backbone, load_config, pretrain, save_backbone
     from ulmfit_nb.runtime import check_device, main_first
     from ulmfit_nb.training import TrainConfig
-    what = dict(files=[whole_paths(file_stamp(f)) for f in a.files], **{k: v for k,v in options(a).items() if k not in 'files out resume overwrite quiet device minutes profile'.split()})
-    if a.init: what |= {f'init_{k}': load_config(a.init, 'language model').get(k) for k in ('weights', 'tokenizer')}
-    ways = ('forward', 'backward') if a.direction == 'both' else (a.direction,)
-    check_device(a.device); size = network_size(a, ways)
+    what = dict(files=[whole_paths(file_stamp(f)) for f in a.files], **{k: v for k,v in options(a).items() if k not in 'files out resume overwrite quiet device minutes profile'.split()},
+        **({f'init_{k}': load_config(a.init, 'language model').get(k) for k in ('weights', 'tokenizer')} if a.init else {}))
+    check_device(a.device); size = network_size(a, ways := ('forward', 'backward') if a.direction == 'both' else (a.direction,))
     with main_first(a.device) as rank: # of several processes the first prepares, the others read
         hold(a, a.out, rank)
         old,run = goes_on(a),start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank)
@@ -806,8 +809,8 @@ def cmd_pretrain(a):
         if not a.quiet: print(f'Stage 1, {d}: {train.n_tokens:,} tokens, vocabulary {tok.vocab_size:,}, {size}', flush=True)
         begun = time.monotonic()
         with leaving_nothing(run, old): t = pretrain(train, valid, size, a.drop_mult, a.epochs, a.lr, a.seed, cfg, a.skip, tuple(a.cutoffs), load_backbone(a.init, d)[0] if a.init else None, bs=a.bs, bptt=a.bptt, backward=d=='backward', path=run/d, resume=True, minutes=left, progress=not a.quiet)
-        left = None if left is None else max(0., left-(time.monotonic()-begun)/60)
         if not t.done: return rank or print(f'Time is up at step {t.step}: the same command with --resume goes on')
+        left = None if left is None else max(0., left-(time.monotonic()-begun)/60)
         models[d],history,seconds = t.model,history + [dict(direction=d, **r) for r in t.history],seconds + t.seconds
     if rank: return
     save_backbone(a.out, models, tok, history, a.bits, overwrite=(run/'overwrite').exists(), files=[Path(f).name for f in a.files], tokens=train.n_tokens, epochs=a.epochs, **{k: getattr(a, k) for k in ('lr', 'bs', 'bptt', 'drop_mult', 'precision')}, **(dict(init=Path(a.init).name) if a.init else {}), seconds=round(seconds, 1), seed=a.seed)

@@ -10,6 +10,7 @@ __all__ = ['DATASETS', 'InputError', 'printable', 'is_plain', 'read_lines', 'rea
 import codecs, csv, glob, gzip, hashlib, json, lzma, os, re, shutil, time, uuid, zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -418,12 +419,13 @@ def _dead(pid):
     return False
 
 def _sweep(path):
-    "Remove what writers of the same corpus left behind that were killed, where nothing has moved there for ten minutes."
+    "Remove what killed writers of the same corpus left behind, ten minutes after they last wrote; a corpus that was being replaced comes back at once."
     for o in path.parent.glob(f'{glob.escape(path.name)}.partial-*-*'):
         if not (m := re.search(r'\.partial-(\d{1,9})-[0-9a-f]{8}(-old)?$', o.name)): continue
         if not _dead(int(m[1])): continue
-        if m[2] and not path.exists(): o.rename(path)                  # it died between two renames: the old corpus comes back
-        elif time.time()-max(f.stat().st_mtime for f in (o, *o.glob('*'))) > 600: shutil.rmtree(o, ignore_errors=True) # on another machine, or in a container, that number may be a living process
+        with suppress(OSError): # another process may be doing the same
+            if m[2] and not path.exists(): o.rename(path)              # it died between two renames
+            elif time.time()-max(f.stat().st_mtime for f in (o, *o.glob('*'))) > 600: shutil.rmtree(o) # on another machine, or in a container, that number may be a living process
 
 # %% ../nbs/00_corpus.ipynb #12a9f4e4
 @patch(cls_method=True)

@@ -434,7 +434,7 @@ def save_backbone(
     if configs[0]['vocab_size'] != tokenizer.vocab_size: raise InputError(f'the model has {configs[0]["vocab_size"]} rows and the tokenizer {tokenizer.vocab_size} ids: save it with its own tokenizer')
     there = [f for f in ('config.json', 'README.md', 'history.csv', 'tokenizer.json', 'model.safetensors') if (Path(path)/f).exists()]
     broken_off = 'model.safetensors' in there and 'config.json' not in there
-    if there and not overwrite and not broken_off and not ('config.json' in there and _is_language_model(path)): raise InputError(f"{path} holds a {there[0]} that is no backbone's: choose another directory")
+    if there and not overwrite and not broken_off and not ('config.json' in there and _is_language_model(path)): raise InputError(f"{path} holds a {there[0]} that is no backbone's: choose another directory, or pass overwrite=True")
     if bits not in (8, 32): raise InputError(f'weights are stored with 8 or 32 bits, not {bits}')
     tensors = {DIRECTIONS[d]+k: v for d,m in models.items() for k,v in m.state_dict().items()}
     if bits == 8: tensors = to_8bit(tensors)

@@ -91,7 +91,7 @@ def on_cpu():
     with nullcontext() if torch.get_default_device().type == 'cpu' else torch.device('cpu'): yield
 
 class NoDraws(torch.overrides.TorchFunctionMode):
-    "First weights are not drawn: who loads others leaves alone torch's generator, which all threads share."
+    "Within it no first weights are drawn (`uniform_`, `normal_` and `kaiming_uniform_` do nothing): for a model whose weights are loaded at once, so that torch's generator, which all threads share, stays where it is."
     def __torch_function__(self, f, types, args=(), kwargs=None):
         if getattr(f, '__name__', '') in ('uniform_', 'normal_', 'kaiming_uniform_'): return (*args, *(kwargs or {}).values())[0]
         return f(*args, **(kwargs or {}))
@@ -313,7 +313,7 @@ def _view(self:Progress, name, content, **kw):
 # %% ../nbs/04b_runtime.ipynb #9126c60a
 @contextmanager
 def asked_to_stop():
-    "Gives a function that tells whether Ctrl-C, SIGTERM, or SIGHUP where nobody handles it, has come meanwhile; a second one raises `KeyboardInterrupt` at once. Outside the main thread nothing changes."
+    "Gives a function that tells whether Ctrl-C, SIGTERM, or SIGHUP where nobody handles it, has come meanwhile; a second one raises `KeyboardInterrupt` at once. A signal that is ignored stays so; outside the main thread nothing changes."
     asked = []
     def note(sig, frame):
         if asked: raise KeyboardInterrupt

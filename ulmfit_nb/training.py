@@ -95,7 +95,7 @@ class TrainConfig:
     device:str|None=None  # cpu, cuda or mps; `None` takes the best there is
     seed:int=0            # of dropout, and of the order where the stages make the batches
     eval_every:int=0      # steps between evaluations inside an epoch; 0 is none
-    save_minutes:float=5. # minutes between checkpoints inside an epoch; at its end one is written where the last is a minute old
+    save_minutes:float=5. # minutes between checkpoints inside an epoch; at an epoch's end one is written where the last is a minute old, at a phase's end always
     def __post_init__(self):
         if self.opt not in ('adam', 'sgd', 'ntasgd'): raise InputError(f'unknown optimiser {self.opt!r}: choose adam, sgd or ntasgd')
         if self.precision not in ('auto', 'float32', 'bf16'): raise InputError(f'unknown precision {self.precision!r}: choose auto, float32 or bf16')
@@ -382,8 +382,8 @@ def key(self:Trainer) -> str:
 @patch
 def save(self:Trainer):
     "Write `last.pt` and `history.csv`: everything that the next call needs to go on."
-    if self.path is None: return
     self.check_finite(weights=True)
+    if self.path is None: return
     pos = {k: getattr(self, k) for k in ('phase', 'epoch', 'phase_epoch', 'batch', 'step', 'best', 'seconds', 'history')}
     rng = [gather_rows(s[None].to(self.device)).cpu() for s in rng_states(self.device)] # a row a process
     state = self.state and [tuple(gather_rows(t) for t in s) for s in self.state]
@@ -445,11 +445,9 @@ def _epoch(self:Trainer, stop) -> bool: # is the epoch complete?
     self.progress.stop()
     if whole := self.batch == n: self.record(since)
     self.seconds += time.monotonic()-since
-    if whole:
-        self.batch,self.state,self.meter,self.group = 0,None,[0., 0],None
-        self.epoch += 1; self.phase_epoch += 1
-    if self._agree(not whole or stop() or time.monotonic()-self.saved > 60)[0]: # `_fit` saves at the end of a phase
-        self.save(); self.saved = time.monotonic()
+    if whole: self.batch,self.state,self.meter,self.group,self.epoch,self.phase_epoch = 0,None,[0., 0],None,self.epoch+1,self.phase_epoch+1
+    due = self.phase_epoch < math.ceil(self.phases[self.phase].epochs) and time.monotonic()-self.saved > 60 # at the end of a phase `_fit` saves
+    if self._agree(not whole or due)[0]: self.save(); self.saved = time.monotonic()
     return whole
 
 # %% ../nbs/05_training.ipynb #bec06f5f
@@ -492,10 +490,11 @@ def _fit(self:Trainer, minutes, steps, asked):
             if self.opt is None: self._begin()
             n = math.ceil(self.phases[self.phase].epochs)
             while self.phase_epoch < n:
-                if not self._epoch(stop) or (self._agree(stop())[0] and self.phase_epoch < n): return
+                if not self._epoch(stop): return
+                if self.phase_epoch < n and self._agree(stop())[0]: self.save(); return
             if isinstance(self.opt, NTASGD): self._settle()
             self.phase += 1; self.phase_epoch = 0; self.opt = None
-            self.save()
+            self.save(); self.saved = time.monotonic()
             if self._agree(stop())[0] and not self.done: return
     except RuntimeError as e:
         if self.world > 1 and as_lost(e): raise as_lost(e) from e

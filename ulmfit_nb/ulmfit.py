@@ -369,7 +369,7 @@ def fit(self:ULMFiT,
     X, # texts
     y, # a label each
     unlabelled=None, # more texts of the same sort, without labels: an iterable; blank ones are left out. Cross-validation would split it as it splits the texts if it held as many
-    run_dir=None, # folder for checkpoints; `None` keeps none
+    run_dir=None, # folder for checkpoints; `None` keeps none, and SIGTERM then ends Python at once
     resume:bool=False, # go on from that folder's checkpoints; a run that was stopped is refused without it
 ):
     "Stages 2 and 3: fine-tune the language model on all texts, then the classifier on the labelled ones, then perhaps on its own surest answers. Raises `InputError`."
@@ -576,7 +576,7 @@ def second_passes(
 
 # %% ../nbs/09_ulmfit.ipynb #07d9c3b5
 @patch
-def _second_round(self:ULMFiT, lms, models, tok, corpus, ys, texts, extra, seed, folder, resume, job=None, at=None):
+def _second_round(self:ULMFiT, lms, models, tok, corpus, ys, texts, extra, seed, folder, resume, job, at):
     "Stage 3 again from the same language models, on the labels and on the surest answers of the first round; `models` where labels are many."
     n_classes,sample = next(iter(models.values())).head[-1].out_features,second_round_texts(extra, self.settings_['self_train'], len(ys), seed, texts)
     if not sample:
