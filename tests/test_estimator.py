@@ -424,8 +424,9 @@ def test_a_refused_resume_keeps_the_run(tmp_path, monkeypatch, capsys):
 def test_overwrite_holds_for_resume(tmp_path, monkeypatch):
     with open(tmp_path/'t.csv', 'w') as f: csv.writer(f).writerows([('text', 'label'), *zip(TEXTS, LABELS)])
     out = tmp_path/'o'; out.mkdir(); (out/'README.md').write_text('of somebody')
-    line = ['train', str(tmp_path/'t.csv'), '--backbone', 'none', '--size', '12,20,2', '--lm-epochs', '0', '--epochs', '3', '--recipe', 'freez', '--bs', '8', '--quiet', '--device', 'cpu', '--out', str(out)]
+    line = ['train', str(tmp_path/'t.csv'), '--backbone', 'none', '--size', '12,20,2', '--lm-epochs', '0', '--epochs', '3', '--bs', '8', '--quiet', '--device', 'cpu', '--out', str(out)]
     with monkeypatch.context() as m:
+        m.setattr('ulmfit_nb.training.time', SimpleNamespace(monotonic=iter(range(0, 10**6, 100)).__next__)) # so slow that every pass is saved
         interrupted(m, 4)
         with pytest.raises(SystemExit): main([*line, '--overwrite'])
     assert any(out.rglob('last.pt'))
