@@ -1,9 +1,11 @@
 "What several test files share."
-import os, shutil
+import os, shutil, signal
 
 import pytest
 
 if 'PYTEST_XDIST_WORKER' in os.environ: os.environ.setdefault('OMP_NUM_THREADS', '1') # the workers share the cores; torch reads this when it is imported
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN: signal.signal(signal.SIGINT, signal.default_int_handler) # a job in the background ignores Ctrl-C, and so would the runs that the tests interrupt
 
 def pytest_collection_modifyitems(items):
     "The files that take longest first: none of them is left over when the other worker has done."
