@@ -9,7 +9,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN: signal.signal(signal.SIGIN
 
 def pytest_collection_modifyitems(items):
     "The files that take longest first: none of them is left over when the other worker has done."
-    first = ['test_accessibility.py', 'test_cli.py', 'test_site.py', 'test_scaling.py'] # the second worker does not wait for the site that the first one builds
+    first = ['test_pages.py', 'test_cli.py', 'test_site.py', 'test_scaling.py'] # the second worker does not wait for the site that the first one builds
     items.sort(key=lambda i: first.index(i.path.name) if i.path.name in first else len(first))
 
 @pytest.fixture(scope='module')

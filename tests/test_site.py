@@ -149,22 +149,6 @@ def tab(browser, address):
     yield t
     t.close()
 
-def test_every_page_loads_and_fits(site, browser, address):
-    "One load a page, seen at both widths and in both schemes"
-    tab, faults = Tab(browser, address), []
-    for name in [*pages_of(site), 'search.html']:
-        tab.go(name)
-        for size in (wide, phone):
-            tab.page.set_viewport_size(size)
-            for scheme in ('light', 'dark'):
-                tab.page.emulate_media(color_scheme=scheme)
-                if (n := tab.width()) > 0: faults.append(f'{name} at {size["width"]}, {scheme}: {n} pixels outside')
-        tab.page.set_viewport_size(wide)
-        faults += [f'{name}: {f}' for f in tab.faults]
-        tab.faults.clear()
-    tab.close()
-    assert not faults
-
 def test_faults_of_a_page_are_seen(browser, tmp_path):
     (tmp_path/'a.html').write_text('<html lang="en"><head><link rel="icon" href="data:,"></head><title>a</title><div style="width:500px">a</div><img src="http://127.0.0.2:9/x.png">'
         '<img src="no.png"><script>console.error("oh"); nothing()</script>')

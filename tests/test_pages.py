@@ -1,16 +1,20 @@
-"Every page of the site under axe-core, in both schemes, on a wide screen and on a phone: a file of its own, so that another process takes it."
-import os, shutil
+"Every page of the site in a browser, in both schemes, on a wide screen and on a phone, and under axe-core: a file of its own, so that another process takes it."
+import os
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 from test_site import Tab, address, pages_of, phone, root, serving, site, wide # the fixtures too
 
-def axe():
-    "The text of axe-core, an accessibility checker of the npm registry; or a skip"
-    if not shutil.which('node'): pytest.skip('no Node is installed, which axe-core comes from')
+def axe_file():
+    "Where axe-core is, an accessibility checker of the npm registry"
     places = [Path(os.environ[k]) for k in ['AXE'] if k in os.environ] + [root/d/'node_modules/axe-core/axe.min.js' for d in ('.ci', '.')]
-    if not (found := next((p for p in places if p.is_file()), None)): pytest.skip('axe-core is not installed: npm install --prefix .ci axe-core@4')
+    return next((p for p in places if p.is_file()), None)
+
+def axe():
+    "Its text; or a skip"
+    if not (found := axe_file()): pytest.skip('axe-core is not installed: npm install --prefix .ci axe-core@4')
     return found.read_text(encoding='utf-8')
 
 one_of_each = """() => {
@@ -36,17 +40,37 @@ def axe_faults(page):
     found = page.evaluate("axe.run(document, {resultTypes: ['violations'], preload: false}).then(r => r.violations.map(v => [v.impact, v.id, v.nodes.length, v.nodes[0].html.slice(0, 150)]))")
     return [f for f in found if f[0] in ('serious', 'critical')]
 
-@pytest.mark.parametrize('scheme,size', [('light', wide), ('dark', phone)], ids=['light', 'dark'])
-def test_accessibility(site, browser, address, scheme, size):
-    "Words of code that share their classes, and those of all that is around them, are looked at once a page"
-    script, faults, tab = axe(), {}, Tab(browser, address, color_scheme=scheme, viewport=size)
+@pytest.fixture(scope='module')
+def faults(site, browser, address):
+    "What is wrong with each page, by what it was looked at for: one load a page. Words of code that share their classes, and those of all that is around them, axe-core judges once a page"
+    script, tab, res = axe_file(), Tab(browser, address), defaultdict(list)
     for name in [*pages_of(site), 'search.html']:
         page = tab.go(name)
-        page.evaluate(script)
-        page.evaluate(one_of_each)
-        if found := axe_faults(page): faults[name] = found
+        for size in (wide, phone):
+            page.set_viewport_size(size)
+            for scheme in ('light', 'dark'):
+                page.emulate_media(color_scheme=scheme)
+                if (n := tab.width()) > 0: res['width'].append(f'{name} at {size["width"]}, {scheme}: {n} pixels outside')
+        res['load'] += [f'{name}: {f}' for f in tab.faults]
+        tab.faults.clear()
+        if script:
+            page.evaluate(script.read_text(encoding='utf-8'))
+            page.evaluate(one_of_each)
+            for scheme, size in (('dark', phone), ('light', wide)):
+                page.emulate_media(color_scheme=scheme)
+                page.set_viewport_size(size)
+                if found := axe_faults(page): res[scheme].append(f'{name}: {found}')
     tab.close()
-    assert not faults
+    return res
+
+def test_every_page_loads(faults): assert not faults['load']
+def test_every_page_fits(faults): assert not faults['width']
+
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_accessibility(faults, scheme):
+    "Light on a wide screen, dark on a phone"
+    axe()
+    assert not faults[scheme]
 
 def faults_of(browser, folder, body, **kw):
     (folder/'a.html').write_text(f'<html lang="en"><title>a</title><style>.pale {{ color: #ccc }} @media (prefers-color-scheme: dark) {{ .dim {{ color: #ddd }} }}</style><main><h1>a</h1>{body}</main>')
