@@ -146,6 +146,16 @@ def test_every_chapter_has_its_turn(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, 'cuda_notebooks', lambda: books)
     with pytest.raises(SystemExit, match='did not pass: a.ipynb, c.ipynb'): gpu.cells(args(tmp_path))
     assert (tmp_path/'ran').read_text().splitlines() == [f'{f}' for f in books]
+    with pytest.raises(SystemExit, match='did not pass: a.ipynb, c.ipynb'): gpu.cells(args(tmp_path))
+    assert (tmp_path/'ran').read_text().splitlines()[3:] == [f'{f}' for f in books if f.stem != 'b'] # one that passed is not run again
+
+def test_a_smaller_task_does_not_take_the_time_of_the_headline(tmp_path, monkeypatch):
+    "WikiText-2 waits where other texts have begun to arrive, and goes ahead where it is alone"
+    monkeypatch.setenv('ULMFIT_DATA', str(tmp_path))
+    def waits(): return next(j for j in gpu.jobs(args(tmp_path)) if j.name == 'wikitext2').waits
+    assert waits() == ()
+    (tmp_path/'imdb').mkdir()
+    assert waits() == ('imdb-both-0',)
 
 @pytest.mark.parametrize('rehearse', [True, False])
 def test_the_jobs_fit_together(tmp_path, monkeypatch, rehearse):
@@ -199,7 +209,9 @@ def test_a_file_that_is_being_copied_is_waited_for(tmp_path):
     assert not gpu.whole(tmp_path/'b.xz') and not gpu.whole(tmp_path)
 
 def test_stage_1_keeps_its_passes(tmp_path):
-    assert gpu.passes(args(tmp_path, overlap=True)) == '3' == gpu.passes(args(tmp_path))
+    assert gpu.passes(args(tmp_path, overlap=True, minutes=28.)) == '3' == gpu.passes(args(tmp_path))
+    (tmp_path/'short').mkdir()
+    assert gpu.passes(args(tmp_path/'short', overlap=True, minutes=24.)) == '2'
 
 def test_without_a_gpu_nothing_is_begun(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, 'works', lambda env: False)
@@ -222,6 +234,12 @@ def test_the_choice_does_with_the_tries_that_ended(tmp_path):
     assert gpu.chosen(args(tmp_path)) == ('freez', .03, False, 'recipe and rate chosen on held-out training reviews, of the 1 of 4 tries that ended')
     for i,t in enumerate(gpu.TRIES): (tmp_path/'tries'/f'{t.replace(":", "-")}.json').write_text(json.dumps(dict(rows=[row | dict(lr=i/100, accuracy=i/10)])))
     assert gpu.chosen(args(tmp_path)) == ('freez', .03, False, 'recipe and rate chosen on held-out training reviews')
+
+def test_the_choice_is_made_once(tmp_path):
+    (tmp_path/'tries').mkdir()
+    was = gpu.decided(args(tmp_path))
+    (tmp_path/'tries'/'freez-4-.03.json').write_text(json.dumps(dict(rows=[dict(recipe='freez', lr=.03, accuracy=.9, history=[dict(valid_loss=.3)])])))
+    assert gpu.chosen(args(tmp_path)) != was == gpu.decided(args(tmp_path))
 
 @pytest.mark.parametrize('ways,here,done_too', [(['forward', 'backward'], False, {'join', 'pretrain-forward', 'pretrain-backward'}), (['forward', 'backward'], True, {'join', 'pretrain-forward', 'pretrain-backward'}),
     (['forward'], False, {'join', 'pretrain-forward'}), (['forward'], True, {'pretrain-forward'})])
