@@ -40,7 +40,8 @@ def joined(parts):
 def train(a):
     "One direction, as far as the minutes go."
     from ulmfit_nb.corpus import Corpus
-    from ulmfit_nb.language_model import pretrain, save_backbone
+    from ulmfit_nb.language_model import pretrain
+    from ulmfit_nb.storage import save_backbone
     from ulmfit_nb.tokenization import Tokenizer
     from ulmfit_nb.training import TrainConfig
     parts = sorted((a.folder/'ids').glob('train-*'))

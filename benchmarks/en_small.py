@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 from ulmfit_nb.corpus import data_dir, read_texts
-from ulmfit_nb.language_model import backbone_card, load_backbone, load_model, lm_scores, save_backbone
+from ulmfit_nb.language_model import lm_scores
 from ulmfit_nb.results import commit, hardware
 from ulmfit_nb.runtime import atomic
+from ulmfit_nb.storage import backbone_card, load_backbone, load_model, save_backbone
 
 ABOUT = """
 **What it read.** Long English Wikipedia articles of 2015, those of WikiText's validation and test sets left out: {tokens:,} tokens a direction, in {passes}.

@@ -15,10 +15,11 @@ from ulmfit_nb.bpt3c import TextClassifier
 from ulmfit_nb.classifier import clas_metrics, finetune_classifier
 from ulmfit_nb.corpus import Corpus, data_dir, read_texts
 from ulmfit_nb.fine_tuning import finetune_lm, transfer_vocab
-from ulmfit_nb.language_model import lm_scores, load_backbone, pretrain, save_backbone
+from ulmfit_nb.language_model import lm_scores, pretrain
 from ulmfit_nb.reproduce import draw, load_task, without_twins
 from ulmfit_nb.results import baseline, commit, hardware
 from ulmfit_nb.runtime import atomic
+from ulmfit_nb.storage import load_backbone, save_backbone
 from ulmfit_nb.tokenization import Tokenizer
 from ulmfit_nb.training import TrainConfig
 from ulmfit_nb.ulmfit import clas_passes, default_settings

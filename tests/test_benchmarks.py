@@ -12,10 +12,10 @@ import ulmfit_nb
 from ulmfit_nb import cli
 from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
 from ulmfit_nb.corpus import InputError
-from ulmfit_nb.language_model import save_backbone
 from ulmfit_nb.reproduce import Lab, Task
 from ulmfit_nb.results import lowshot_table, read_results, short_table, summary
 from ulmfit_nb.scaling import brief_table, compare_rows, compare_table
+from ulmfit_nb.storage import save_backbone
 from ulmfit_nb.tokenization import Tokenizer
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'benchmarks'))

@@ -386,7 +386,7 @@ def test_self_train_is_a_number_of_texts(bad):
 def test_the_direction_that_is_left_out_goes_by_the_backbone(has, tmp_path):
     from ulmfit_nb import ULMFiT
     from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
-    from ulmfit_nb.language_model import save_backbone
+    from ulmfit_nb.storage import save_backbone
     from ulmfit_nb.tokenization import Tokenizer
     tok = Tokenizer.train(['one two three']*3, min_count=1)
     save_backbone(tmp_path/'b', {d: LanguageModel(AWDLSTM(tok.vocab_size, (8, 12, 1))) for d in has}, tok, [])
@@ -923,7 +923,8 @@ def test_a_link_is_written_through(tmp_path):
 
 def test_settings_of_generating_reach_it(monkeypatch):
     import ulmfit_nb.language_model as lm
-    monkeypatch.setattr(lm, 'load_backbone', lambda name: (name, 'tok'))
+    import ulmfit_nb.storage as storage
+    monkeypatch.setattr(storage, 'load_backbone', lambda name: (name, 'tok'))
     monkeypatch.setattr(lm, 'generate', lambda *args: repr(args))
     p = ulmfit('generate', 'bb', 'The', '-n', 7, '--temperature', .5, '--top-k', 3, '--top-p', .6, '--seed', 9)
     assert p.stdout.decode() == "('bb', 'tok', 'The', 7, 0.5, 3, 0.6, 9)\n"
@@ -941,7 +942,7 @@ def test_settings_of_pretraining_reach_it(tmp_path, monkeypatch):
     asked,kept,clock = [],[],iter(range(0, 10**6, 60))
     def pretrain(train, valid, size, *args, **kw): asked.append((args, kw)); return SimpleNamespace(done=True, model=None, history=[], seconds=1.)
     monkeypatch.setattr(lm, 'pretrain', pretrain)
-    monkeypatch.setattr(lm, 'save_backbone', lambda *args, **kw: kept.append(args))
+    monkeypatch.setattr('ulmfit_nb.storage.save_backbone', lambda *args, **kw: kept.append(args))
     monkeypatch.setattr('ulmfit_nb.cli.time', SimpleNamespace(monotonic=lambda: next(clock)))
     p = ulmfit('pretrain', tmp_path/'t.txt', '--out', tmp_path/'bb', *'--size micro --direction both --drop-mult .25 --epochs 3 --lr .01 --seed 4 --skip --cutoffs 12 --bs 5 --bptt 9 --bits 8 --minutes 9 --quiet --device cpu'.split())
     assert p.returncode == 0, p.stderr.decode()
@@ -993,12 +994,13 @@ def test_settings_of_explaining_reach_it(model, tmp_path, monkeypatch):
 @pytest.mark.parametrize('more,way', [((), 'forward'), (('--direction', 'backward'), 'backward')])
 def test_a_backbone_is_measured_in_its_direction(more, way, tmp_path, monkeypatch):
     import ulmfit_nb.language_model as lm
+    import ulmfit_nb.storage as storage
     class Model:
         def to(self, device): return self
     seen = []
-    monkeypatch.setattr(lm, 'find_backbone', lambda name: tmp_path)
-    monkeypatch.setattr(lm, 'model_kind', lambda path: 'language model')
-    monkeypatch.setattr(lm, 'load_backbone', lambda name, direction: seen.append(direction) or (Model(), None))
+    monkeypatch.setattr(storage, 'find_backbone', lambda name: tmp_path)
+    monkeypatch.setattr(storage, 'model_kind', lambda path: 'language model')
+    monkeypatch.setattr(storage, 'load_backbone', lambda name, direction: seen.append(direction) or (Model(), None))
     monkeypatch.setattr(lm, 'lm_scores', lambda model, tok, texts, backward: seen.append(backward) or dict(perplexity=9.))
     assert json.loads(ulmfit('evaluate', 'bb', tmp_path/'t.txt', '--json', *more).stdout) == dict(perplexity=9.) and seen == [way, way == 'backward']
 
@@ -1019,7 +1021,7 @@ def test_options_of_train_that_would_do_nothing(words, what, tmp_path):
 
 def test_a_backbone_is_not_replaced_by_its_own_classifier(tmp_path):
     from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
-    from ulmfit_nb.language_model import model_kind, save_backbone
+    from ulmfit_nb.storage import model_kind, save_backbone
     from ulmfit_nb.tokenization import Tokenizer
     tok = Tokenizer.train(['a text of some words']*3, vocab_size=60, min_count=1)
     save_backbone(tmp_path/'bb', dict(forward=LanguageModel(AWDLSTM(tok.vocab_size, (12, 20, 2)))), tok)
@@ -1028,7 +1030,7 @@ def test_a_backbone_is_not_replaced_by_its_own_classifier(tmp_path):
 
 def test_a_backbone_of_the_hub_keeps_its_name(tmp_path, monkeypatch):
     from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
-    from ulmfit_nb.language_model import save_backbone
+    from ulmfit_nb.storage import save_backbone
     from ulmfit_nb.tokenization import Tokenizer
     tok = Tokenizer.train(['a text of some words']*3, vocab_size=60, min_count=1)
     save_backbone(tmp_path/'bb', dict(forward=LanguageModel(AWDLSTM(tok.vocab_size, (12, 20, 2)))), tok)
@@ -1081,7 +1083,7 @@ def test_a_data_set_that_an_option_has_taken():
     refused(ulmfit('data', 'list', 'imdb'), 'ulmfit data get imdb')
 
 def test_generated_text_cannot_steer_a_terminal(monkeypatch, capsys):
-    monkeypatch.setattr('ulmfit_nb.language_model.load_backbone', lambda *a: (None, None))
+    monkeypatch.setattr('ulmfit_nb.storage.load_backbone', lambda *a: (None, None))
     monkeypatch.setattr('ulmfit_nb.language_model.generate', lambda *a: 'one\x1b[31m\ntwo')
     out = ulmfit('generate', 'b', 'x').stdout
     assert b'\x1b' not in out and out.count(b'\n') == 2 and b'two' in out

@@ -13,7 +13,8 @@ from ulmfit_nb.classifier import finetune_classifier, predict_logits, recipe_pha
 from ulmfit_nb.corpus import Corpus, InputError
 from ulmfit_nb.extensions import AttentionPool, Cache, attention_weights, cache_probs, tune_cache
 from ulmfit_nb.fine_tuning import transfer_vocab
-from ulmfit_nb.language_model import LMBatches, load_backbone, perplexity, pretrain, save_backbone
+from ulmfit_nb.language_model import LMBatches, perplexity, pretrain
+from ulmfit_nb.storage import load_backbone, save_backbone
 from ulmfit_nb.tokenization import BOS, Tokenizer
 from ulmfit_nb.training import TrainConfig, Trainer
 from ulmfit_nb.ulmfit import ULMFiT

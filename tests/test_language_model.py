@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-import ulmfit_nb.language_model as lmod
+import ulmfit_nb.storage as storage
 from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT, LanguageModel
 from ulmfit_nb.corpus import Corpus, InputError
 from ulmfit_nb.fine_tuning import finetune_lm, transfer_vocab
-from ulmfit_nb.language_model import (LMBatches, evaluating, filter_scores, generate, lm_metrics, load_backbone, load_model, perplexity, pretrain,
-    reverse_doc, save_backbone, save_model, train_lm)
+from ulmfit_nb.language_model import LMBatches, evaluating, filter_scores, generate, lm_metrics, lm_scores, perplexity, pretrain, reverse_doc, train_lm
+from ulmfit_nb.storage import from_8bit, load_backbone, load_model, save_backbone, save_model, to_8bit
 from ulmfit_nb.tokenization import BOS, PAD, UNK, Tokenizer
 from ulmfit_nb.training import TrainConfig
 
@@ -251,7 +251,6 @@ def forget_tensor(d):
 def cut(f, n): f.write_bytes(f.read_bytes()[:n])
 def scales(d, n):
     from safetensors.torch import load_file, save_file
-    from ulmfit_nb.language_model import to_8bit
     t = to_8bit(load_file(d/'model.safetensors')); k = 'fwd.backbone.encoder.weight.scale'; t[k] = t[k][:n].clone()
     save_file(t, d/'model.safetensors')
 
@@ -299,7 +298,7 @@ def test_a_save_that_fails_leaves_nothing_half_written(tok, tmp_path, monkeypatc
     if there: save_backbone(tmp_path/'b', dict(forward=fresh(tok, 5)), tok)
     def full(*a, **kw): raise OSError(28, 'No space left on device')
     if where == 'tokenizer': monkeypatch.setattr(Tokenizer, 'save', full)
-    else: monkeypatch.setattr(lmod, 'write_history', full)
+    else: monkeypatch.setattr(storage, 'write_history', full)
     with pytest.raises(OSError): save_backbone(tmp_path/'b', dict(forward=fresh(tok)), tok)
     assert [f.name for f in tmp_path.iterdir()] == ['b']*there
     if there: assert equal(load_backbone(tmp_path/'b')[0], fresh(tok, 5))
@@ -405,7 +404,6 @@ def test_finetune_leaves_no_group_untouched(tok):
         assert any(not torch.equal(p, q) for p, q in pairs)
 
 def test_scores_want_several_texts():
-    from ulmfit_nb.language_model import lm_scores
     model, tok = load_backbone('en-small')
     with pytest.raises(InputError, match='put it in a list'): lm_scores(model, tok, 'The film was good.')
 
@@ -429,9 +427,8 @@ def test_the_same_model_is_saved_to_the_same_bytes(tmp_path, tok):
 
 def test_weights_are_the_first_to_come_and_the_description_the_last(tmp_path, tok, monkeypatch):
     "So that whatever a killed process leaves is known as its own, or is complete."
-    from ulmfit_nb import language_model as L
-    moved,replace = [],L.os.replace
-    monkeypatch.setattr(L.os, 'replace', lambda a, b: moved.append(Path(b).name) or replace(a, b))
+    moved,replace = [],storage.os.replace
+    monkeypatch.setattr(storage.os, 'replace', lambda a, b: moved.append(Path(b).name) or replace(a, b))
     (tmp_path/'m').mkdir()
     save_backbone(tmp_path/'m', dict(forward=fresh(tok)), tok)
     moved = moved[-5:] # the others are made where nobody looks
@@ -452,7 +449,6 @@ def test_finetune_takes_the_schedule_and_the_shape_it_is_given(tok):
     assert (phase(schedule='cosine').schedule, phase().schedule) == ('cosine', 'stlr')
 
 def test_scores_in_units_that_every_vocabulary_shares(trained, tok):
-    from ulmfit_nb.language_model import lm_scores
     texts = ['the small cat söes the tree.', 'an owl']
     docs = [tok.encode(t) for t in texts]
     for backward in (False, True):
@@ -504,16 +500,16 @@ def test_backward_streams_of_long_documents_are_read_as_they_stand():
 def test_scores_want_the_models_own_words(tok):
     other = tokenizer(OTHER + TEXTS)
     m = fresh(tok)
-    for f in (lambda: lmod.lm_scores(m, other, TEXTS), lambda: perplexity(m, encoded(other, TEXTS))):
+    for f in (lambda: lm_scores(m, other, TEXTS), lambda: perplexity(m, encoded(other, TEXTS))):
         with pytest.raises(InputError, match='own tokenizer') as e: f()
         one_sentence(e)
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 def test_bytes_keep_the_sign_of_every_weight(dtype):
     w = torch.randn(400, 60, generator=torch.Generator().manual_seed(0)).to(dtype)
-    back = lmod.from_8bit(lmod.to_8bit(dict(w=w)))['w']
+    back = from_8bit(to_8bit(dict(w=w)))['w']
     assert (back*w.float() >= 0).all() and (back-w.float()).abs().max() < w.abs().max()/200
-    with pytest.raises(ValueError, match='w'): lmod.from_8bit(dict(w=torch.zeros(2, 2, dtype=torch.int8)))
+    with pytest.raises(ValueError, match='w'): from_8bit(dict(w=torch.zeros(2, 2, dtype=torch.int8)))
 
 def test_a_temperature_that_float32_takes_for_none(trained, tok):
     assert generate(trained, tok, 'the', 5, temperature=1e-320) == generate(trained, tok, 'the', 5, temperature=0)

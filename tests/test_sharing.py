@@ -12,8 +12,8 @@ from sklearn.base import clone
 
 from ulmfit_nb import InputError, ULMFiT
 from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
-from ulmfit_nb.language_model import load_backbone, save_backbone
 from ulmfit_nb.sharing import (ListReader, export_fastai, fetch_model, import_fastai, local_model, match_vocab, our_names, place_rows, push_model, read_itos,
+from ulmfit_nb.storage import load_backbone, save_backbone
     read_weights, their_names, their_words)
 from ulmfit_nb.tokenization import SPECIALS, Tokenizer
 
@@ -480,7 +480,7 @@ def test_what_is_not_pushed(hub, tmp_path, backbone):
     assert not hub.repos
 
 def test_the_packages_own_backbone_can_be_saved(tmp_path):
-    from ulmfit_nb.language_model import find_backbone
+    from ulmfit_nb.storage import find_backbone
     ULMFiT().save_pretrained(tmp_path/'copy')
     assert content(tmp_path/'copy') == content(find_backbone('en-small'))
 

@@ -17,8 +17,9 @@ from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS
 from .bpt3c import ClasBatches, ConcatPool, TextClassifier, chunk_ends, docs_digest, pad_docs, sorted_batches, sortish_batches # also importable from here
 from .corpus import InputError
 from .int8 import int8_model
-from .language_model import DIRECTIONS, check_sizes, evaluating, load_model, load_tensors, reverse_doc
+from .language_model import evaluating, reverse_doc
 from .runtime import NoDraws, check_device, full_float32, gather_rows, on_cpu, or_best, world
+from .storage import DIRECTIONS, check_sizes, load_model, load_tensors
 from .training import Phase, TrainConfig, Trainer
 
 # %% ../nbs/08_classifier.ipynb #35296e34

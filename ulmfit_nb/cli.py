@@ -334,9 +334,9 @@ def cmd_train(a):
     opts = {k: getattr(a, k) for k in 'backbone direction lm_epochs lm_lr lm_bs epochs lr bs recipe self_train class_weight precision'.split()}
     opts |= {k: getattr(a, k) or v for k,v in dict(size='tiny', kind='word', vocab_size=60000).items()}
     what = dict(command='train', data=whole_paths(stamp), text=a.text, label=a.label, seed=a.seed, unlabelled=[whole_paths(file_stamp(f)) for f in a.unlabelled or ()], **opts)
-    from ulmfit_nb.language_model import find_backbone
     from ulmfit_nb.runtime import main_first
     from ulmfit_nb.sharing import ULMFiT
+    from ulmfit_nb.storage import find_backbone
     clf = ULMFiT(random_state=a.seed, device=a.device, n_jobs=a.n_jobs, **opts | dict(backbone=None if a.backbone == 'none' else a.backbone)).check()
     if a.backbone != 'none' and find_backbone(a.backbone).resolve() == Path(a.out).resolve(): raise InputError(f'{a.out} is the backbone itself: choose another --out')
     with main_first(a.device) as rank:
@@ -620,8 +620,9 @@ def seen_in_training(clf, file, texts, named=None) -> tuple: # list of bool, one
 
 def print_backbone(a):
     "What the backbone `a.model` is worth on the texts of `a.file`: see `lm_scores`. Raises `InputError`, for options that belong to classifiers, too."
-    from ulmfit_nb.language_model import load_backbone, lm_scores
+    from ulmfit_nb.language_model import lm_scores
     from ulmfit_nb.runtime import check_device, or_best
+    from ulmfit_nb.storage import load_backbone
     if idle := [k for k in ('label', 'train', 'worst') if getattr(a, k)]: raise InputError(f'--{idle[0]} does nothing here, since {a.model} is a backbone, whose perplexity is measured: leave it out, or name a model that `ulmfit train` wrote')
     check_device(a.device)
     lm,tok = load_backbone(a.model, a.direction or 'forward')
@@ -634,7 +635,7 @@ def print_backbone(a):
     opt('--direction', choices=['forward', 'backward'], help='which model of a backbone; forward if left out'), DEVICE)
 def cmd_evaluate(a):
     "Accuracy, F1 of each label and confusion on labelled texts, beside the TF-IDF baseline fitted on the training file; of a backbone, its perplexity."
-    from ulmfit_nb.language_model import find_backbone, model_kind
+    from ulmfit_nb.storage import find_backbone, model_kind
     if find_backbone(a.model).is_dir() and model_kind(find_backbone(a.model)) == 'language model': return print_backbone(a)
     if a.direction: raise InputError(f'--direction does nothing here, since {a.model} is a classifier, which reads as it was trained: leave it out')
     from ulmfit_nb.calibration import ULMFiT, calibration_error
@@ -732,7 +733,7 @@ def limited(
 def prepare(a, run:Path): # tokenizer, training and held-out corpus
     "Learn the vocabulary and write the corpus, unless an interrupted run has done it. Raises `InputError`."
     import numpy as np
-    from ulmfit_nb.language_model import load_model
+    from ulmfit_nb.storage import load_model
     from ulmfit_nb.tokenization import Tokenizer
     def texts(): return read_texts([Path(f) for f in a.files], a.text)
     if a.init and not (run/'tokenizer.json').exists(): load_model(a.init, 'language model')[1].save(run/'tokenizer.json')
@@ -751,8 +752,9 @@ def prepare(a, run:Path): # tokenizer, training and held-out corpus
 def profile_pretraining(a, corpus:Corpus, size):
     "Print where the time of a training step goes. Raises `InputError`."
     from ulmfit_nb.awd_lstm import AWDLSTM, LM_DROPOUTS, LanguageModel
-    from ulmfit_nb.language_model import LMBatches, load_backbone
+    from ulmfit_nb.language_model import LMBatches
     from ulmfit_nb.scaling import print_profile, profile_steps
+    from ulmfit_nb.storage import load_backbone
     from ulmfit_nb.training import Phase, TrainConfig, Trainer
     source = LMBatches(corpus, a.bs, a.bptt, a.seed, backward=a.direction == 'backward')
     if source.n_batches(0) < 12: raise InputError(f'the text has {source.n_batches(0)} batches and a profile needs 12: lower --bs, or give more text')
@@ -767,7 +769,7 @@ VOCABULARY = dict(vocab_size=60000, min_count=3, vocab_texts=20000) # where ther
 def network_size(a, ways:tuple): # directions → `Size`
     "How large a network stage 1 trains; what cannot work is refused before anything is written. Raises `InputError`."
     from ulmfit_nb.awd_lstm import LM_DROPOUTS, Size
-    from ulmfit_nb.language_model import load_backbone
+    from ulmfit_nb.storage import load_backbone
     if a.init and (idle := [k for k in ('size', 'kind', 'skip', 'cutoffs', *VOCABULARY) if getattr(a, k)]): raise InputError(f'--{idle[0].replace("_", "-")} does nothing here, since {a.init} has its own: leave it out')
     if a.profile and a.overwrite: raise InputError('--profile trains nothing, so nothing can take the place of what --out holds: leave out --overwrite, and name an empty --out')
     for k,v in VOCABULARY.items(): setattr(a, k, getattr(a, k) or v)
@@ -790,15 +792,15 @@ PRETRAIN = (opt('files', nargs='+', help='.txt, CSV, TSV or JSONL (also .gz, .xz
 @command(*PRETRAIN)
 def cmd_pretrain(a):
     "Stage 1: a tokenizer and a language model from text files."
-    from ulmfit_nb.language_model import load_backbone, load_config, pretrain, save_backbone
+    from ulmfit_nb.language_model import pretrain
     from ulmfit_nb.runtime import check_device, main_first
+    from ulmfit_nb.storage import load_backbone, load_config, save_backbone
     from ulmfit_nb.training import TrainConfig
     what = dict(files=[whole_paths(file_stamp(f)) for f in a.files], **{k: v for k,v in options(a).items() if k not in 'files out resume overwrite quiet device minutes profile'.split()},
         **({f'init_{k}': load_config(a.init, 'language model').get(k) for k in ('weights', 'tokenizer')} if a.init else {}))
     check_device(a.device); size = network_size(a, ways := ('forward', 'backward') if a.direction == 'both' else (a.direction,))
     with main_first(a.device) as rank: # of several processes the first prepares, the others read
-        hold(a, a.out, rank)
-        old,run = goes_on(a),start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank)
+        hold(a, a.out, rank); old,run = goes_on(a),start_run(a.out, what, a.resume or rank > 0, a.overwrite and not rank)
         with leaving_nothing(run, old): tok,train,valid = prepare(a, run)
     a.quiet = a.quiet or rank > 0
     if a.profile:
@@ -823,7 +825,8 @@ def cmd_pretrain(a):
     opt('--top-p', type=at_least(0, float, True, 1), default=.9, help='draw among the fewest that hold this probability'), opt('--seed', type=SEED, help='the same seed gives the same text; another each time if left out'))
 def cmd_generate(a):
     "Let a backbone go on from a prompt."
-    from ulmfit_nb.language_model import generate, load_backbone
+    from ulmfit_nb.language_model import generate
+    from ulmfit_nb.storage import load_backbone
     model,tok = load_backbone(a.backbone)
     print('\n'.join(map(printable, generate(model, tok, a.prompt, a.n, a.temperature, a.top_k, a.top_p, a.seed).split('\n'))))
 
@@ -859,8 +862,8 @@ def cmd_reproduce(a):
     opt('--overwrite', action='store_true', help='replace what --out holds'))
 def cmd_import_fastai(a):
     "Turn a language model of fastai 1, fastai 2 or the 2018 scripts into a backbone; nothing in the files is run."
-    from ulmfit_nb.language_model import save_backbone
     from ulmfit_nb.sharing import import_fastai
+    from ulmfit_nb.storage import save_backbone
     if a.backward and a.direction == 'backward': raise InputError('both WEIGHTS and --backward would be the backward model: leave out --direction')
     out,files = free_dir(a.out, overwrite=a.overwrite),{a.direction: a.weights} | ({'backward': a.backward} if a.backward else {})
     read = {d: import_fastai(f, a.itos) for d,f in files.items()}
@@ -873,8 +876,8 @@ def cmd_import_fastai(a):
     opt('--overwrite', action='store_true', help='write into a directory that holds something'))
 def cmd_export_fastai(a):
     "Write a backbone as fastai 2 reads it: weights as .pth, words as .pkl."
-    from ulmfit_nb.language_model import load_backbone
     from ulmfit_nb.sharing import export_fastai
+    from ulmfit_nb.storage import load_backbone
     out = free_dir(a.out, overwrite=a.overwrite)
     model,tok = load_backbone(a.backbone, a.direction)
     files,a.finished = export_fastai(model, tok, out),True
@@ -905,8 +908,8 @@ DEMO = dict(direction='forward', self_train=0, lm_epochs=1, epochs=10) # one dir
 # %% ../nbs/14_cli.ipynb #553728ea
 def demo_models(task, a, out:Path, say) -> dict: # name → fitted classifier
     "The demo's classifiers: ULMFiT, the same network from random weights, and the baseline."
-    from ulmfit_nb.language_model import load_backbone
     from ulmfit_nb.results import baseline
+    from ulmfit_nb.storage import load_backbone
     from ulmfit_nb.ulmfit import ULMFiT
     say(f"Stage 1 is done: the backbone {a.backbone} has read general English. Stages 2 and 3: it reads the packages' unlabelled docstrings, then a classifier learns from the labelled ones")
     more = random.Random(a.seed).sample(task.unlabelled, min(a.unlabelled, len(task.unlabelled)))
@@ -923,7 +926,7 @@ def demo_models(task, a, out:Path, say) -> dict: # name → fitted classifier
 def cmd_demo(a):
     "All three stages on the documentation of installed packages: no download, no data of your own."
     from ulmfit_nb.docs_corpus import docs_task
-    from ulmfit_nb.language_model import load_backbone
+    from ulmfit_nb.storage import load_backbone
     out,begun = Path(a.out),time.monotonic()
     hold(a, out)
     load_backbone(a.backbone) # one that is not there is refused before anything is said or written

@@ -24,9 +24,10 @@ from .bpt3c import SCRIPTS, TextClassifier
 from .classifier import finetune_classifier, predict_logits, recipe_phases
 from .corpus import DATASETS, Corpus, InputError, data_dir, get_data, read_rows
 from .fine_tuning import finetune_lm, transfer_vocab
-from .language_model import find_backbone, load_backbone, lm_metrics, LMBatches, pretrain, save_backbone, train_lm
+from .language_model import lm_metrics, LMBatches, pretrain, train_lm
 from .results import baseline, disagreement, record_result
 from .runtime import atomic, or_best
+from .storage import find_backbone, load_backbone, save_backbone
 from .tokenization import Tokenizer
 from .training import Phase, TrainConfig
 from .ulmfit import PAPER, clas_passes, default_settings, lm_passes, pseudo_labels, second_passes, second_round_texts

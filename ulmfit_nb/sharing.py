@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .awd_lstm import AWDLSTM, LanguageModel
 from .corpus import InputError, cache_home
-from .language_model import _put_in_place, find_backbone, load_model, model_kind
+from .storage import _put_in_place, find_backbone, load_model, model_kind
 from .tokenization import RULES_VERSION, SPECIALS, Tokenizer, _learn, plain
 from .ulmfit import NamedInFile, ULMFiT
 

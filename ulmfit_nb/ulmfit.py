@@ -36,8 +36,8 @@ from .bpt3c import POOLS, TextClassifier, pool_class
 from .classifier import Predictor, finetune_classifier, predict_logits, recipe_phases
 from .corpus import _missing, Corpus, InputError, printable
 from .fine_tuning import finetune_lm, transfer_vocab
-from .language_model import DIRECTIONS, load_backbone, load_config, model_kind, save_model
 from .runtime import atomic, check_device, connect, get_accelerator, in_a_job, joint_sum, meanwhile, on_cpu, only_one, total_memory, use_bf16, world
+from .storage import DIRECTIONS, load_backbone, load_config, model_kind, save_model
 from .tokenization import _check_kind, Tokenizer, is_blank
 from .training import TrainConfig
 
