@@ -13,7 +13,7 @@ from ulmfit_nb import cli
 from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
 from ulmfit_nb.corpus import InputError
 from ulmfit_nb.reproduce import Lab, Task
-from ulmfit_nb.results import lowshot_table, read_results, short_table, summary
+from ulmfit_nb.results import full_table, lowshot_table, ran_on, read_results, short_rows, short_table, summary
 from ulmfit_nb.scaling import brief_table, compare_rows, compare_table
 from ulmfit_nb.storage import save_backbone
 from ulmfit_nb.tokenization import Tokenizer
@@ -107,8 +107,13 @@ def test_the_readme_shows_the_recorded_comparison():
     said = [l.split('|')[1:4] for l in table.splitlines() if re.search(r'\| \d+\.\d \(', l)]
     def work(w): return re.sub(r' \[\d\]', '', w).strip().replace('step, ', 'step with ').replace(', new', ' in a new').removesuffix(', warm')
     at = {(work(w), '[3]' in w): t.split()[0] for w,_,t in said}
-    lines = [f'| {w} | {at.get((w, False), "–")} | {at.get((w, True), "–")} |' for w in dict.fromkeys(w for w,_ in at)]
-    assert '\n'.join(['| | on a CPU | on an H200 |', '| --- | --: | --: |', *lines]) + '\n\n' in (root/'README.md').read_text(encoding='utf-8')
+    def ratios(gpu, *works): return ' to '.join(sorted(at[w, gpu] for w in works))
+    steps = 'LM step with 30,000 words', 'LM step with 60,000 words'
+    asked = {work(l.split('|')[1]): m[1] for l in table.splitlines() if '[1]' in l and (m := re.search(r'float32 (\d+\.\d)', l))}
+    assert asked[steps[0]] == asked[steps[1]] # so one number says both
+    said = f"""a CPU tokenizes {ratios(False, 'tokenizing')} times as fast, trains the language model {ratios(False, *steps)} times, trains the classifier {ratios(False, 'classifier epoch')} times and predicts {ratios(False, 'prediction from text')} times as fast; an H200 trains the two {ratios(True, *steps)} and {ratios(True, 'classifier epoch')} times as fast. Training is in bfloat16 here and in float32 there; in float32 a CPU trains the two {asked[steps[0]]} and {asked['classifier epoch']} times as fast ([chapter 12](nbs/12_scaling.ipynb))."""
+    assert said in (root/'README.md').read_text(encoding='utf-8')
+    assert f"a single text is answered {ratios(False, 'one text')} times as fast on a CPU, in a new process {ratios(False, 'one text in a new process')} times." in (root/'GUIDE.md').read_text(encoding='utf-8')
 
 def shot(variant, direction, labels, seed, accuracy): return dict(variant=variant, direction=direction, labels=labels, seed=seed, n=50, accuracy=accuracy, baseline_accuracy=.5+seed/10)
 
@@ -123,7 +128,9 @@ def test_the_readme_shows_the_recorded_runs():
     root = Path(__file__).resolve().parent.parent
     rows = read_results(root/'results')
     assert {r['backbone'] for r in rows if r['experiment'] == 'imdb-lowshot'} == {'en-small', 'en-base'}
-    assert short_table(rows) in (root/'README.md').read_text(encoding='utf-8')
+    assert short_table(rows) + '\n\n' in (root/'README.md').read_text(encoding='utf-8')
+    guide = (root/'GUIDE.md').read_text(encoding='utf-8')
+    assert full_table(rows) + '\n\n' in guide and f'These rows: {ran_on([r for *_,rs in short_rows(rows) for r in rs])}\n' in guide
 
 def test_the_readme_shows_the_figure_of_chapter_13():
     root = Path(__file__).resolve().parent.parent
@@ -136,17 +143,29 @@ def test_chapter_13_stores_the_tables_of_these_results():
     cells = [(''.join(c['source']), [''.join(o['data']['text/markdown']) for o in c.get('outputs', ()) if 'text/markdown' in o.get('data', {})]) for c in json.loads((root/'nbs'/'13_results.ipynb').read_text(encoding='utf-8'))['cells']]
     shown,names = [o for _,os in cells for o in os],dict(np=np, read_results=read_results, summary=summary, results=root/'results')
     exec(next(s for s,_ in cells if 'def tables(' in s), names)
-    for table in (short_table(read_results(root/'results')), '\n\n'.join(names['tables'](names['recorded']))): assert table in shown, 'chapter 13 stores a table of other results: run it again'
+    for table in (short_table(read_results(root/'results')), full_table(read_results(root/'results')), '\n\n'.join(names['tables'](names['recorded']))): assert table in shown, 'chapter 13 stores a table of other results: run it again'
 
 def test_the_short_table():
     row = dict(experiment='trec6', protocol='inductive', variant='ulmfit', direction='both', backbone='en-small', labels=5000, unlabelled=0, baseline_accuracy=.5, minutes=3., hardware='a CPU')
     other = row | dict(experiment='imdb', backbone='en-base', hardware='NVIDIA H', accuracy=.9)
-    lines = short_table([row | dict(accuracy=.8), row | dict(accuracy=.9), other, row | dict(direction='forward', accuracy=.1), row | dict(experiment='else', accuracy=.2), row | dict(protocol='transductive', accuracy=1.)]).splitlines()
+    rows = [row | dict(accuracy=.8), row | dict(accuracy=.9), other, row | dict(direction='forward', accuracy=.1), row | dict(experiment='else', accuracy=.2), row | dict(protocol='transductive', accuracy=1.)]
+    lines = full_table(rows).splitlines()
     assert len(lines) == 4 and len({l.count('|') for l in lines}) == 1
     assert lines[2].startswith('| film') and lines[2].endswith('| 50.0 % | – | – | **90.0 %** (+40.0) | 95.4 % |')
     assert lines[3].endswith('| 5,000 | 50.0 % | **85.0 %** (+30.0, +40.0) | – | – | 96.4 % |')
-    behind = short_table([row | dict(accuracy=a) for a in (.4, .5, .45)] + [row | dict(accuracy=.9, unlabelled=7), row | dict(accuracy=.7, unlabelled=40000)]).splitlines()
-    assert len(behind) == 3 and '| **45.0 %** (−10.0 to +0.0); **90.0 %** (+40.0) | **70.0 %** (+20.0) |' in behind[2] # rows of another stage 2 are not averaged
+    brief = short_table(rows).splitlines()
+    assert len(brief) == 4 and len({l.count('|') for l in brief}) == 1
+    assert brief[2] == '| film reviews (IMDb) | 5,000 | 50.0 % | – | 90.0 % | 95.4 % |' and brief[3].endswith('| 5,000 | 50.0 % | 85.0 % | – | 96.4 % |')
+    rows = [row | dict(accuracy=a) for a in (.4, .5, .45)] + [row | dict(accuracy=.9, unlabelled=7), row | dict(accuracy=.7, unlabelled=40000, baseline_accuracy=.4)]
+    behind = full_table(rows).splitlines()
+    assert len(behind) == 3 and '| **45.0 %** (−10.0 to +0.0); **90.0 %** (+40.0) | **70.0 %** (+30.0) |' in behind[2] # rows of another stage 2 are not averaged
+    assert short_table(rows).splitlines()[2].endswith('| 5,000 | 40.0 % | 70.0 % | – | 96.4 % |') # what read most, beside its own baseline
+
+def test_few_labels_in_the_short_table():
+    row = dict(experiment='imdb-lowshot', protocol='inductive', variant='ulmfit', direction='both', backbone='en-small', unlabelled=0, baseline_accuracy=.5, accuracy=.6, minutes=3., hardware='a CPU')
+    rows = [row | dict(labels=n) for n in (20, 100, 1000)] + [row | dict(labels=100, variant='self-training', accuracy=.7), row | dict(labels=1000, backbone='en-base', direction='forward', accuracy=.9, baseline_accuracy=.4)]
+    assert [l.split(' | ', 1)[1] for l in short_table(rows).splitlines()[2:]] == ['100 | 50.0 % | 70.0 % | – | – |', '1,000 | 50.0 % | 60.0 % | 90.0 % | – |']
+    assert full_table(rows).count('\n') == 4
 
 def test_the_brief_table():
     def r(kind, ratio, row='train-30k', device='cpu'): return dict(row=row, kind=kind, unit='tokens/s', ours=9., fastai=3., ratio=ratio, ratios=[1., 9.], device=device, hardware='a CPU')

@@ -45,7 +45,7 @@ def dead_links(folder):
 
 @pytest.fixture(scope='session')
 def site(tmp_path_factory):
-    "The README's command, into a folder that is served at `place`; while you work on the tests, `SITE=_site` takes what is built already"
+    "The command of CONTRIBUTING.md, into a folder that is served at `place`; while you work on the tests, `SITE=_site` takes what is built already"
     base = tmp_path_factory.getbasetemp()
     if 'PYTEST_XDIST_WORKER' in os.environ: base = base.parent # the workers share one
     out, done = base/'site'/place, base/'site-is-built'
@@ -55,8 +55,8 @@ def site(tmp_path_factory):
 
 def build(out):
     if 'SITE' in os.environ: return shutil.copytree(root/os.environ['SITE'], out)
-    command = re.search(r'^sphinx-build (.*) docs _site$', (root/'README.md').read_text(encoding='utf-8'), re.M)
-    assert command, 'the README gives no command for the site'
+    command = re.search(r'^sphinx-build (.*) docs _site$', (root/'CONTRIBUTING.md').read_text(encoding='utf-8'), re.M)
+    assert command, 'CONTRIBUTING.md gives no command for the site'
     r = subprocess.run([sys.executable, '-m', 'sphinx', *command[1].split(), 'docs', out], cwd=root, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert r.returncode == 0, r.stderr[-5000:]
     assert {'-W', '-n'} <= {*command[1].split()} and 'WARNING' not in r.stderr

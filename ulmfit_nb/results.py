@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FIELDS', 'SHORT', 'ROADS', 'baseline', 'standard_error', 'disagreement', 'hardware', 'commit', 'record_result',
-           'read_results', 'summary', 'short_table', 'lowshot_table']
+           'read_results', 'summary', 'machine', 'ran_on', 'short_rows', 'short_table', 'full_table', 'lowshot_table']
 
 # %% ../nbs/13_results.ipynb #5e0bb44f
 import hashlib, json, os, platform, re, subprocess
@@ -130,30 +130,74 @@ def summary(
             baseline=float(np.mean(base)) if base else None, minutes=float(np.mean([r['minutes'] for r in rs if r.get('minutes') is not None] or [np.nan])), hardware=rs[0].get('hardware')))
     return res
 
-# %% ../nbs/13_results.ipynb #6d692b9e
-SHORT = [ # task, experiment, variant (of several the first that was run with so many labels), direction, backbone, the paper's accuracy
-    ('film reviews (IMDb)', 'imdb-lowshot', ('self-training', 'ulmfit'), 'both', 'en-small', None), ('film reviews (IMDb)', 'imdb', 'ulmfit', 'both', 'en-small', .954),
-    ('film reviews (IMDb)', 'imdb-lowshot', 'ulmfit', 'forward', 'en-base', None), ('film reviews (IMDb)', 'imdb', 'ulmfit', 'both', 'en-base', .954),
-    ("students' feedback (Vietnamese)", 'vietnamese', 'ulmfit', 'both', 'vi-backbone', None),
-    ('kinds of questions (TREC-6)', 'trec6', 'ulmfit', 'both', 'en-small', .964), ('which package a docstring is from', 'docs-demo', 'ulmfit', 'forward', 'en-small', None)]
+# %% ../nbs/13_results.ipynb #b9c4f721
+def machine(
+    hardware:str, # as `hardware` gives it
+) -> str: # such as `AMD EPYC with bfloat16, 1 thread`
+    "The short name of a processor or GPU: without memory and, but for bfloat16, vector units."
+    name = re.sub(r'\((R|TM)\)| Processor.*?(?= \(|,|$)|, \d+ GiB$', '', hardware)
+    return re.sub(r' \((.*?)\)', lambda m: ' with bfloat16' if 'bfloat16' in m[1] else '', name)
 
+def ran_on(
+    rows:list[dict], # of `read_results`
+) -> str: # a sentence a machine
+    "What the rows of a table ran on: machine, minutes a run, versions of torch, commits."
+    def short(x): return f'{x:.2g}' if x < 10 else f'{x:.0f}'
+    def all_of(rs, k, n=None): return ', '.join(sorted({str(r.get(k) or 'not recorded')[:n] for r in rs}))
+    out = []
+    for m in sorted({machine(r['hardware']) for r in rows}):
+        rs = [r for r in rows if machine(r['hardware']) == m]
+        t = sorted({short(r['minutes']) for r in rs if r.get('minutes') is not None}, key=float)
+        out.append(f"{m}: {' to '.join(dict.fromkeys((t[0], t[-1]))) if t else 'unknown'} minutes a run, torch {all_of(rs, 'torch')}, commit {all_of(rs, 'commit', 7)}.")
+    return ' '.join(out)
+
+# %% ../nbs/13_results.ipynb #6d692b9e
+SHORT = [ # task, experiment, variants (of several the first that was run with so many labels), direction, backbone, the paper's accuracy, labels in the shorter table (none: all)
+    ('film reviews (IMDb)', 'imdb-lowshot', ('self-training', 'ulmfit'), 'both', 'en-small', None, (100, 1000)), ('film reviews (IMDb)', 'imdb', ('ulmfit',), 'both', 'en-small', .954, ()),
+    ('film reviews (IMDb)', 'imdb-lowshot', ('ulmfit',), 'forward', 'en-base', None, (100, 1000)), ('film reviews (IMDb)', 'imdb', ('ulmfit',), 'both', 'en-base', .954, ()),
+    ("students' feedback (Vietnamese)", 'vietnamese', ('ulmfit',), 'both', 'vi-backbone', None, ()),
+    ('kinds of questions (TREC-6)', 'trec6', ('ulmfit',), 'both', 'en-small', .964, ()), ('which package a docstring is from', 'docs-demo', ('ulmfit',), 'forward', 'en-small', None, ())]
+
+def short_rows(
+    rows:list[dict], # of `read_results`
+) -> list[tuple]: # task, labels, texts without labels, backbone, the paper's accuracy, whether the shorter table has it, runs
+    "The runs behind a cell of `short_table` or `full_table`, a tuple a cell."
+    res = []
+    for task,e,variants,d,b,paper,few in SHORT:
+        of = {v: [r for r in rows if (r['experiment'], r.get('variant'), r['direction'], r['backbone'], r['protocol']) == (e, v, d, b, 'inductive')] for v in variants}
+        first = {r['labels']: v for v in reversed(variants) for r in of[v]}
+        for n,more in sorted({(r['labels'], r.get('unlabelled') or 0) for v in of for r in of[v] if first[r['labels']] == v}):
+            res.append((task, n, more, b, paper, not few or n in few, [r for r in of[first[n]] if (r['labels'], r.get('unlabelled') or 0) == (n, more)]))
+    return res
+
+def _lines(heads, align, lines):
+    def pct(x): return x if isinstance(x, str) else '–' if x is None else f'{100*x:.1f} %'
+    return '\n'.join(f'| {" | ".join(l)} |' for l in [['task', 'labels', *heads], align, *([task, f'{n:,}', *map(pct, cells)] for (task,n),cells in lines.items())])
+
+# %% ../nbs/13_results.ipynb #32b9c8d5
 def short_table(
     rows:list[dict], # of `read_results`
 ) -> str: # Markdown
-    "The recorded runs in short, a line for a task and a number of labels: mean accuracy beside counting words on the same rows, and how far ahead of it each run is, or the worst and the best of three or more."
+    "The recorded runs in short, a line for a task and a number of labels: mean accuracies, of several amounts of text without labels the largest, beside counting words on the same rows."
+    lines = {}
+    for task,n,_,b,paper,shown,rs in short_rows(rows):
+        if not shown: continue
+        line,s = lines.setdefault((task, n), [None, None, None, paper]),summary(rs, ('labels',))[0]
+        if b != 'en-base' or line[0] is None: line[0] = s['baseline']
+        line[1+(b == 'en-base')] = s['accuracy']
+    return _lines(['counting words', 'ULMFiT, small backbone, CPU', 'ULMFiT, `en-base`, GPU', 'the paper'], ['---', *['--:']*5], lines)
+
+def full_table(
+    rows:list[dict], # of `read_results`
+) -> str: # Markdown
+    "Every number of labels and amount of text: mean accuracy, and how far ahead of counting words on the same rows each run is, or the worst and the best of three or more."
     heads,lines = ['small backbone, up to 10,000 more texts', 'small backbone, 49,730 more texts', '`en-base`, 49,730 more texts, on a GPU'],{}
-    def pct(x): return '–' if x is None else f'{100*x:.1f} %'
-    for task,e,v,d,b,paper in SHORT:
-        of = {w: [r for r in rows if (r['experiment'], r.get('variant'), r['direction'], r['backbone'], r['protocol']) == (e, w, d, b, 'inductive')] for w in ([v] if isinstance(v, str) else v)}
-        first = {r['labels']: w for w in reversed(of) for r in of[w]}
-        for n,more in sorted({(r['labels'], r.get('unlabelled') or 0) for w in of for r in of[w] if first[r['labels']] == w}):
-            rs = [r for r in of[first[n]] if (r['labels'], r.get('unlabelled') or 0) == (n, more)]
-            s,ahead = summary(rs, ('labels',))[0],[f'{round(1000*a)/10 + 0.:+.1f}'.replace('-', '−') for a in sorted(r['accuracy']-r['baseline_accuracy'] for r in rs)] # + 0.: no −0.0
-            line,k = lines.setdefault((task, n), [s['baseline'], *[[] for _ in heads], paper]),3 if b == 'en-base' else 1+(more > 10000) # which of `heads`
-            line[k].append(f'**{pct(s["accuracy"])}** ({", ".join(ahead) if len(ahead) < 3 else ahead[0] + " to " + ahead[-1]})')
-    out = [['task', 'labels', 'counting words', *heads, 'the paper'], ['---', '--:', '--:', *['---']*len(heads), '--:']]
-    out += [[task, f'{n:,}', pct(base), *['; '.join(c) or '–' for c in cells], pct(paper)] for (task,n),(base,*cells,paper) in lines.items()]
-    return '\n'.join(f'| {" | ".join(l)} |' for l in out)
+    for task,n,more,b,paper,_,rs in short_rows(rows):
+        s,ahead = summary(rs, ('labels',))[0],[f'{round(1000*a)/10 + 0.:+.1f}'.replace('-', '−') for a in sorted(r['accuracy']-r['baseline_accuracy'] for r in rs)] # + 0.: no −0.0
+        cell = f'**{100*s["accuracy"]:.1f} %** ({", ".join(ahead) if len(ahead) < 3 else ahead[0] + " to " + ahead[-1]})'
+        line,k = lines.setdefault((task, n), [s['baseline'], None, None, None, paper]),3 if b == 'en-base' else 1+(more > 10000) # which of `heads`
+        line[k] = f'{line[k]}; {cell}' if line[k] else cell
+    return _lines(['counting words', *heads, 'the paper'], ['---', '--:', '--:', *['---']*len(heads), '--:'], lines)
 
 # %% ../nbs/13_results.ipynb #e82b5d06
 ROADS = [('from scratch', 'forward'), ('pretraining only', 'forward'), ('supervised', 'forward'), ('supervised', 'backward'), ('supervised', 'both'), ('ulmfit', 'forward'), ('ulmfit', 'backward'), ('ulmfit', 'both'), ('self-training', 'both')]
