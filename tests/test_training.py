@@ -1,5 +1,5 @@
 "The loop and the three stages: what must stay true whatever is changed."
-import math, os, warnings
+import json, math, os, warnings
 from dataclasses import replace
 
 import numpy as np
@@ -71,9 +71,9 @@ def test_rate_is_rescaled_by_the_length():
 
 def lm_trainer(path, opt='adam', accumulate=1):
     c = corpus(120)
-    cfg = replace(CPU, opt=opt, accumulate=accumulate, eval_every=3)
+    cfg,s = replace(CPU, opt=opt, accumulate=accumulate, eval_every=3),'constant' if opt == 'ntasgd' else 'stlr'
     held = LMBatches(corpus(8, seed=1), 4, variable=False, shuffle=False)
-    return Trainer(lm(), LMBatches(c, 8, 12), [Phase(1.5, .01 if opt == 'adam' else 1.), Phase(1, .004, train=1)], cfg, lambda m: lm_metrics(m, held), path, progress=False)
+    return Trainer(lm(), LMBatches(c, 8, 12), [Phase(1.5, .01 if opt == 'adam' else 1., schedule=s), Phase(1, .004, train=1, schedule=s)], cfg, lambda m: lm_metrics(m, held), path, progress=False)
 
 def clas_trainer(path, **_):
     c = corpus(60)
@@ -240,10 +240,16 @@ def test_steps_are_counted_in_all(tmp_path):
     assert t.step == 5
 
 @pytest.mark.parametrize('f,words', [(lambda: Phase(train=(4,)).unfrozen(4), 'no layer group 4'), *((lambda t=t: Phase(train=t).unfrozen(4), 'trains nothing') for t in (0, -1, 'all', ())), (lambda: TrainConfig(clip=-1.), 'no length'),
-    (lambda: Trainer(lm(), LMBatches(corpus(), 4), cfg=replace(CPU, opt='ntasgd')), 'held-out'), (lambda: Trainer(lm(), LMBatches(corpus(), 4), cfg=CPU).resume(), 'give path'),
+    (lambda: Trainer(lm(), LMBatches(corpus(), 4), cfg=replace(CPU, opt='ntasgd')), 'held-out'), (lambda: train_lm(lm(), corpus(), corpus(seed=1), [Phase(schedule='constant'), Phase()], replace(CPU, opt='ntasgd')), "constant rate, and a phase has the schedule 'stlr'"), (lambda: Trainer(lm(), LMBatches(corpus(), 4), cfg=CPU).resume(), 'give path'),
     (lambda: Trainer(lm(), LMBatches(corpus(), 4), cfg=CPU).load_best(), 'give path')])
 def test_what_cannot_be_meant_is_refused(f, words):
     with pytest.raises(InputError, match=words): f()
+
+def test_the_settings_of_a_run_are_what_json_can_hold(): # they are stored beside the weights
+    t = Trainer(lm(), LMBatches(corpus(), 4), [Phase(np.float64(2), .01, np.array([0, -1]), (1/3, np.float32(.5), 1., 1.)), Phase(schedule='constant')], replace(CPU, wd=None), progress=False)
+    s = t.settings
+    assert json.loads(json.dumps(s)) == s and s['cfg'] == dict(opt='adam', betas=[.8, .99], wd=.01, clip=.3, accumulate=1, precision='float32', device='cpu', seed=0, eval_every=0, save_minutes=5.)
+    assert s['phases'][0] == dict(epochs=2., lr=.01, train=[0, -1], div=[1/3, .5, 1., 1.], schedule='stlr', schedule_args={}) and s['phases'][1]['schedule'] == 'constant'
 
 def test_groups_weight_decay_and_copies():
     from copy import deepcopy

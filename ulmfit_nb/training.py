@@ -86,7 +86,7 @@ class Phase:
 @dataclass(frozen=True)
 class TrainConfig:
     "How the loop runs, whatever it trains. Raises `InputError`."
-    opt:str='adam'        # adam (decoupled weight decay), sgd or ntasgd
+    opt:str='adam'        # adam (decoupled weight decay), sgd, or ntasgd, whose phases need schedule='constant'
     betas:tuple=(.8, .99) # Adam's (the first is the momentum of sgd, too); the paper says 0.7 and 0.99, the authors' scripts 0.8 and 0.99
     wd:float|None=None    # weight decay a step and unit of rate; `None` is .01, for ntasgd 1.2e-6 (Merity et al.), whose rates are thousands of times as high
     clip:float|None=.3    # largest norm of the gradient (0.3: the authors' scripts, language model; for a classifier give 25, as they do); `None` does not clip
@@ -179,9 +179,15 @@ def make_optimizer(
     if cfg.opt == 'sgd': return torch.optim.SGD(groups, momentum=cfg.betas[0], weight_decay=cfg.weight_decay)
     return NTASGD(groups, weight_decay=cfg.weight_decay)
 
+def _check_ntasgd(phases, evaluate):
+    "What NT-ASGD cannot do without. Raises `InputError`."
+    if evaluate is None: raise InputError('ntasgd averages once the validation loss stops falling: give held-out texts, or choose sgd')
+    for p in phases:
+        if p.schedule != 'constant': raise InputError(f"ntasgd wants a constant rate, and a phase has the schedule {p.schedule!r}: give it schedule='constant', or choose adam or sgd")
+
 # %% ../nbs/05_training.ipynb #f19cf49f
 class Trainer:
-    "Trains a model through its phases, from any batch of any epoch on. Raises `InputError`."
+    "Trains a model through its phases, from any batch of any epoch on. With NT-ASGD they need held-out data and a constant rate. Raises `InputError`."
     def __init__(self,
         model:nn.Module, # `model(**batch.inputs)` gives `.loss`, `.nll` and `.state`
         source, # `batches(epoch, skip)`, `n_batches(epoch)`, `stateful`, `key`; `shard(rank, n)` and `mine` where there are several processes
@@ -192,8 +198,8 @@ class Trainer:
         progress:bool|None=None, # show a bar and a line an epoch?
         unit:str='tokens', # what `Batch.n` counts
     ):
-        if cfg.opt == 'ntasgd' and evaluate is None: raise InputError('ntasgd averages once the validation loss stops falling: give held-out texts, or choose sgd')
         self.model,self.source,self.phases,self.cfg,self.evaluate = model,source,list(phases),cfg,evaluate
+        if cfg.opt == 'ntasgd': _check_ntasgd(self.phases, evaluate)
         self.path,self.unit = None if path is None else Path(path),unit
         self.acc,(self.rank,self.world) = get_accelerator(cfg.device),world()
         self.device = torch.device(cfg.device) if cfg.device and ':' in str(cfg.device) and self.world == 1 else self.acc.device # Accelerate forgets which GPU
@@ -392,6 +398,13 @@ def save(self:Trainer):
         opt=self.opt and _plain(self.opt.state_dict()), sched=self.opt and _plain(self.sched.state_dict())))
     if self.history and self.rank == 0: write_history(self.history, self.path/'history.csv')
     if self.world > 1: torch.distributed.barrier() # who reads it next finds it
+
+# %% ../nbs/05_training.ipynb #a4fc74d9
+@patch(as_prop=True)
+def settings(self:Trainer) -> dict: # `cfg` and `phases`, of what JSON can hold
+    "How the loop runs and through which phases, to be stored beside the weights."
+    what = dict(cfg=asdict(self.cfg) | dict(wd=self.cfg.weight_decay), phases=[asdict(p) for p in self.phases])
+    return json.loads(json.dumps(what, default=lambda o: o.tolist() if hasattr(o, 'tolist') else str(o)))
 
 # %% ../nbs/05_training.ipynb #5c9fc166
 @patch
