@@ -50,7 +50,7 @@ def train(a):
     print(f'{a.direction}: {corpus.n_tokens:,} tokens of {len(corpus):,} articles, {a.epochs:g} passes, {a.bs} streams', flush=True)
     t = pretrain(corpus, Corpus(a.folder/'ids'/'valid'), a.size, a.drop_mult, a.epochs, a.lr, 0, TrainConfig(device=a.device, save_minutes=3.), bs=a.bs, backward=a.direction == 'backward', path=a.folder/'run'/a.direction, resume=True, minutes=a.minutes)
     if not t.done: return print(f'time is up at step {t.step}: the same call goes on')
-    save_backbone(to, {a.direction: t.model}, tok, [dict(direction=a.direction, **r) for r in t.history], files=[p.name for p in parts], tokens=corpus.n_tokens, epochs=a.epochs, bs=a.bs, lr=a.lr, drop_mult=a.drop_mult, seconds=round(t.seconds, 1), seed=0)
+    save_backbone(to, {a.direction: t.model}, tok, [dict(direction=a.direction, **r) for r in t.history], files=[p.name for p in parts], tokens=corpus.n_tokens, epochs=a.epochs, bs=a.bs, lr=a.lr, drop_mult=a.drop_mult, seconds=round(t.seconds, 1), seed=0, training={a.direction: t.settings})
     shutil.rmtree(a.folder/'run'/a.direction)
 
 def join(a):

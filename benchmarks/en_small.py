@@ -43,7 +43,7 @@ def join(runs, to, device='cpu'):
         with open(runs/d/'history.csv', encoding='utf-8') as f: history += list(csv.DictReader(f))
     m = next(iter(metas.values()))
     save_backbone(to, models, tok, history, bits=8, tokens=m['tokens'], files=m['files'], epochs=m['epochs'], **{k: m[k] for k in ('lr', 'bs', 'bptt', 'drop_mult') if k in m}, seed=m['seed'], minutes={d: round(v['seconds']/60, 1) for d,v in metas.items()},
-        hardware=hardware(device), torch=torch.__version__, commit=commit(), **({'init': m['init']} if 'init' in m else {}))
+        hardware=hardware(device), torch=torch.__version__, commit=commit(), training={k: s for v in metas.values() for k,s in v.get('training', {}).items()}, **({'init': m['init']} if 'init' in m else {}))
 
 def score(to, build, device='cpu', results='results', limit=None):
     "Scores of a joined backbone on held-out texts, into its card and into `results`; the other files stay untouched, since someone may be reading them. With a limit only so many texts are read."

@@ -940,15 +940,15 @@ def test_settings_of_pretraining_reach_it(tmp_path, monkeypatch):
     import ulmfit_nb.language_model as lm
     (tmp_path/'t.txt').write_text('\n'.join(['the film was good', 'a dull plot']*20))
     asked,kept,clock = [],[],iter(range(0, 10**6, 60))
-    def pretrain(train, valid, size, *args, **kw): asked.append((args, kw)); return SimpleNamespace(done=True, model=None, history=[], seconds=1.)
+    def pretrain(train, valid, size, *args, **kw): asked.append((args, kw)); return SimpleNamespace(done=True, model=None, history=[], seconds=1., settings=dict(n=len(asked)))
     monkeypatch.setattr(lm, 'pretrain', pretrain)
-    monkeypatch.setattr('ulmfit_nb.storage.save_backbone', lambda *args, **kw: kept.append(args))
+    monkeypatch.setattr('ulmfit_nb.storage.save_backbone', lambda *args, **kw: kept.append((*args, kw['training'])))
     monkeypatch.setattr('ulmfit_nb.cli.time', SimpleNamespace(monotonic=lambda: next(clock)))
     p = ulmfit('pretrain', tmp_path/'t.txt', '--out', tmp_path/'bb', *'--size micro --direction both --drop-mult .25 --epochs 3 --lr .01 --seed 4 --skip --cutoffs 12 --bs 5 --bptt 9 --bits 8 --minutes 9 --quiet --device cpu'.split())
     assert p.returncode == 0, p.stderr.decode()
     for args,_ in asked: assert args[:4] == (.25, 3., .01, 4) and args[5:] == (True, (12,), None)
     assert [[kw[k] for k in ('bs', 'bptt', 'backward', 'minutes', 'progress')] for _,kw in asked] == [[5, 9, False, 9., False], [5, 9, True, 8., False]]
-    assert [args[4] for args in kept] == [8]
+    assert [args[4:] for args in kept] == [(8, dict(forward=dict(n=1), backward=dict(n=2)))]
 
 def test_a_vocabulary_of_the_first_texts_and_texts_that_are_held_out(tmp_path):
     from types import SimpleNamespace

@@ -231,7 +231,10 @@ def test_load_and_save_keep_meta_and_history(tmp_path):
     a.save(tmp_path/'b')
     assert [(tmp_path/d/f).read_text() for d in 'ab' for f in ('config.json',)][0] == (tmp_path/'b/config.json').read_text()
     assert (tmp_path/'a/history.csv').read_text() == (tmp_path/'b/history.csv').read_text()
-    assert a.fit(TEXTS, LABELS, MORE).meta_ == dict(n_labelled=len(TEXTS), n_unlabelled=len(MORE)) # what was said of the first data is not true of others
+    training = json.loads((tmp_path/'b/config.json').read_text())['meta']['training'] # what the loop ran with, a stage
+    assert {*training} == {*clf.history_} == {'lm forward', 'classifier forward'}
+    assert [training[f'{k} forward']['cfg']['clip'] for k in ('lm', 'classifier')] == [.3, 25.] and sum(p['epochs'] for p in training['classifier forward']['phases']) >= 2 and 'betas' not in (tmp_path/'a/README.md').read_text()
+    assert a.fit(TEXTS, LABELS, MORE).meta_ == dict(n_labelled=len(TEXTS), n_unlabelled=len(MORE), training=a._training) # what was said of the first data is not true of others
     card = (tmp_path/'a/README.md').read_text()
     assert '| n_labelled | 24 |' in card and f'torch {torch.__version__}' in card and 'evaluate' in card and 'from the backbone' not in card
     clf.set_params(backbone='some/where/mine').save(tmp_path/'c')

@@ -472,7 +472,9 @@ def test_what_pretraining_is_told(tok, tmp_path):
     assert begun(init=m, cfg=CPU).model is m
     t = pretrain(encoded(tok, TEXTS), encoded(tok, OTHER), size=(8, 12, 1), epochs=.1, cfg=TrainConfig(opt='ntasgd', device='cpu', precision='float32'), bs=4, bptt=12, progress=False)
     assert (t.phases[0].schedule, t.phases[0].div) == ('constant', 1.)
-    save_backbone(tmp_path/'b', dict(forward=m), tok)
+    save_backbone(tmp_path/'b', dict(forward=m), tok, training=dict(forward=t.settings))
+    said = json.loads((tmp_path/'b'/'config.json').read_text())['meta']['training']['forward'] # how the loop ran stands beside the weights, and in no card
+    assert (said['cfg']['opt'], said['cfg']['wd'], said['phases'][0]['schedule']) == ('ntasgd', 1.2e-6, 'constant') and 'training' not in (tmp_path/'b'/'README.md').read_text()
     assert load_backbone(tmp_path/'b', drops=LM_DROPOUTS*.2)[0].backbone.drops == LM_DROPOUTS*.2
 
 def test_models_that_share_layers_are_put_back_when_the_last_reader_is_done(tok):

@@ -806,16 +806,16 @@ def cmd_pretrain(a):
     if a.profile:
         try: return profile_pretraining(a, train, size)
         finally: rank or old or drop(run) # nothing was trained
-    cfg,models,history,seconds,left = TrainConfig(precision=a.precision, device=a.device, seed=a.seed),{},[],0.,a.minutes
+    cfg,models,history,training,seconds,left = TrainConfig(precision=a.precision, device=a.device, seed=a.seed),{},[],{},0.,a.minutes
     for d in ways:
         if not a.quiet: print(f'Stage 1, {d}: {train.n_tokens:,} tokens, vocabulary {tok.vocab_size:,}, {size}', flush=True)
         begun = time.monotonic()
         with leaving_nothing(run, old): t = pretrain(train, valid, size, a.drop_mult, a.epochs, a.lr, a.seed, cfg, a.skip, tuple(a.cutoffs), load_backbone(a.init, d)[0] if a.init else None, bs=a.bs, bptt=a.bptt, backward=d=='backward', path=run/d, resume=True, minutes=left, progress=not a.quiet)
         if not t.done: return rank or print(f'Time is up at step {t.step}: the same command with --resume goes on')
         left = None if left is None else max(0., left-(time.monotonic()-begun)/60)
-        models[d],history,seconds = t.model,history + [dict(direction=d, **r) for r in t.history],seconds + t.seconds
+        models[d],training[d],history,seconds = t.model,t.settings,history + [dict(direction=d, **r) for r in t.history],seconds + t.seconds
     if rank: return
-    save_backbone(a.out, models, tok, history, a.bits, overwrite=(run/'overwrite').exists(), files=[Path(f).name for f in a.files], tokens=train.n_tokens, epochs=a.epochs, **{k: getattr(a, k) for k in ('lr', 'bs', 'bptt', 'drop_mult', 'precision')}, **(dict(init=Path(a.init).name) if a.init else {}), seconds=round(seconds, 1), seed=a.seed)
+    save_backbone(a.out, models, tok, history, a.bits, overwrite=(run/'overwrite').exists(), files=[Path(f).name for f in a.files], tokens=train.n_tokens, epochs=a.epochs, **{k: getattr(a, k) for k in ('lr', 'bs', 'bptt', 'drop_mult', 'precision')}, **(dict(init=Path(a.init).name) if a.init else {}), seconds=round(seconds, 1), seed=a.seed, training=training)
     a.finished = True; del train, valid, t; drop(run) # first what is mapped, which Windows would not delete
     if not a.quiet: print(f'The backbone stands in {a.out}: try `ulmfit generate {a.out} "The film"`')
 

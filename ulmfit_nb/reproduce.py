@@ -608,7 +608,7 @@ def vietnamese(
             runs[d] = pretrain(train, valid, lab.size, s['lm_drop_mult'] if small else .5, lr=lab.lr_lm, cfg=lab.cfg(0), skip=small, bs=lab.bs or s['lm_bs'],
                 backward=d=='backward', path=lab.out/'vi'/('run' if d == 'forward' else f'run-{d}'), resume=True, minutes=lab.left(), progress=lab.progress)
             if not runs[d].done: raise TimeUp
-        save_backbone(folder, {d: t.model for d,t in runs.items()}, tok, [dict(direction=d, **r) for d,t in runs.items() for r in t.history], data='Vietnamese Wikipedia', tokens=train.n_tokens, seconds=round(sum(t.seconds for t in runs.values())))
+        save_backbone(folder, {d: t.model for d,t in runs.items()}, tok, [dict(direction=d, **r) for d,t in runs.items() for r in t.history], data='Vietnamese Wikipedia', tokens=train.n_tokens, seconds=round(sum(t.seconds for t in runs.values())), training={d: t.settings for d,t in runs.items()})
     lab.backbone = folder
     headline(lab, load_task('vsfc', limit), ways, experiment='vietnamese')
 

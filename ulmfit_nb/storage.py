@@ -110,7 +110,7 @@ def backbone_card(
         if isinstance(v, dict): return ', '.join(f'{k} {shown(o)}' for k,o in v.items())
         if isinstance(v, (list, tuple)): return ', '.join(map(shown, v))
         return f'{v:,}' if isinstance(v, int) else f'{v:g}' if isinstance(v, float) else str(v)
-    c,rows = config['model'],'\n'.join(f'| {k} | {shown(v)} |' for k,v in config['meta'].items())
+    c,rows = config['model'],'\n'.join(f'| {k} | {shown(v)} |' for k,v in config['meta'].items() if k != 'training')
     return f"""# ULMFiT backbone
 
 An AWD-LSTM language model ({', '.join(config['directions'])}): embedding {c['emb_sz']}, hidden {c['n_hid']}, {c['n_layers']} layers{', skip connections' if c.get('skip') else ''},

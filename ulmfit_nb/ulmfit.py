@@ -187,7 +187,7 @@ def _explain_parameters(
 
 if ULMFiT.__doc__: ULMFiT.__doc__ += """
 
-After `fit`: `classes_`, the labels, sorted; `history_`, losses and rates by stage; `settings_`, what was in force; `tokenizer_`; `models_`, a network a direction; `temperature_`, which `calibrate` chooses; `meta_`, what `save` keeps beside them."""
+After `fit`: `classes_`, the labels, sorted; `history_`, losses and rates by stage; `settings_`, what was in force; `tokenizer_`; `models_`, a network a direction; `temperature_`, which `calibrate` chooses; `meta_`, what `save` keeps beside them, such as the settings of the loop in each stage (`training`)."""
 _explain_parameters(ULMFiT)
 
 # %% ../nbs/09_ulmfit.ipynb #ec4faa09
@@ -285,7 +285,7 @@ def _own_state():
 @contextmanager
 def _as_before_if_it_fails(est):
     "What an estimator learned before comes back where a `fit` fails."
-    names = 'history_', 'settings_', 'n_labels_'
+    names = 'history_', 'settings_', 'n_labels_', '_training'
     before = {k: est.__dict__[k] for k in names if k in est.__dict__}
     try: yield
     except BaseException:
@@ -379,7 +379,7 @@ def fit(self:ULMFiT,
     (classes,ys),directions = check_labels(y, len(texts)),self.check()._directions()
     extra,columns = self._unlabelled(unlabelled),_column_names(X, y)
     with _as_before_if_it_fails(self), _own_state(), tempfile.TemporaryDirectory() if run_dir is None else _held(run_dir, self.device) as folder:
-        self.n_labels_,self.history_,folder = len(texts),{},Path(folder)
+        self.n_labels_,self.history_,self._training,folder = len(texts),{},{},Path(folder)
         seed = self._seed(folder, texts, (classes.tolist(), ys.tolist()), extra, resume)
         tok,corpus,known = self._read(texts, extra, directions[0])
         job = self._job(directions, tok, corpus, known, ys, seed, folder)
@@ -390,7 +390,7 @@ def fit(self:ULMFiT,
         if all(lms.values()): models = self._second_round(lms, models, tok, corpus, ys, texts, extra, seed, folder, resume, job, at)
         _end_run(folder)
     self.tokenizer_,self.models_,self.classes_ = tok,models,classes
-    self.meta_,self.temperature_ = columns | dict(n_labelled=len(texts), n_unlabelled=len(extra)),1.
+    self.meta_,self.temperature_ = columns | dict(n_labelled=len(texts), n_unlabelled=len(extra), training=self._training),1.
     self._learnt = frozenset(text_keys(texts)) # `calibrate` asks
     return self
 
@@ -465,7 +465,7 @@ def _told(job):
 def _one_direction(params, folder, read, direction, known, ys, seed, more=None, own=None):
     "In a process of its own: all stages of a direction, or its second round where `more` documents have their `own` labels; found by who goes on in `folder`."
     est,folder,read,ys = ULMFiT(**params | dict(device='cpu', progress=False)),Path(folder),Path(read),np.array(ys)
-    est.n_labels_,est.history_ = len(ys),{}
+    est.n_labels_,est.history_,est._training = len(ys),{},{}
     tok,corpus,n_classes = Tokenizer.load(read/'tokenizer.json'),Corpus(read/'texts'),int(ys.max())+1
     if more is None: est._stages(tok, corpus, known, ys, n_classes, direction, seed, folder/direction, True)
     else:
@@ -522,7 +522,7 @@ def _stage2(self:ULMFiT, lm, tok, corpus, known, direction, seed, path, resume):
     cfg = TrainConfig(precision=self.precision, device=self.device, seed=seed)
     kw = dict(cfg=cfg, seed=seed, bs=bs, backward=direction=='backward', path=path, resume=resume, progress=self.progress)
     t = finetune_lm(lm, train, valid, epochs, _plain_value(self.lm_lr), self._setting('lm_drop_mult', lm), div=self._setting('lm_div', lm), **kw)
-    self.history_[f'lm {direction}'] = t.history
+    self.history_[f'lm {direction}'],self._training[f'lm {direction}'] = t.history,t.settings
     return t.model
 
 # %% ../nbs/09_ulmfit.ipynb #8a6e6de7
@@ -540,7 +540,7 @@ def _stage3(self:ULMFiT, lm, docs, ys, n_classes, direction, seed, path, resume,
     cfg = TrainConfig(clip=25., precision=self.precision, device=self.device, seed=seed)
     t = finetune_classifier(model, docs, ys, recipe=s['recipe'], epochs=epochs, lr=s['lr'], div=s['div'], bs=self.bs, cfg=cfg,
         backward=direction=='backward', seed=seed, path=path, resume=resume, progress=self.progress, weights=None if self.class_weight is None else compute_sample_weight(self.class_weight, ys))
-    self.history_[f'{key} {direction}'] = t.history
+    self.history_[f'{key} {direction}'],self._training[f'{key} {direction}'] = t.history,t.settings
     return t.model.eval()
 
 # %% ../nbs/09_ulmfit.ipynb #e1d27a48
@@ -689,7 +689,7 @@ def model_card(config:dict) -> str:
     "The README.md of a classifier."
     c = config['model']
     def plain(k, v): return Path(v).name if k == 'data' and isinstance(v, str) else ', '.join(f'{a} {b!r}' for a,b in v.items()) if isinstance(v, dict) else v
-    facts = '\n'.join(f'| {k} | {plain(k, v)} |' for k,v in config['meta'].items() if k != 'data_stamp')
+    facts = '\n'.join(f'| {k} | {plain(k, v)} |' for k,v in config['meta'].items() if k not in ('data_stamp', 'training'))
     labels = [' '.join(printable(str(l)).split()).replace('`', "'") for l in config['labels']] # a label may hold Markdown
     b = (config.get('params') or {}).get('backbone')
     begun = f', from the backbone {Path(b).name or b}, whose own card names what it was made of and its licence' if isinstance(b, str) else ''
