@@ -527,3 +527,39 @@ def test_an_unnamed_error_is_found():
     assert unnamed_errors(f'def f(x):\n    "Does it."\n    {body}\n') == ['f']
     assert unnamed_errors(f'class C:\n    "One."\n    def __init__(self, x):\n        {body}\n    def go(self, x):\n        {body}\n') == ['C', 'C.go']
     assert not unnamed_errors(f'def f(x):\n    "Does it. Raises `InputError`."\n    {body}\ndef _g(x):\n    {body}\n')
+
+# ---- running a lesson leaves the recorded results alone
+def changes_records(path):
+    "Cells, but for what they export, that remove or write below `results/` outside of `if record:`; and a `record` beside it that is not `False`."
+    def mentions(o, names): return any(isinstance(c, ast.Constant) and isinstance(c.value, str) and re.match(r'(\.\./)+results\b', c.value) or isinstance(c, ast.Name) and c.id in names for c in ast.walk(o))
+    def guarded(o): return isinstance(o, ast.If) and isinstance(o.test, ast.Name) and o.test.id == 'record'
+    def loose(o):
+        "Calls below `o` that change files and stand outside of the guard"
+        for c in ast.iter_child_nodes(o):
+            if guarded(o) and c in o.body: continue
+            if isinstance(c, ast.Call) and (name := getattr(c.func, 'attr', getattr(c.func, 'id', ''))) in ('unlink', 'rmtree', 'rmdir', 'write_text', 'write_bytes', 'record_result', 'copytree', 'move'): yield name
+            if isinstance(c, ast.Call) and ast.unparse(c.func) in ('os.remove', 'os.replace', 'os.rename'): yield ast.unparse(c.func)
+            yield from loose(c)
+    faults, names = [], set()
+    cells = [c for c in code_cells(path) if not any(d.startswith('export') for d in c.directives)]
+    for c in cells:
+        tree = ast.parse(TransformerManager().transform_cell(c.source))
+        for o in ast.walk(tree):
+            if isinstance(o, ast.Assign) and mentions(o.value, names): names |= {t.id for t in ast.walk(ast.Tuple(o.targets)) if isinstance(t, ast.Name)}
+        faults += [f'{path.name}: cell {c.id} calls {name} without `if record:`' for o in tree.body if mentions(o, names) for name in loose(o)]
+    everything = '\n'.join(c.source for c in cells)
+    if 'if record:' in everything: faults += [f'{path.name}: record = {v}' for v in re.findall(r'^record = (?!False\b)(.*)', everything, re.M)]
+    return faults
+
+@pytest.mark.parametrize('path', notebooks, ids=by_name)
+def test_lessons_leave_records_alone(path): assert not changes_records(path)
+
+def test_a_lesson_that_changes_records_is_found(tmp_path):
+    def faults(*cells): return [f.partition(': ')[2] for f in changes_records(write_chapter(tmp_path/'a.ipynb', [code(c) for c in cells]))]
+    gone = "for f in Path('../results/a').glob('*.json'): f.unlink()"
+    assert faults(gone) == ['cell c0 calls unlink without `if record:`']
+    assert faults("where = Path('../results')", 'shutil.rmtree(where)') == ['cell c1 calls rmtree without `if record:`']
+    assert faults("record_result('../results', experiment='a')") == ['cell c0 calls record_result without `if record:`']
+    assert faults(f'def clear():\n    {gone}') and faults(f'if 1:\n    {gone}') and faults(f'if record: pass\nelse:\n    {gone}')
+    assert faults('record = True', f'if record:\n    {gone}') == ['record = True']
+    assert not faults('record = False', f'if record:\n    {gone}') and not faults("rows = read_results('../results')", "Path('x').unlink()")
