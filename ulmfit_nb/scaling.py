@@ -46,7 +46,7 @@ def launch(
 # %% ../nbs/12_scaling.ipynb #9e7e1434
 @dataclass(frozen=True)
 class Cluster:
-    "A paper model of data-parallel training: what a step computes against what it sends."
+    "An estimate of data-parallel training: what a step computes against what it sends."
     n_params:int          # weights whose gradients are sent
     tokens:int            # in the joint batch of a step
     rate:float            # operations a second that one process reaches
