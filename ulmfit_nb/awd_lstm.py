@@ -99,7 +99,7 @@ class Dropouts:
     weight:float=.2     # hidden-to-hidden weights (DropConnect)
     embedding:float=.02 # whole words of the vocabulary
     hidden:float=.15    # components between two LSTM layers
-    output:float=.1     # components after the last LSTM layer
+    output:float=.1     # components after the last LSTM layer; of a classifier the pooled states, as its head's first dropout
     def __post_init__(self):
         for f in fields(self):
             p = getattr(self, f.name)
@@ -350,6 +350,6 @@ def forward(self:LanguageModel,
     layers,x,state = self.backbone(ids, state, masks)
     if targets is None: return self.decode(x), state
     nll = loss = adaptive_loss(x, self.backbone.encoder.weight, self.bias, targets, *self._parts, self.backbone.pad_id) if self.cutoffs else lm_loss(x, self.decoder_weight(), self.bias, targets)
-    if self.training and self.alpha: loss = loss + self.alpha*x.float().pow(2).mean()
-    if self.training and self.beta and x.shape[1]>1: loss = loss + self.beta*layers[-1].float().diff(dim=1).pow(2).mean()
+    if self.training and self.alpha: loss = loss + self.alpha*x.float().pow(2).mean() # AR: Merity et al. 2017, section 4.6
+    if self.training and self.beta and x.shape[1]>1: loss = loss + self.beta*layers[-1].float().diff(dim=1).pow(2).mean() # TAR, the same section
     return LMOutput(loss, nll.detach(), (targets != -100).sum(), state)

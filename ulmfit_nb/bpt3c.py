@@ -187,7 +187,7 @@ class ConcatPool(nn.Module):
         n:Tensor, # (rows,): how many of their states were pooled
     ) -> Tensor: # (rows, n_out)
         "The pooled vector of documents that have been read."
-        return torch.cat([last, acc[1], acc[0]/n.unsqueeze(-1)], 1)
+        return torch.cat([last, acc[1], acc[0]/n.unsqueeze(-1)], 1) # eq. 4: h_c = [h_T, maxpool(H), meanpool(H)]
 
 # %% ../nbs/07b_bpt3c.ipynb #90d091d9
 POOLS = dict(concat=ConcatPool)

@@ -43,7 +43,7 @@ def _slant(t, T, cut_frac):
     _check(T >= 1 and 0 < cut_frac < 1, f'stlr needs T >= 1 and 0 < cut_frac < 1; it was given T={T}, cut_frac={cut_frac}.')
     if T == 1: return np.zeros_like(t) # as the formula has it: see `STLR`
     cut = max(1, int(T*cut_frac))
-    return np.where(t < cut, t/cut, np.maximum(0, 1 - (t-cut)/max(1, T-1-cut)))
+    return np.where(t < cut, t/cut, np.maximum(0, 1 - (t-cut)/max(1, T-1-cut))) # p of eq. 3, its fall mended
 
 def stlr(
     t,             # step, from 0: a number or an array
@@ -53,7 +53,7 @@ def stlr(
     ratio=32,      # highest rate over lowest (Howard & Ruder, section 3.2)
 ):                 # rate(s), float or array
     "Slanted triangular rate (Howard & Ruder, eq. 3, mended): rises from `lr_max/ratio` to `lr_max` at the cut and falls back to `lr_max/ratio` at step `T-1`. With T=1 it is `lr_max/ratio`, with T=2 it only rises. Raises `InputError`."
-    return lr_max*_between(1/ratio, 1., _slant(t, T, cut_frac))
+    return lr_max*_between(1/ratio, 1., _slant(t, T, cut_frac)) # eq. 3: lr_max*(1 + p*(ratio-1))/ratio
 
 # %% ../nbs/04_schedules.ipynb #691823ab
 @_steps
@@ -61,7 +61,7 @@ def _zigzag(t, step_size, mode, gamma):
     "Height of the cyclical rate: up for `step_size` steps, down for as many, under an envelope."
     _check(step_size > 0, f'clr needs a step_size above 0; it was given {step_size}.')
     cycle = np.floor(1 + t/(2*step_size))                     # number of the cycle, from 1
-    x = np.maximum(0, 1 - np.abs(t/step_size - 2*cycle + 1))  # 0 at a cycle's ends, 1 in its middle
+    x = np.maximum(0, 1 - np.abs(t/step_size - 2*cycle + 1))  # Smith 2015, section 3: 0 at a cycle's ends, 1 in its middle
     if mode == 'triangular':  return x
     if mode == 'triangular2': return x/2**(cycle-1)
     if mode == 'exp_range':   return x*gamma**t
@@ -91,7 +91,7 @@ def _restarts(t, T_0, T_mult):
     start = lambda n: T_0*(T_mult**n - 1)/(T_mult - 1)           # first step of cycle n
     n = np.floor(np.log1p(t/T_0*(T_mult-1))/np.log(T_mult))      # may be one off, by rounding
     n = n + (start(n+1) <= t) - (start(n) > t)
-    return _half_cos((t - start(n))/(T_0*T_mult**n))
+    return _half_cos((t - start(n))/(T_0*T_mult**n))             # Loshchilov & Hutter 2017, eq. 5: T_cur/T_i
 
 def sgdr(
     t,          # step, from 0: a number or an array
