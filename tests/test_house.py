@@ -528,6 +528,30 @@ def test_an_unnamed_error_is_found():
     assert unnamed_errors(f'class C:\n    "One."\n    def __init__(self, x):\n        {body}\n    def go(self, x):\n        {body}\n') == ['C', 'C.go']
     assert not unnamed_errors(f'def f(x):\n    "Does it. Raises `InputError`."\n    {body}\ndef _g(x):\n    {body}\n')
 
+def untidy_messages(code):
+    "Messages of `InputError` that are not one sentence in the house's form: it begins small, but for a name, and has no full stop; an f-string that begins or ends with a value is taken as it is."
+    def pieces(o): # all ways in which a message can go: lists of constants, and `None` for a value
+        if isinstance(o, ast.JoinedStr): return [[v.value if isinstance(v, ast.Constant) else None for v in o.values]]
+        if isinstance(o, ast.BinOp): return [a+b for a in pieces(o.left) for b in pieces(o.right)]
+        if isinstance(o, ast.IfExp): return pieces(o.body) + pieces(o.orelse)
+        return [[o.value]] if isinstance(o, ast.Constant) and isinstance(o.value, str) else [[None]]
+    def untidy(way):
+        way = [p for p in way if p != ''] or [None]
+        first,last = way[0] or '',way[-1] or ''
+        capital = re.match('[A-Z][a-z]', first) and not first.startswith(('Parquet ', 'NT-ASGD '))
+        return capital or last.rstrip().endswith('.') or any(re.search(r'[.!?] [A-Z]', p or '') for p in way)
+    calls = {'InputError': 0, '_check': 1} # name → which argument is the message
+    found = [(o, o.args[k]) for o in ast.walk(ast.parse(code)) if isinstance(o, ast.Call) and (k := calls.get(getattr(o.func, 'id', ''), 9)) < len(o.args)]
+    return [f'line {o.lineno}: {ast.unparse(m)[:80]}' for o,m in found if any(map(untidy, pieces(m)))]
+
+@pytest.mark.parametrize('module', sorted(p.stem for p in (root/lib).glob('[a-z]*.py')))
+def test_messages_have_one_form(module): assert not untidy_messages((root/lib/f'{module}.py').read_text(encoding='utf-8'))
+
+def test_an_untidy_message_is_found():
+    for m in ("'No texts: give some'", "'no texts: give some.'", "f'{x} is empty' + (', or not' if y else '.')", "f'There is no {x}'", "f'{x} is bad. Give another'", "f'{x} is bad: {y}.'"):
+        assert untidy_messages(f'def f(): raise InputError({m})') and untidy_messages(f'_check(x, {m})'), m
+    for m in ("'no texts: give some'", "f'{x} is bad'", "'Parquet needs pyarrow'", "f'x={x!r}: give {y}'", "'ULMFIT_DATA names no folder'", "f'{x}'", "f'{x} is no {y} of 1.5'"): assert not untidy_messages(f'raise InputError({m})'), m
+
 # ---- running a lesson leaves the recorded results alone
 def changes_records(path):
     "Cells, but for what they export, that remove or write below `results/` outside of `if record:`; and a `record` beside it that is not `False`."

@@ -123,7 +123,7 @@ def main(
         sys.stdout.flush() # here, where a closed pipe is still ours
     except InputError as e:
         more = ''.join(f'--{c} ' for c in ('text', 'label') if hasattr(a, c)) if 'has no column' in str(e) and '--' not in str(e) else ''
-        sys.exit(fail(f'{str(e).rstrip(".")}; name another with {more.strip().replace(" ", " or ")}.' if more else e, 2))
+        sys.exit(fail(f'{e}; name another with {more.strip().replace(" ", " or ")}' if more else e, 2))
     except (RuntimeError, MemoryError) as e:
         full = isinstance(e, MemoryError) or type(e).__name__ == 'OutOfMemoryError' or "can't allocate memory" in str(e)
         if not full and type(e).__name__ not in ('NonFiniteLoss', 'ProcessLost'): raise
@@ -330,7 +330,7 @@ def cmd_train(a):
     stamp,now = file_stamp(a.data),stamp_of(a.data) # before the reading: the file may change while hours pass
     texts,labels = read_labelled(a.data, a.text, a.label)
     try: extra = list(read_texts([Path(f) for f in a.unlabelled], a.text)) if a.unlabelled else None
-    except InputError as e: raise InputError(f'{e} Files of --unlabelled are read by the name that --text gives: rename that column.') if 'has no column' in str(e) else e
+    except InputError as e: raise InputError(f'{e}; files of --unlabelled are read by the name that --text gives: rename that column') if 'has no column' in str(e) else e
     opts = {k: getattr(a, k) for k in 'backbone direction lm_epochs lm_lr lm_bs epochs lr bs recipe self_train class_weight precision'.split()}
     opts |= {k: getattr(a, k) or v for k,v in dict(size='tiny', kind='word', vocab_size=60000).items()}
     what = dict(command='train', data=whole_paths(stamp), text=a.text, label=a.label, seed=a.seed, unlabelled=[whole_paths(file_stamp(f)) for f in a.unlabelled or ()], **opts)
@@ -678,7 +678,7 @@ def cmd_calibrate(a):
         warnings.simplefilter('ignore', UserWarning) # said below
         after = clf.calibrate(texts, y).predict_proba(texts)
     t,before = clf.temperature_,soften(after, was/clf.temperature_)
-    if t > 10: raise InputError(f'the predictions of {a.model} hardly go with the labels of {a.file}: is this the right column? Name another with --label; nothing was changed')
+    if t > 10: raise InputError(f'the predictions of {a.model} hardly go with the labels of {a.file}: check the column of labels, or name another with --label; nothing was changed')
     keep_temperature(a.model, t)
     right = sum(p == l for p,l in zip(clf.classes_[after.argmax(1)].tolist(), y))/len(y)
     print(f'Temperature {t:.2f}: the mean confidence on these {len(y):,} texts goes from {before.max(1).mean():.1%} to {after.max(1).mean():.1%}; {right:.1%} of the predictions are right')

@@ -39,8 +39,8 @@ def _kind(path):
     path = Path(path)
     kind = Path(path.stem).suffix if path.suffix.lower() in _packed and not path.stem.endswith('.parquet') else path.suffix
     if (kind := kind.lower()) in _plain + _tables: return kind
-    if kind in ('.xlsx', '.xls', '.ods'): raise InputError(f'{path} is a spreadsheet: save the table as "CSV UTF-8" and give that.')
-    raise InputError(f"{path} has an unknown suffix: use one of {', '.join(_plain+_tables)} (all but .parquet also with .gz or .xz).")
+    if kind in ('.xlsx', '.xls', '.ods'): raise InputError(f'{path} is a spreadsheet: save the table as "CSV UTF-8" and give that')
+    raise InputError(f"{path} has an unknown suffix: use one of {', '.join(_plain+_tables)} (all but .parquet also with .gz or .xz)")
 
 def _lines(path):
     "Lines of `path`, unpacked and decoded, one in memory at a time."
@@ -48,26 +48,26 @@ def _lines(path):
     try:
         with _packed.get(Path(path).suffix.lower(), open)(path, 'rb') as f:
             for n, b in enumerate(iter(partial(f.readline, _longest), b''), 1):
-                if len(b) == _longest: raise InputError(f'{path} has a line of over {_longest >> 20:,} MB (line {n}), and a text is held in memory whole: break it into lines.')
-                if n == 1 and b[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE): raise InputError(f'{path} is UTF-16: save it as UTF-8 (in a spreadsheet: "CSV UTF-8") and try again.')
-                if n == 1 and b[:2] == b'\x1f\x8b': raise InputError(f'{path} is packed by gzip: add .gz to its name.')
+                if len(b) == _longest: raise InputError(f'{path} has a line of over {_longest >> 20:,} MB (line {n}), and a text is held in memory whole: break it into lines')
+                if n == 1 and b[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE): raise InputError(f'{path} is UTF-16: save it as UTF-8 (in a spreadsheet: "CSV UTF-8") and try again')
+                if n == 1 and b[:2] == b'\x1f\x8b': raise InputError(f'{path} is packed by gzip: add .gz to its name')
                 yield b.decode('utf-8-sig' if n==1 else 'utf-8')
                 at += len(b)
     except UnicodeDecodeError as e:
-        raise InputError(f'{path} is not UTF-8 at line {n} (byte {at+e.start}): save it as UTF-8 and try again.') from None
+        raise InputError(f'{path} is not UTF-8 at line {n} (byte {at+e.start}): save it as UTF-8 and try again') from None
     except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error) as e:
-        if not at and str(e).startswith(('Not a gzipped file', 'Input format not supported')): raise InputError(f'{path} is not packed, whatever its name says: take {Path(path).suffix} away from it.') from None
-        raise InputError(f'{path} is cut short or damaged and cannot be unpacked: copy or download it again.') from None
-    except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror or e}): check the path and its permissions.') from None
+        if not at and str(e).startswith(('Not a gzipped file', 'Input format not supported')): raise InputError(f'{path} is not packed, whatever its name says: take {Path(path).suffix} away from it') from None
+        raise InputError(f'{path} is cut short or damaged and cannot be unpacked: copy or download it again') from None
+    except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror or e}): check the path and its permissions') from None
 
 # %% ../nbs/00_corpus.ipynb #99535609
 def _distinct(where, columns):
     "Refuse two columns of one name: one of them would be lost."
-    if len({*columns}) < len(columns) and (twice := [c for c,n in Counter(columns).items() if n > 1]): raise InputError(f'{where} has two columns of the same name ({twice[0]!r}): rename one.')
+    if len({*columns}) < len(columns) and (twice := [c for c,n in Counter(columns).items() if n > 1]): raise InputError(f'{where} has two columns of the same name ({twice[0]!r}): rename one')
 
 def _modern(where, first):
     "Refuse a file whose first line holds all others, since its lines end by a carriage return alone."
-    if '\n' not in first and first.count('\r') > 1: raise InputError(f'{where} ends its lines by carriage returns alone: save it with line ends of today (LF, or CR and LF).')
+    if '\n' not in first and first.count('\r') > 1: raise InputError(f'{where} ends its lines by carriage returns alone: save it with line ends of today (LF, or CR and LF)')
 
 # %% ../nbs/00_corpus.ipynb #cf02d1a9
 def _csv_rows(path, lines=None, **opts):
@@ -87,12 +87,12 @@ def _csv_rows(path, lines=None, **opts):
         _distinct(path, [c for c in head if c]) # a spreadsheet may leave empty ones at the end
         empty = [k for k,c in enumerate(head) if not c]
         for row in rows:
-            if len(empty) > 1 and any(row[k] for k in empty if k < len(row)): raise InputError(f'{path} has {len(empty)} columns without a name, and line {before+rows.line_num} fills one of them: name them in the first line.')
-            if len(row) > len(head): raise InputError(f'{path} has {len(row)} fields at line {before+rows.line_num} but {len(head)} columns: quote the fields that hold the separator' + (', a comma, a semicolon or a tab.' if len(head) == 1 else '.'))
+            if len(empty) > 1 and any(row[k] for k in empty if k < len(row)): raise InputError(f'{path} has {len(empty)} columns without a name, and line {before+rows.line_num} fills one of them: name them in the first line')
+            if len(row) > len(head): raise InputError(f'{path} has {len(row)} fields at line {before+rows.line_num} but {len(head)} columns: quote the fields that hold the separator' + (', a comma, a semicolon or a tab' if len(head) == 1 else ''))
             if row: yield dict(zip(head, row + [None]*(len(head)-len(row))))
     except csv.Error as e:
         _modern(path, first)
-        raise InputError(f'{path} is not a valid table at line {before+rows.line_num} ({e}): check its quotes, or save it as JSONL (in Python: pass quoting=3).') from None
+        raise InputError(f'{path} is not a valid table at line {before+rows.line_num} ({e}): check its quotes, or save it as JSONL (in Python: pass quoting=3)') from None
 
 # %% ../nbs/00_corpus.ipynb #5dd6f16b
 def _once(pairs):
@@ -106,17 +106,17 @@ def _jsonl_rows(path, lines=None):
     for n, line in enumerate(_lines(path) if lines is None else lines, 1):
         if not line.strip(): continue
         try: row = json.loads(line, object_pairs_hook=_once)
-        except InputError as e: raise InputError(f'{path} has {e} twice at line {n}: remove one of the two.') from None
+        except InputError as e: raise InputError(f'{path} has {e} twice at line {n}: remove one of the two') from None
         except (ValueError, RecursionError) as e:
-            raise InputError(f'{path} has broken JSON at line {n} ({getattr(e, "msg", "nested too deeply" if isinstance(e, RecursionError) else str(e).split(":")[0]).removesuffix(" at")}): mend or remove that line.') from None
-        if not isinstance(row, dict): raise InputError(f'{path} has no JSON object at line {n}: write one {{"text": …}} a line.')
+            raise InputError(f'{path} has broken JSON at line {n} ({getattr(e, "msg", "nested too deeply" if isinstance(e, RecursionError) else str(e).split(":")[0]).removesuffix(" at")}): mend or remove that line') from None
+        if not isinstance(row, dict): raise InputError(f'{path} has no JSON object at line {n}: write one {{"text": …}} a line')
         yield row
 
 # %% ../nbs/00_corpus.ipynb #d76621a7
 def _parquet_rows(path, columns=None):
     "Rows of a Parquet file, a few thousand in memory at a time."
     try: import pyarrow.parquet as pq
-    except ImportError: raise InputError("Parquet needs pyarrow, which is not installed: pip install pyarrow pandas.") from None
+    except ImportError: raise InputError("Parquet needs pyarrow, which is not installed: pip install pyarrow pandas") from None
     try:
         with pq.ParquetFile(path) as f:
             _need(path, f.schema_arrow.names, columns or [])
@@ -124,7 +124,7 @@ def _parquet_rows(path, columns=None):
             for batch in f.iter_batches(4096, columns=columns): yield from batch.to_pylist()
     except (OSError, ValueError, NotImplementedError, OverflowError) as e:
         if isinstance(e, InputError): raise
-        raise InputError(f'{path} is cut short, is no Parquet file, or holds what pyarrow cannot read here ({str(e).splitlines()[0][:100]}): copy it again, or save its columns of texts and labels alone.') from None
+        raise InputError(f'{path} is cut short, is no Parquet file, or holds what pyarrow cannot read here ({str(e).splitlines()[0][:100]}): copy it again, or save its columns of texts and labels alone') from None
 
 # %% ../nbs/00_corpus.ipynb #a6e24193
 def _need(where, have, want):
@@ -132,14 +132,14 @@ def _need(where, have, want):
     for c in want:
         if c in have: continue
         bar = len(have) == 1 and next((s for s in '|:^~' if str(*have).count(s) > 1), None)
-        raise InputError(f"{where} has no column {c!r}: its columns are {', '.join(map(repr, have))}." + (f' If {bar} stands between them, save it with commas, semicolons or tabs.' if bar else ''))
+        raise InputError(f"{where} has no column {c!r}: its columns are {', '.join(map(repr, have))}" + (f'; if {bar} stands between them, save it with commas, semicolons or tabs' if bar else ''))
 
 def _text_files(path):
     "The `.txt` files of a folder, packed ones too, in sorted order; hidden ones are none of them. A class may be a link."
-    def refuse(e): raise InputError(f'{e.filename} cannot be read ({e.strerror}): ask for the right to, or leave that folder out.')
+    def refuse(e): raise InputError(f'{e.filename} cannot be read ({e.strerror}): ask for the right to, or leave that folder out')
     seen = set()
     for root, dirs, files in os.walk(path, onerror=refuse, followlinks=True):
-        if (real := os.path.realpath(root)) in seen: raise InputError(f'{root} is met twice, by a link: remove one of the two.')
+        if (real := os.path.realpath(root)) in seen: raise InputError(f'{root} is met twice, by a link: remove one of the two')
         seen.add(real)
         dirs[:] = sorted(d for d in dirs if not d.startswith('.'))
         for f in (Path(root)/name for name in sorted(files) if not name.startswith('.')):
@@ -151,7 +151,7 @@ def _bounded(path):
     "Lines of a file that becomes one text."
     n = 0
     for line in _lines(path):
-        if (n := n+len(line)) > _longest: raise InputError(f'{path} holds over {_longest >> 20:,} MB, and a file in a folder is one text, held in memory whole: divide it.')
+        if (n := n+len(line)) > _longest: raise InputError(f'{path} holds over {_longest >> 20:,} MB, and a file in a folder is one text, held in memory whole: divide it')
         yield line
 
 def _folder_rows(path, text, label):
@@ -163,7 +163,7 @@ def _folder_rows(path, text, label):
 # %% ../nbs/00_corpus.ipynb #080087c1
 def _file_rows(path, text, label, columns, opts):
     "Rows of one file or folder."
-    if not os.path.exists(path): raise InputError(f'There is no file or folder {str(path)[:200]!r}: check the path' + (', or give texts as a list.' if ' ' in str(path) else '.'))
+    if not os.path.exists(path): raise InputError(f'there is no file or folder {str(path)[:200]!r}: check the path' + (', or give texts as a list' if ' ' in str(path) else ''))
     if os.path.isdir(path): return _folder_rows(path, text, label)
     kind = _kind(path)
     if kind in _plain: return ({text: s} for o in _one_a_line(path) if (s := o.strip()))
@@ -173,24 +173,24 @@ def _file_rows(path, text, label, columns, opts):
 # %% ../nbs/00_corpus.ipynb #415450f6
 def _rows(source, text, label, columns=None, **opts):
     "Yield `(where, number, row)` for the rows of any source; a source without rows is an error."
-    if isinstance(source, str) and not source: raise InputError('An empty string names no file: give a path, a list of texts or a DataFrame.')
+    if isinstance(source, str) and not source: raise InputError('an empty string names no file: give a path, a list of texts or a DataFrame')
     if isinstance(source, (str, os.PathLike)): source = [Path(source)]
     elif hasattr(source, 'itertuples'):                                # a DataFrame
         cols = list(source.columns)
-        _need('The DataFrame', cols, columns or [])
-        _distinct('The DataFrame', cols)
+        _need('the DataFrame', cols, columns or [])
+        _distinct('the DataFrame', cols)
         source = (dict(zip(cols, o)) for o in source.itertuples(index=False, name=None))
     elif isinstance(source, (bytes, Mapping)) or not isinstance(source, Iterable):
-        raise InputError(f'Texts cannot be read from a {type(source).__name__}: give a path, a list of texts or a DataFrame.')
+        raise InputError(f'texts cannot be read from a {type(source).__name__}: give a path, a list of texts or a DataFrame')
     n = 0
     for o in source:
         if isinstance(o, os.PathLike):
             k = 0
             for k, row in enumerate(_file_rows(o, text, label, columns, opts), 1): yield o, k, row
-            if not k: raise InputError(f'{o} holds no ' + ('.txt files' if o.is_dir() else 'rows') + ': give one that is not empty.')
-        else: yield 'The input', n+1, o if isinstance(o, Mapping) else {text: o}
+            if not k: raise InputError(f'{o} holds no ' + ('.txt files' if o.is_dir() else 'rows') + ': give one that is not empty')
+        else: yield 'the input', n+1, o if isinstance(o, Mapping) else {text: o}
         n += 1
-    if not n: raise InputError('No texts were given: the list or table is empty.')
+    if not n: raise InputError('no texts were given: the list or table is empty')
 
 # %% ../nbs/00_corpus.ipynb #a4973487
 def is_plain(
@@ -225,7 +225,7 @@ def _text(where, n, row, text):
     "The text of a row, or an error that names the row."
     _need(where, row, [text])
     if isinstance(row[text], str): return row[text]
-    raise InputError(f'{where} has {" ".join(repr(row[text]).split())[:60]} where row {n} should hold text in {text!r}: fill or remove that row.')
+    raise InputError(f'{where} has {" ".join(repr(row[text]).split())[:60]} where row {n} should hold text in {text!r}: fill or remove that row')
 
 def read_texts(
     source,         # as in `read_rows`
@@ -249,7 +249,7 @@ def read_labelled(
     **opts            # for `csv.reader`
 ) -> tuple[list, list]: # texts and labels
     "Read texts and their labels into lists; raises `InputError`, naming the row at fault."
-    if isinstance(source, (str, Path)) and is_plain(source): raise InputError(f'{source} holds texts without labels: give a table with a column of labels, or a folder with a sub-folder for each label.')
+    if isinstance(source, (str, Path)) and is_plain(source): raise InputError(f'{source} holds texts without labels: give a table with a column of labels, or a folder with a sub-folder for each label')
     texts, labels, bare = [], [], []
     for where, n, row in _rows(source, text, label, [text, label], **opts):
         texts.append(_text(where, n, row, text))
@@ -259,11 +259,11 @@ def read_labelled(
     if bare and len(bare) == len(labels) and os.path.isdir(bare[0][1]): raise InputError(f'{bare[0][1]} has no sub-folders with texts, whose names would be the labels: make one for each class')
     if bare:
         at = ', '.join(o for o,_ in bare[:10]) + (', …' if len(bare) > 10 else '')
-        raise InputError(f"{bare[0][1]} has no label in {label!r} at {at}: label {'it' if len(bare) == 1 else f'these {len(bare)}'}, remove {'it' if len(bare) == 1 else 'them'}, or give the texts as unlabelled.")
+        raise InputError(f"{bare[0][1]} has no label in {label!r} at {at}: label {'it' if len(bare) == 1 else f'these {len(bare)}'}, remove {'it' if len(bare) == 1 else 'them'}, or give the texts as unlabelled")
     try: classes = set(labels)
-    except TypeError: raise InputError(f'The labels in {label!r} are lists or objects: give one class a text, as text or a number.') from None
-    if len({isinstance(o, str) for o in classes}) > 1: raise InputError(f'The labels in {label!r} mix text and numbers: use one of the two.')
-    if len(classes) < min_classes: raise InputError(f'All labels in {label!r} are {labels[0]!r}: a classifier needs at least {min_classes} classes.')
+    except TypeError: raise InputError(f'the labels in {label!r} are lists or objects: give one class a text, as text or a number') from None
+    if len({isinstance(o, str) for o in classes}) > 1: raise InputError(f'the labels in {label!r} mix text and numbers: use one of the two')
+    if len(classes) < min_classes: raise InputError(f'all labels in {label!r} are {labels[0]!r}: a classifier needs at least {min_classes} classes')
     return texts, labels
 
 # %% ../nbs/00_corpus.ipynb #68be4dd6
@@ -274,9 +274,9 @@ def _checked(docs, vocab_size):
     dtype = np.dtype('<u2' if vocab_size <= 2**16 else '<u4')
     for i, doc in enumerate(docs):
         a = np.asarray(doc)
-        if a.ndim != 1 or (a.size and a.dtype.kind not in 'iu'): raise InputError(f'Document {i} is not a flat list of ids: tokenise the texts first.')
+        if a.ndim != 1 or (a.size and a.dtype.kind not in 'iu'): raise InputError(f'document {i} is not a flat list of ids: tokenise the texts first')
         if a.size and not (0 <= a.min() and a.max() < vocab_size):
-            raise InputError(f'Document {i} holds ids outside 0..{vocab_size-1}: use the tokenizer whose vocabulary has {vocab_size} entries.')
+            raise InputError(f'document {i} holds ids outside 0..{vocab_size-1}: use the tokenizer whose vocabulary has {vocab_size} entries')
         yield a.astype(dtype)
 
 # %% ../nbs/00_corpus.ipynb #182e36c0
@@ -286,8 +286,8 @@ class Corpus:
         path, # directory that `Corpus.write` made
     ):
         self.path = path = Path(path).absolute()                          # it may be opened again from another folder
-        def bad(why): return InputError(f'{path} {why}: write the corpus again.')
-        if not path.is_dir(): raise InputError(f'There is no corpus {str(path)!r}: make one with Corpus.write.')
+        def bad(why): return InputError(f'{path} {why}: write the corpus again')
+        if not path.is_dir(): raise InputError(f'there is no corpus {str(path)!r}: make one with Corpus.write')
         try:
             info = json.loads((path/'corpus.json').read_text(encoding='utf-8'))
             version, n_docs, n_tokens, self.vocab_size, self.meta = (info[k] for k in 'format n_docs n_tokens vocab_size meta'.split())
@@ -356,9 +356,9 @@ def select(self: Corpus,
 def _numbers(idxs, n):
     "Document numbers, where a mask may have been given."
     idxs = np.asarray(idxs)
-    if idxs.ndim != 1: raise InputError(f'Documents are chosen by a list of numbers or a mask, and these have the shape {idxs.shape}: give one dimension.')
-    if idxs.dtype == bool and len(idxs) != n: raise InputError(f'The mask has {len(idxs)} entries for {n} documents: give one each.')
-    if idxs.size and idxs.dtype.kind not in 'biu': raise InputError(f'Documents are chosen by whole numbers or a mask, and these are {idxs.dtype}: convert them.')
+    if idxs.ndim != 1: raise InputError(f'documents are chosen by a list of numbers or a mask, and these have the shape {idxs.shape}: give one dimension')
+    if idxs.dtype == bool and len(idxs) != n: raise InputError(f'the mask has {len(idxs)} entries for {n} documents: give one each')
+    if idxs.size and idxs.dtype.kind not in 'biu': raise InputError(f'documents are chosen by whole numbers or a mask, and these are {idxs.dtype}: convert them')
     return idxs.nonzero()[0] if idxs.dtype == bool else idxs.astype(int)
 
 # %% ../nbs/00_corpus.ipynb #374101f3
@@ -399,15 +399,15 @@ def _stream(folder, docs, vocab_size):
             n_tokens += len(a)
             f.write(a.tobytes()); g.write(n_tokens.to_bytes(8, 'little'))
         g.seek(0); header(g)
-    if not n_docs: raise InputError('No documents were given: a corpus needs at least one.')
+    if not n_docs: raise InputError('no documents were given: a corpus needs at least one')
     return dict(n_docs=n_docs, n_tokens=n_tokens, dtype=a.dtype.str)
 
 def _free(path, overwrite):
     "Refuse a target that holds something, unless it is a corpus that may be replaced."
-    if path.exists() and not path.is_dir(): raise InputError(f'{path} is a file: choose another directory.')
+    if path.exists() and not path.is_dir(): raise InputError(f'{path} is a file: choose another directory')
     there = {o.name for o in path.iterdir()} if path.is_dir() else set()
-    if there and not overwrite: raise InputError(f'{path} is not empty: choose another directory or pass overwrite=True.')
-    if not there <= set(_files): raise InputError(f'{path} holds other files than a corpus: choose another directory.')
+    if there and not overwrite: raise InputError(f'{path} is not empty: choose another directory or pass overwrite=True')
+    if not there <= set(_files): raise InputError(f'{path} holds other files than a corpus: choose another directory')
 
 # %% ../nbs/00_corpus.ipynb #656e382d
 def _dead(pid):
@@ -439,7 +439,7 @@ def write(cls: Corpus,
     "Write `docs` in one pass and open the result; until the last step nothing stands under `path`. Raises `InputError`."
     path, meta = Path(path).resolve(), dict(meta or {})
     try: json.dumps(meta)                                              # what no file can hold is refused before hours of reading
-    except (TypeError, ValueError) as e: raise InputError(f'meta must be what JSON can hold: {e}.') from None
+    except (TypeError, ValueError) as e: raise InputError(f'meta must be what JSON can hold: {e}') from None
     _sweep(path)
     _free(path, overwrite)
     tmp = path.with_name(f'{path.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}')
@@ -523,12 +523,12 @@ def cache_home(
 ) -> Path:
     "Where downloads and built corpora are kept. Raises `InputError`."
     try: return Path(cache_dir or os.environ.get('ULMFIT_CACHE') or Path.home()/'.cache'/'ulmfit_nb')
-    except RuntimeError: raise InputError('there is no home directory for the cache: name a folder by the environment variable ULMFIT_CACHE.') from None
+    except RuntimeError: raise InputError('there is no home directory for the cache: name a folder by the environment variable ULMFIT_CACHE') from None
 
 def data_dir() -> Path | None: # the directory that `ULMFIT_DATA` names
     "Where the user keeps data sets that the optional tests read; None where it is not set. Raises `InputError`."
     d = os.environ.get('ULMFIT_DATA')
-    if d and not os.path.isdir(d): raise InputError(f'ULMFIT_DATA names {d!r}, and there is no such folder: correct it, or unset it.')
+    if d and not os.path.isdir(d): raise InputError(f'ULMFIT_DATA names {d!r}, and there is no such folder: correct it, or unset it')
     return Path(d) if d else None
 
 def _sha256(path):
@@ -543,12 +543,12 @@ def get_data(
     revision=None,  # commit of 40 hex digits, in place of ours
 ) -> list[Path]:    # files, for `read_rows(files)`
     "Download one split of a known data set, or find it in the cache, and check it; raises `InputError`."
-    if name not in DATASETS: raise InputError(f"There is no data set {name!r}: choose one of {', '.join(DATASETS)}.")
+    if name not in DATASETS: raise InputError(f"there is no data set {name!r}: choose one of {', '.join(DATASETS)}")
     d = DATASETS[name]
-    if split not in d.files: raise InputError(f"{name} has no split {split!r}: choose one of {', '.join(d.files)}.")
+    if split not in d.files: raise InputError(f"{name} has no split {split!r}: choose one of {', '.join(d.files)}")
     rev = revision or d.revision
-    if rev is None: raise InputError(f'{name} is not pinned: pass revision=, the commit of {d.repo} that you trust.')
-    if not re.fullmatch('[0-9a-f]{40}', rev): raise InputError(f'{rev!r} is not a commit of 40 hex digits: branches and tags can move.')
+    if rev is None: raise InputError(f'{name} is not pinned: pass revision=, the commit of {d.repo} that you trust')
+    if not re.fullmatch('[0-9a-f]{40}', rev): raise InputError(f'{rev!r} is not a commit of 40 hex digits: branches and tags can move')
     return [_fetch(d.repo, path, rev, sha if rev == d.revision else None, cache_home(cache_dir)/'hub', endpoint) for path, sha in d.files[split]]
 
 def _fetch(repo, path, revision, sha, cache_dir, endpoint):
@@ -556,8 +556,8 @@ def _fetch(repo, path, revision, sha, cache_dir, endpoint):
     from huggingface_hub import hf_hub_download
     try: got = Path(hf_hub_download(repo, path, repo_type='dataset', revision=revision, cache_dir=cache_dir, endpoint=endpoint))
     except Exception as e:                                             # the hub's own errors, and those of its transport
-        raise InputError(f"{repo}/{path} could not be fetched ({type(e).__name__}): check the network, or the path and revision on the hub.") from e
+        raise InputError(f"{repo}/{path} could not be fetched ({type(e).__name__}): check the network, or the path and revision on the hub") from e
     if sha and (found := _sha256(got)) != sha:
         for o in {got.resolve(), got}: o.unlink(missing_ok=True)
-        raise InputError(f'{repo}/{path} has SHA-256 {found[:12]}… and not {sha[:12]}…, so it was removed: fetch it again, and do not use it if this recurs.')
+        raise InputError(f'{repo}/{path} has SHA-256 {found[:12]}… and not {sha[:12]}…, so it was removed: fetch it again, and do not use it if this recurs')
     return got

@@ -260,8 +260,8 @@ def docs_task(
             for p, k in n.items(): room[side][p] -= k
     for s, left in room.items():
         for p, k in left.items():
-            if k: raise InputError(f'{p} has too few texts: {k} of {quota[s]} for {s} are missing, so ask for fewer.')
-    if len(classes) < 2: raise InputError('The package task needs two of its packages: pip install scikit-learn matplotlib.')
+            if k: raise InputError(f'{p} has too few texts: {k} of {quota[s]} for {s} are missing, so ask for fewer')
+    if len(classes) < 2: raise InputError('the package task needs two of its packages: pip install scikit-learn matplotlib')
     def columns(s): return [d.text for d in split[s]], [d.package for d in split[s]]
     general, unlabelled = ([d.text for d in split['rest'] if (d.package == STDLIB) == std] for std in (True, False))
     return DocsTask(general, *columns('label'), unlabelled, *columns('valid'), *columns('test'), classes)
@@ -292,7 +292,7 @@ def docs_corpus(
 ) -> list:                          # of `Doc`, in a fixed order
     "The offline corpus: built once for each set of package versions, then read from one file. Raises `InputError`."
     have = [p for p in packages if _root(p)]
-    if not have: raise InputError(f'none of {", ".join(packages)} is installed here: name one that is.')
+    if not have: raise InputError(f'none of {", ".join(packages)} is installed here: name one that is')
     versions = {p: _version(p) for p in have}
     key = hashlib.sha256(json.dumps([_rules, versions]).encode()).hexdigest()[:16]
     path = cache_home(cache_dir)/f'docs-{key}.jsonl.gz'

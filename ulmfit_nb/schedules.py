@@ -40,7 +40,7 @@ def _between(lo, hi, h):
 @_steps
 def _slant(t, T, cut_frac):
     "Height of the slanted triangle: 0 at step 0, 1 at the cut, 0 at step `T-1`."
-    _check(T >= 1 and 0 < cut_frac < 1, f'stlr needs T >= 1 and 0 < cut_frac < 1; it was given T={T}, cut_frac={cut_frac}.')
+    _check(T >= 1 and 0 < cut_frac < 1, f'stlr needs T >= 1 and 0 < cut_frac < 1; it was given T={T}, cut_frac={cut_frac}')
     if T == 1: return np.zeros_like(t) # as the formula has it: see `STLR`
     cut = max(1, int(T*cut_frac))
     return np.where(t < cut, t/cut, np.maximum(0, 1 - (t-cut)/max(1, T-1-cut))) # p of eq. 3, its fall mended
@@ -59,13 +59,13 @@ def stlr(
 @_steps
 def _zigzag(t, step_size, mode, gamma):
     "Height of the cyclical rate: up for `step_size` steps, down for as many, under an envelope."
-    _check(step_size > 0, f'clr needs a step_size above 0; it was given {step_size}.')
+    _check(step_size > 0, f'clr needs a step_size above 0; it was given {step_size}')
     cycle = np.floor(1 + t/(2*step_size))                     # number of the cycle, from 1
     x = np.maximum(0, 1 - np.abs(t/step_size - 2*cycle + 1))  # Smith 2015, section 3: 0 at a cycle's ends, 1 in its middle
     if mode == 'triangular':  return x
     if mode == 'triangular2': return x/2**(cycle-1)
     if mode == 'exp_range':   return x*gamma**t
-    raise InputError(f"clr has the modes 'triangular', 'triangular2' and 'exp_range'; it was given {mode!r}.")
+    raise InputError(f"clr has the modes 'triangular', 'triangular2' and 'exp_range'; it was given {mode!r}")
 
 def clr(
     t,                  # step, from 0: a number or an array
@@ -86,7 +86,7 @@ def _half_cos(p):
 @_steps
 def _restarts(t, T_0, T_mult):
     "Height of the cosine with warm restarts."
-    _check(T_0 > 0 and T_mult >= 1, f'sgdr needs T_0 > 0 and T_mult >= 1; it was given T_0={T_0}, T_mult={T_mult}.')
+    _check(T_0 > 0 and T_mult >= 1, f'sgdr needs T_0 > 0 and T_mult >= 1; it was given T_0={T_0}, T_mult={T_mult}')
     if T_mult == 1: return _half_cos(t % T_0 / T_0)
     start = lambda n: T_0*(T_mult**n - 1)/(T_mult - 1)           # first step of cycle n
     n = np.floor(np.log1p(t/T_0*(T_mult-1))/np.log(T_mult))      # may be one off, by rounding
@@ -107,7 +107,7 @@ def sgdr(
 @_steps
 def _decline(t, T):
     "Height of half a cosine over `T` steps."
-    _check(T >= 1, f'cosine needs T >= 1; it was given T={T}.')
+    _check(T >= 1, f'cosine needs T >= 1; it was given T={T}')
     return _half_cos(np.minimum(t/T, 1))
 
 def cosine(
@@ -129,7 +129,7 @@ def constant(
 # %% ../nbs/04_schedules.ipynb #e7e335e3
 def _peak(T, pct_start):
     "Step (it may lie between two) at which one cycle peaks."
-    _check(T >= 1 and 0 < pct_start < 1, f'one_cycle needs T >= 1 and 0 < pct_start < 1; it was given T={T}, pct_start={pct_start}.')
+    _check(T >= 1 and 0 < pct_start < 1, f'one_cycle needs T >= 1 and 0 < pct_start < 1; it was given T={T}, pct_start={pct_start}')
     return max(1, T*pct_start - 1)
 
 @_steps
@@ -177,10 +177,10 @@ class Schedule(LRScheduler):
         self.moms = None if moms is None else [float(m) for m in moms]
         groups = optimizer.param_groups
         _check(moms is None or all('betas' in g or 'momentum' in g for g in groups),
-            f'{type(optimizer).__name__} has neither momentum nor betas to cycle: leave moms=None.')
+            f'{type(optimizer).__name__} has neither momentum nor betas to cycle: leave moms=None')
         if lr_max is not None and last_epoch == -1:
             lrs = [lr_max]*len(groups) if np.ndim(lr_max) == 0 else list(lr_max)
-            _check(len(lrs) == len(groups), f'lr_max has {len(lrs)} rates for {len(groups)} parameter groups: give one rate, or one for each group.')
+            _check(len(lrs) == len(groups), f'lr_max has {len(lrs)} rates for {len(groups)} parameter groups: give one rate, or one for each group')
             for g, lr in zip(groups, lrs): g['lr'] = g['initial_lr'] = float(lr)
         super().__init__(optimizer, last_epoch)
 
@@ -296,8 +296,8 @@ def make_schedule(
     **kwargs,    # settings of the schedule's class
 ):               # a `Schedule`
     "Schedule `name` for a run of `total_steps` batches. Raises `InputError` for an unknown name."
-    _check(name in _schedules, f'There is no schedule {name!r}: choose one of {", ".join(_schedules)}.')
-    _check(total_steps >= 1, f'A schedule needs at least one step; total_steps is {total_steps}.')
+    _check(name in _schedules, f'there is no schedule {name!r}: choose one of {", ".join(_schedules)}')
+    _check(total_steps >= 1, f'a schedule needs at least one step; total_steps is {total_steps}')
     if name == 'clr': kwargs.setdefault('step_size', max(1, total_steps/8))
     elif name == 'sgdr': kwargs.setdefault('T_0', -(-total_steps//3))
     elif name != 'constant': kwargs['total_steps'] = total_steps
@@ -377,7 +377,7 @@ def range_test(
     stop_factor=4,     # stop where the smoothed loss exceeds its lowest by this factor
 ):                     # a `RangeTest`
     "Train with ever higher rates (Smith 2015, section 3.3), until the loss diverges. The caller restores the model: see `restored`. Raises `InputError`."
-    _check(0 < lr_min < lr_max and n > 1, f'A range test needs 0 < lr_min < lr_max and n > 1; it was given {lr_min}, {lr_max}, {n}.')
+    _check(0 < lr_min < lr_max and n > 1, f'a range test needs 0 < lr_min < lr_max and n > 1; it was given {lr_min}, {lr_max}, {n}')
     lrs, losses, best, note = np.geomspace(lr_min, lr_max, n), [], np.inf, 'went through all rates'
     for lr in lrs:
         loss = float(step_fn(lr.item()))

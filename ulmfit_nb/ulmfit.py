@@ -93,7 +93,7 @@ def check_labels(
     for i,v in enumerate(y):
         if v is None or type(v).__name__ in ('NAType', 'NaTType') or (isinstance(v, float) and math.isnan(v)) or (isinstance(v, str) and not v.strip()): raise InputError(f'row {i} (counted from 0) has no label: drop it, or give its text as unlabelled')
         if not isinstance(v, (str, int, float)): raise InputError(f'row {i} (counted from 0) has the label {v!r}: a label is a text or a whole number, as which `.astype(str)` makes one')
-        if isinstance(v, str) and len(v) > 1000: raise InputError(f'row {i} (counted from 0) has a label of {len(v):,} characters, {v[:40]!r}…: is this the right column? Give labels of 1,000 at most')
+        if isinstance(v, str) and len(v) > 1000: raise InputError(f'row {i} (counted from 0) has a label of {len(v):,} characters, {v[:40]!r}…: check that this is the column of labels, and give labels of 1,000 at most')
         if isinstance(v, float) and not v.is_integer(): raise InputError(f'row {i} (counted from 0) has the label {v!r}, a number between two classes: give such labels as text, {str(v)!r}')
         if isinstance(v, str) and any('\ud800' <= c <= '\udfff' for c in v): raise InputError(f'row {i} (counted from 0) has the label {v!r}, which holds half a character: no file can keep it, so correct it')
     kinds = {type(v) for v in y}
