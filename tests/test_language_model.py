@@ -403,6 +403,15 @@ def test_finetune_leaves_no_group_untouched(tok):
         pairs = [(p, q) for x, y in zip(a, b) for p, q in zip([x] if isinstance(x, torch.nn.Parameter) else x.parameters(), [y] if isinstance(y, torch.nn.Parameter) else y.parameters())]
         assert any(not torch.equal(p, q) for p, q in pairs)
 
+def test_perplexities_are_of_exact_products(trained, tok, monkeypatch):
+    "Where nothing else is said cuDNN rounds an LSTM's factors to ten bits"
+    rnn,seen = torch.backends.cudnn.rnn,[]
+    monkeypatch.setattr(rnn, 'fp32_precision', 'tf32')
+    hook = trained.register_forward_pre_hook(lambda *_: seen.append(rnn.fp32_precision))
+    try: lm_scores(trained, tok, TEXTS[:2]), perplexity(trained, encoded(tok, TEXTS[:2]))
+    finally: hook.remove()
+    assert {*seen} == {'ieee'} and len(seen) > 1 and rnn.fp32_precision == 'tf32'
+
 def test_scores_want_several_texts():
     model, tok = load_backbone('en-small')
     with pytest.raises(InputError, match='put it in a list'): lm_scores(model, tok, 'The film was good.')

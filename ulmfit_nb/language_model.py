@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .awd_lstm import AWDLSTM, LM_DROPOUTS, LanguageModel
 from .corpus import Corpus, InputError
-from .runtime import joint_sum
+from .runtime import full_float32, joint_sum
 from .tokenization import Tokenizer
 from .training import Batch, Phase, TrainConfig, Trainer
 
@@ -191,7 +191,7 @@ def perplexity(
     "Perplexity a token: exp of the mean negative log-likelihood. Raises `InputError`."
     _same_vocab(model, corpus)
     batches = LMBatches(corpus, bs, variable=False, shuffle=False, backward=backward)
-    with torch.autocast(next(model.parameters()).device.type, enabled=False): return (cache.metrics(model, batches) if cache else lm_metrics(model, batches))['perplexity']
+    with torch.autocast(next(model.parameters()).device.type, enabled=False), full_float32(): return (cache.metrics(model, batches) if cache else lm_metrics(model, batches))['perplexity']
 
 # %% ../nbs/06_language_model.ipynb #27a5ceb4
 def lm_scores(
@@ -206,7 +206,7 @@ def lm_scores(
     texts = list(texts)
     corpus = Corpus.from_docs(tok.encode_iter(texts), tok.vocab_size)
     _same_vocab(model, corpus)
-    with torch.autocast(next(model.parameters()).device.type, enabled=False): m = lm_metrics(model, LMBatches(corpus, bs, variable=False, shuffle=False, backward=backward))
+    with torch.autocast(next(model.parameters()).device.type, enabled=False), full_float32(): m = lm_metrics(model, LMBatches(corpus, bs, variable=False, shuffle=False, backward=backward))
     nats,words,n_bytes = m['valid_loss']*(corpus.n_tokens-1),sum(len(t.split()) for t in texts),sum(len(t.encode('utf-8', 'surrogatepass')) for t in texts)
     unknown = float(np.mean(np.concatenate([corpus[i] for i in range(len(corpus))]) == tok.unk_id))
     return dict(n=len(texts), tokens=corpus.n_tokens, words=words, bytes=n_bytes, unknown=unknown, **m,

@@ -26,7 +26,7 @@ from .corpus import DATASETS, Corpus, InputError, data_dir, get_data, read_rows
 from .fine_tuning import finetune_lm, transfer_vocab
 from .language_model import lm_metrics, LMBatches, pretrain, train_lm
 from .results import baseline, disagreement, record_result
-from .runtime import atomic, or_best
+from .runtime import atomic, full_float32, or_best
 from .storage import find_backbone, load_backbone, save_backbone
 from .tokenization import Tokenizer
 from .training import Phase, TrainConfig
@@ -577,7 +577,7 @@ def wikitext2(
         def fit(model, path, minutes):
             return train_lm(model, train, valid, [Phase(epochs, lab.lr_lm, div=1., schedule='constant' if averaged else 'one_cycle')], cfg, bs, path=path, resume=True, minutes=minutes, progress=lab.progress)
         model,facts = lab.stage(f'wikitext2/{v.replace(" ", "-")}-{seed}', build, fit)
-        res = {s: lm_metrics(model.eval(), LMBatches(c, 10, variable=False, shuffle=False))['perplexity'] for s,c in (('valid', valid), ('test', test))}
+        with full_float32(): res = {s: lm_metrics(model.eval(), LMBatches(c, 10, variable=False, shuffle=False))['perplexity'] for s,c in (('valid', valid), ('test', test))}
         lab.row(f'wikitext-2 {v} seed {seed}', experiment='wikitext2', dataset='wikitext-2', split='test', n=test.n_tokens, protocol='inductive', direction='forward', variant=v, labels=0, seed=seed,
             accuracy=None, baseline_accuracy=None, epochs=0, lm_epochs=epochs, lr_lm=lab.lr_lm, minutes=facts['minutes'], perplexity=res['test'], valid_perplexity=res['valid'], size=str(lab.size),
             history=dict(lm=facts['history']), settings=dict(opt=lab.opt, lm_bs=bs, **asdict(ds)))
