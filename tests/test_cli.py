@@ -720,7 +720,7 @@ def test_hints_that_fit_the_case(model, tmp_path):
         p = ulmfit('train', tmp_path/name, *more, '--out', tmp_path/'out')
         assert p.returncode == 2 and p.stderr.count(b'\n') == 1 and not (tmp_path/'out').exists(), p.stderr
         return p.stderr.decode()
-    assert 'If | stands between them' in said('bars.csv', 'id|text|label\n1|good|a\n')
+    assert 'if | stands between them' in said('bars.csv', 'id|text|label\n1|good|a\n')
     good = table(tmp_path/'good.csv', 12)
     p = ulmfit('train', good, '--unlabelled', tmp_path/'bars.csv', '--out', tmp_path/'out')
     assert p.returncode == 2 and b"read by the name that --text gives: rename that column" in p.stderr and b'ame another' not in p.stderr

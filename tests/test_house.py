@@ -1,5 +1,5 @@
 "The house: modules in step with notebooks, clean chapters, a wheel that holds what it says, an import that costs little."
-import ast, json, os, re, shutil, subprocess, sys, tomllib, zipfile
+import ast, io, json, os, re, shutil, subprocess, sys, tokenize, tomllib, zipfile
 from collections import Counter
 from configparser import ConfigParser
 from email import message_from_string
@@ -551,6 +551,34 @@ def test_an_untidy_message_is_found():
     for m in ("'No texts: give some'", "'no texts: give some.'", "f'{x} is empty' + (', or not' if y else '.')", "f'There is no {x}'", "f'{x} is bad. Give another'", "f'{x} is bad: {y}.'"):
         assert untidy_messages(f'def f(): raise InputError({m})') and untidy_messages(f'_check(x, {m})'), m
     for m in ("'no texts: give some'", "f'{x} is bad'", "'Parquet needs pyarrow'", "f'x={x!r}: give {y}'", "'ULMFIT_DATA names no folder'", "f'{x}'", "f'{x} is no {y} of 1.5'"): assert not untidy_messages(f'raise InputError({m})'), m
+
+# ---- parameters are explained
+theirs = {'NTASGD.load_state_dict', 'NTASGD.step', 'ListReader.find_class', 'ListReader.persistent_load'} # signatures of torch and of pickle
+
+def unexplained(code):
+    "`name: parameters` of public functions whose parameters have no comment on their line; a command's are its options, and a method that a base class of the module explains needs none."
+    said,found,tree = {t.start[0] for t in tokenize.generate_tokens(io.StringIO(code).readline) if t.type == tokenize.COMMENT},{},ast.parse(code)
+    bases = {o.name: [b.id for b in o.bases if isinstance(b, ast.Name)] for o in tree.body if isinstance(o, ast.ClassDef)}
+    def look(f, owner=None):
+        if f.name.startswith(('_', 'cmd_')) and f.name != '__init__' or owner and owner.startswith('_'): return
+        ps = [*f.args.posonlyargs, *f.args.args, *f.args.kwonlyargs, *filter(None, (f.args.vararg, f.args.kwarg))]
+        name = f'{owner}.{f.name}' if owner else f.name
+        found[name] = [p.arg for p in ps if p.arg not in ('self', 'cls', 'ctx') and p.lineno not in said]
+    for o in tree.body:
+        if isinstance(o, ast.FunctionDef):
+            patched = any('patch' in ast.unparse(d) for d in o.decorator_list) and o.args.args[0].annotation
+            look(o, ast.unparse(patched) if patched else None)
+        elif isinstance(o, ast.ClassDef): [look(f, o.name) for f in o.body if isinstance(f, ast.FunctionDef)]
+    def inherited(name): owner,_,f = name.partition('.'); return f != '__init__' and any(f'{b}.{f}' in found for b in bases.get(owner, ()))
+    return [f'{n}: {", ".join(ps)}' for n,ps in found.items() if ps and n not in theirs and not inherited(n)]
+
+@pytest.mark.parametrize('module', sorted(p.stem for p in (root/lib).glob('[a-z]*.py')))
+def test_parameters_are_explained(module): assert not unexplained((root/lib/f'{module}.py').read_text(encoding='utf-8'))
+
+def test_an_unexplained_parameter_is_found():
+    assert unexplained('def f(x, *, y=1): pass') == ['f: x, y'] and unexplained('def f(\n    x, # a text\n    y=1,\n): pass') == ['f: y']
+    assert unexplained('@patch\ndef f(self:A, x): pass') == ['A.f: x'] and unexplained('class A:\n    def __init__(self, x): pass\n    def f(self, **kw): pass') == ['A.__init__: x', 'A.f: kw']
+    assert not unexplained('def _f(x): pass\ndef cmd_a(a): pass\nclass _A:\n    def f(self, x): pass\nclass B:\n    def f(self,\n        t, # step\n    ): pass\nclass C(B):\n    def f(self, t): pass\n    def __call__(self, x): pass')
 
 # ---- running a lesson leaves the recorded results alone
 def changes_records(path):

@@ -51,7 +51,9 @@ class WeightDropLSTM(nn.Module):
 
     def extra_repr(self): return f'{self.n_in}, {self.n_out}'
 
-    def add_skip(self, start:float=0.):
+    def add_skip(self,
+        start:float=0., # of the identity: 1 is a plain skip connection, 0 changes nothing at first
+    ):
         "Add `skip`: one weight per component where input and output have one size, else a matrix; it begins as `start` times the identity."
         one = torch.ones(self.n_out) if self.n_in == self.n_out else torch.eye(self.n_out, self.n_in)
         if self.skip is None: self.skip = nn.Parameter(start*one.to(self.weight_hh_l0))

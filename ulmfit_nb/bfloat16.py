@@ -122,7 +122,8 @@ class SoftmaxLossFunction(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, d): return *(None if g is None else g*d.to(g.dtype) for g in ctx.saved_tensors), None, None
+    def backward(ctx, d): # gradient of the sum, () → those of `x`, `w`, `bias`
+        return *(None if g is None else g*d.to(g.dtype) for g in ctx.saved_tensors), None, None
 
 # %% ../nbs/03b_bfloat16.ipynb #7df4c6d7
 def softmax_loss(
@@ -169,7 +170,9 @@ def fused_loss_pays(
     "Is there a quicker loss? In bfloat16 on a CPU; on a GPU where so many positions are trained on that compiling pays."
     return x.dtype == torch.bfloat16 and (x.device.type == 'cpu' or x.is_cuda and len(x) >= 2**13 and x.requires_grad)
 
-def fused_loss(*args):
+def fused_loss(
+    *args, # those of `softmax_loss`
+):
     "The quicker loss: compiled on a GPU, by hand on a CPU; arguments and result are those of `softmax_loss`."
     return (compiled_loss if args[0].is_cuda else softmax_loss)(*args)
 

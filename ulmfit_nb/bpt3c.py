@@ -95,7 +95,9 @@ class ClasBatches:
         self.digest = None # of documents and labels, when it is asked for
         self.shard(0, 1)
 
-    def n_batches(self, epoch:int) -> int:
+    def n_batches(self,
+        epoch:int, # which: all have the same number
+    ) -> int:
         "Batches of an epoch."
         return len(split_even(np.arange(len(self.lens)), self.bs))
 

@@ -27,7 +27,10 @@ from .corpus import _csv_rows, _jsonl_rows, _text_files, Corpus, InputError, get
 # %% ../nbs/14_cli.ipynb #9fd8b2fe
 COMMANDS = {}
 
-def opt(*names, **kw):
+def opt(
+    *names, # such as '--out', or 'file' for an argument without a name
+    **kw, # what else `add_argument` takes
+):
     "An option of a command: what `ArgumentParser.add_argument` takes."
     return names, kw
 
@@ -63,7 +66,9 @@ def at_least(
 
 SEED = at_least(0, most=2**32-1) # what NumPy and scikit-learn take
 
-def device_name(text):
+def device_name(
+    text, # cpu, mps, cuda, or cuda:1
+):
     "A `type` for `opt`: a device that PyTorch may know."
     if not re.fullmatch(r'cpu|mps|cuda(:\d+)?', text): raise argparse.ArgumentTypeError(f'there is no device {text!r}: choose cpu, cuda, cuda:1 or mps')
     return text
@@ -148,7 +153,10 @@ def less_memory(a) -> str: # the end of a sentence, or ''
     "Which settings want less memory, in a run that begins anew."
     return f'; or begin again with a smaller {"--lm-bs, or of the classifier " if hasattr(a, "lm_bs") else ""}--bs{" and --overwrite" if hasattr(a, "overwrite") else ", in another --out"}' if hasattr(a, 'bs') else ''
 
-def fail(message, status:int) -> int:
+def fail(
+    message, # one sentence
+    status:int, # of the exit: 2 for a mistake of the user's
+) -> int:
     "Say what went wrong on standard error."
     print(printable(f'ulmfit: {message}'), file=sys.stderr)
     return status
@@ -182,7 +190,9 @@ def free_file(
     return path
 
 # %% ../nbs/14_cli.ipynb #87dbbbeb
-def file_stamp(path) -> list:
+def file_stamp(
+    path, # file, or folder of texts
+) -> list:
     "Name, size and content (SHA-256, of files up to 256 MB; of larger ones the time) of a file, or of all texts in a folder: what tells whether the data are the same. Raises `InputError`."
     if not Path(path).exists(): raise InputError(f'there is no file or folder {str(path)!r}: check the path')
     def content(f):
@@ -191,7 +201,9 @@ def file_stamp(path) -> list:
     files = [Path(path)] if Path(path).is_file() else _text_files(path)
     return [[str(f), f.stat().st_size, content(f)] for f in files]
 
-def stamp_of(path) -> str:
+def stamp_of(
+    path, # file, or folder of texts
+) -> str:
     "The content of a file or folder in a word, whatever it is called; in a folder names count, since sub-folders are labels."
     inside = Path(path).is_dir()
     return hashlib.sha256(repr([[os.path.relpath(f, path)]*inside + s for f,*s in file_stamp(path)]).encode()).hexdigest()[:16]
@@ -227,7 +239,9 @@ def start_run(
     return run
 
 # %% ../nbs/14_cli.ipynb #dbf22f94
-def goes_on(a) -> bool:
+def goes_on(
+    a, # parsed arguments
+) -> bool:
     "Is there an unfinished run in --out that --resume takes up?"
     return a.resume and (Path(a.out)/'run'/'settings.json').exists()
 
@@ -245,7 +259,9 @@ def options(a) -> dict: # name → value
     return {k: v for k,v in vars(a).items() if k not in ('run', 'held', 'finished')}
 
 # %% ../nbs/14_cli.ipynb #87dbbbed
-def drop(run:Path):
+def drop(
+    run:Path, # folder of a run, inside of --out
+):
     "Remove the folder of a run, its settings last, by which it is known, and --out where nothing else is in it."
     for o in run.iterdir() if run.is_dir() else ():
         if o.is_dir() and not o.is_symlink(): shutil.rmtree(o, ignore_errors=True)
@@ -288,7 +304,10 @@ def print_labels(
     elif counts[0][1] >= 3*counts[-1][1] and not weighted: print(f'The label {counts[-1][0]!r} is rare: with --class-weight balanced it counts as much in training as the others (chapter 10b)')
 
 # %% ../nbs/14_cli.ipynb #aca1d1b8
-def print_texts(texts:list, labels:list):
+def print_texts(
+    texts:list, # labelled texts
+    labels:list, # one each
+):
     "What is odd about labelled texts: blank ones, and texts that stand in several rows, perhaps with several labels."
     from ulmfit_nb.tokenization import is_blank
     by = {}
@@ -314,7 +333,9 @@ TRAIN = (opt('data', help='CSV, TSV or JSONL (also .gz, .xz), Parquet, or a fold
     opt('--self-train', type=at_least(0), help='unlabelled texts that the classifier labels itself for a second round, 0 for none; 2,000 for a small backbone, 0 for a large one if left out. There is no second round with fewer than two of them for each labelled text (so with 2,000 none above 1,000 labelled texts)'), opt('--class-weight', choices=['balanced'], help='a rare label counts as much in the loss as a frequent one; each text counts the same if left out'),
     opt('--n-jobs', type=int, choices=[1, 2], help='directions that are trained at the same time on a CPU; 2 where texts are many, and threads and memory are there, if left out'), *TRAINING)
 
-def refuse_idle(a):
+def refuse_idle(
+    a, # parsed arguments of `ulmfit train`
+):
     "Options of `ulmfit train` that would do nothing, or contradict each other. Raises `InputError`."
     if a.text == a.label: raise InputError(f'--text and --label name the same column, {a.text!r}: name two')
     if a.self_train and not a.unlabelled: raise InputError('--self-train labels texts that have no label: give some with --unlabelled')
@@ -392,7 +413,9 @@ class CSVLines:
     ):
         self.buf,self.file = io.StringIO(),file or sys.stdout
         if not file and hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(encoding='utf-8', newline='\n') # wherever it runs, as the files that are read
-    def write(self, row):
+    def write(self,
+        row, # its fields
+    ):
         cells = (json.dumps(c, ensure_ascii=False, default=str) if isinstance(c, (list, dict)) else c for c in row) # as JSONL had them
         csv.writer(self.buf).writerow([c.encode('utf-8', 'replace').decode() if isinstance(c, str) else c for c in cells])
         self.file.write(self.buf.getvalue().removesuffix('\r\n')+'\n')
@@ -400,7 +423,9 @@ class CSVLines:
 
 
 # %% ../nbs/14_cli.ipynb #583c332c
-def columns_of(clf) -> dict:
+def columns_of(
+    clf, # a classifier that was loaded
+) -> dict:
     "Names of the columns that the model was trained on, `text` and `label` where it does not say."
     said = clf.meta_.get('columns')
     return dict(text='text', label='label') | {k: v for k,v in (said if isinstance(said, dict) else {}).items() if isinstance(v, str)}
@@ -491,7 +516,9 @@ def print_labels_found(
         print('\nconfusion, the most frequent ten (--json has all)\n' + '\n'.join(f'{n:>8,}  {classes[i]!s} taken for {classes[j]!s}' for n,i,j in wrong[:10]))
 
 # %% ../nbs/14_cli.ipynb #d9a11db9
-def print_ahead(res:dict):
+def print_ahead(
+    res:dict, # what `ulmfit evaluate` has measured
+):
     "Which is better, and what to do where counting words, or the mean of both, is ahead."
     if res.get('only_ours') or res.get('only_baseline'): print(f'Right alone: ULMFiT {res["only_ours"]:,} times, TF-IDF + LR {res["only_baseline"]:,} times, which ' + ('chance would hardly do' if res['p_value'] < .05 else 'may be chance') + f' (p = {res["p_value"]:.2g})')
     base,both = (100*(res.get(f'{k}_accuracy', 0.)-res['accuracy']) for k in ('baseline', 'both'))
@@ -499,6 +526,7 @@ def print_ahead(res:dict):
     elif base > 0: print(f'Counting words is ahead by {base:.1f} points, on {res["n"]:,} texts (standard error {50/res["n"]**.5:.1f} at most): use it (`ulmfit_nb.baseline` in Python)' + (', or the mean of both (`ulmfit predict --mean`)' if both >= base else '') + ', or give more unlabelled texts')
     elif both >= .05: print(f'The mean of both is ahead by {both:.1f} points, on {res["n"]:,} texts: `ulmfit predict --mean` answers by it')
 
+# %% ../nbs/14_cli.ipynb #d181dd6c
 def print_scores(
     res:dict, # what `ulmfit evaluate --json` prints
     conf, # confusion matrix
@@ -523,7 +551,9 @@ def print_scores(
 # %% ../nbs/14_cli.ipynb #22ed6c3d
 NOT_LOOKED_UP = 'Whether the model was trained on some of these texts could not be looked up, since its training file is not at hand'
 
-def trained_on(clf) -> tuple:
+def trained_on(
+    clf, # a classifier that was loaded
+) -> tuple:
     "Path of the training file, `None` where the model does not say or names a file on another computer or of the system, and its `stamp_of`."
     data,stamp = (v if isinstance(v := clf.meta_.get(k), str) else None for k in ('data', 'data_stamp'))
     try: foreign = data and (re.match(r'[\\/]{2}', data) or re.match('/(proc|sys|dev)/(?!shm/)', os.path.realpath(data))) # whoever made the model chose the path
@@ -541,6 +571,7 @@ def training_file(clf, a, text=None, label=None) -> tuple: # the file, and its c
         if stamp and now != stamp: raise InputError(f'{train} has changed since the training; name the file of then with --train')
     return a.train or train,(text or cols['text'], label or cols['label'])
 
+# %% ../nbs/14_cli.ipynb #ba542a6e
 def counting_words(
     train, # labelled file
     cols, # its columns of texts and labels
@@ -618,7 +649,10 @@ def seen_in_training(clf, file, texts, named=None) -> tuple: # list of bool, one
         elif stamp and train and stamp_of(train) == stamp: known = {t.strip() for t in read_labelled(train, cols['text'], cols['label'])[0]}
     return [t.strip() in (known or ()) for t in texts], known is not None
 
-def print_backbone(a):
+# %% ../nbs/14_cli.ipynb #ba7283e0
+def print_backbone(
+    a, # parsed arguments of `ulmfit evaluate`
+):
     "What the backbone `a.model` is worth on the texts of `a.file`: see `lm_scores`. Raises `InputError`, for options that belong to classifiers, too."
     from ulmfit_nb.language_model import lm_scores
     from ulmfit_nb.runtime import check_device, or_best
@@ -749,7 +783,11 @@ def prepare(a, run:Path): # tokenizer, training and held-out corpus
     return tok, corpus.view(np.sort(perm[held:])), corpus.view(np.sort(perm[:held]))
 
 # %% ../nbs/14_cli.ipynb #809d903d
-def profile_pretraining(a, corpus:Corpus, size):
+def profile_pretraining(
+    a, # parsed arguments of `ulmfit pretrain`
+    corpus:Corpus, # training texts, as ids
+    size, # of the network: see `Size`
+):
     "Print where the time of a training step goes. Raises `InputError`."
     from ulmfit_nb.awd_lstm import AWDLSTM, LM_DROPOUTS, LanguageModel
     from ulmfit_nb.language_model import LMBatches
@@ -764,6 +802,7 @@ def profile_pretraining(a, corpus:Corpus, size):
     res = profile_steps(t)
     if t.rank == 0: print_profile(res)
 
+# %% ../nbs/14_cli.ipynb #0e2c5ace
 VOCABULARY = dict(vocab_size=60000, min_count=3, vocab_texts=20000) # where there is no --init
 
 def network_size(a, ways:tuple): # directions → `Size`

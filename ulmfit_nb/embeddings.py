@@ -143,7 +143,12 @@ class SkipGram:
         self.out,self.losses = torch.zeros(vocab_size, dim),[]
         self.received = [torch.full((len(t), 1), 1e-8) for t in (self.inp, self.out)] # Adagrad: for each row the sum of its mean squared gradients
 
-    def update(self, i, rows, grad, lr):
+    def update(self,
+        i, # 0 for `inp`, 1 for `out`
+        rows, # (n,) which rows; one may occur often
+        grad, # (n, dim) their gradients
+        lr, # learning rate
+    ):
         "Adagrad on some rows of `inp` (i=0) or `out` (i=1)."
         self.received[i].index_add_(0, rows, grad.pow(2).mean(1, keepdim=True))
         (self.inp, self.out)[i].index_add_(0, rows, grad/self.received[i][rows].sqrt(), alpha=-lr)
@@ -231,7 +236,9 @@ class SubwordVectors(WordVectors):
         self.table,self.first,self.buckets = np.asarray(table, np.float32),len(vocab),len(table)-len(vocab)
         if self.buckets < 1: raise InputError(f'{len(table)} rows hold {len(vocab)} words and nothing for their pieces: give buckets of 1 or more')
         super().__init__(vocab, [self.table[[i, *self.rows(w)]].mean(0) for i,w in enumerate(vocab)])
-    def rows(self, word):
+    def rows(self,
+        word, # known or not
+    ):
         "The rows of the pieces of a word."
         return [self.first + zlib.crc32(p.encode('utf-8', 'surrogatepass'))%self.buckets for p in pieces(word)]
     def __contains__(self, word): return bool(word)

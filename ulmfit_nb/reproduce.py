@@ -134,7 +134,9 @@ def left(self:Lab) -> float|None:
     return left
 
 @patch
-def claim(self:Lab, **what):
+def claim(self:Lab,
+    **what, # settings of the experiment, beside the lab's own
+):
     "Finished stages are found by name, so a folder belongs to one experiment with one set of settings. Raises `InputError`."
     names = 'size', 'bs', 'lm_epochs', 'epochs', 'lr_lm', 'lr', 'labels', 'draws', 'unlabelled', 'test', 'direction', 'variants', 'lm_drop_mult', 'recipe', 'clas_bs', 'precision', 'as_scripts', 'opt'
     what |= {k: getattr(self, k) for k in names} | dict(backbone=None, weights=None)
@@ -152,12 +154,17 @@ def claim(self:Lab, **what):
 
 # %% ../nbs/13b_reproduce.ipynb #787ad296
 @patch
-def cfg(self:Lab, seed, **kw):
+def cfg(self:Lab,
+    seed, # of dropout and order
+    **kw, # other fields of `TrainConfig`
+):
     "Settings of the training loop, the lab's own among them."
     return TrainConfig(precision=self.precision, device=self.device, seed=seed, save_minutes=2., **kw)
 
 @patch
-def say(self:Lab, text):
+def say(self:Lab,
+    text, # one line
+):
     "Print, where progress is wanted."
     if self.progress is not False: print(text, flush=True)
 
@@ -170,7 +177,9 @@ def settings(self:Lab, lm, pretrained:bool=True, n_labels:int=0) -> dict: # see 
     return s | {k: v for k,v in asked.items() if v is not None}
 
 @patch
-def directions(self:Lab, own) -> list:
+def directions(self:Lab,
+    own, # those where `direction` is not given
+) -> list:
     "Which directions are trained. Raises `InputError`."
     if self.direction not in (None, 'forward', 'backward', 'both'): raise InputError(f'unknown direction {self.direction!r}: choose forward, backward or both')
     res = list(own) if self.direction is None else ['forward', 'backward'] if self.direction == 'both' else [self.direction]
@@ -209,7 +218,9 @@ def stage(self:Lab,
 
 # %% ../nbs/13b_reproduce.ipynb #79d87ee1
 @patch
-def reads(self:Lab, task:Task) -> Task:
+def reads(self:Lab,
+    task:Task, # with all its texts
+) -> Task:
     "What stage 2 may read: everything, or so many of the texts without labels, drawn by seed 0. Raises `InputError`."
     if self.unlabelled is None: return task
     if not task.more: raise InputError(f'{task.name} has no texts without labels: leave out --unlabelled')
@@ -326,7 +337,10 @@ def probs(self:Lab,
 
 # %% ../nbs/13b_reproduce.ipynb #69fbd5c2
 @patch
-def row(self:Lab, key:str, **fields):
+def row(self:Lab,
+    key:str, # what makes it one: a second call with it records nothing
+    **fields, # of `record_result`
+):
     "Record a row once; its name is what makes it one."
     mark = self.out/'rows'/f'{hashlib.sha256(key.encode()).hexdigest()[:16]}.json'
     if mark.exists():
@@ -414,7 +428,7 @@ def taught(
     lab:Lab, tok:Tokenizer, teachers:dict, # direction → name of its classifier, and the model
     more:list, # texts without labels
     labelled:list, # texts with labels
-    seed:int, key:str='inductive',
+    seed:int, key:str='inductive', # of the draw; protocol, part of the names of stages
 ): # documents and labels of the classifier's own, or `None` where the package would not ask for them
     "What self-training adds to the labels: see `pseudo_labels`."
     s = lab.settings(next(iter(teachers.values()))[1], lab.backbone is not None)['self_train']
@@ -558,7 +572,7 @@ MERITY_DROPOUTS = Dropouts(input=.65, weight=.5, embedding=.1, hidden=.2, output
 def wikitext2(
     lab:Lab, # where; its `lm_drop_mult` multiplies the dropouts, by 1 if left out
     drops=MERITY_DROPOUTS, # of the network; see chapter 03
-    variants=('AWD-LSTM', 'no weight-drop'),
+    variants=('AWD-LSTM', 'no weight-drop'), # which networks
     seed:int=0, # of weights and dropout
     limit:int|None=None, # rehearse with so many lines a split
 ):

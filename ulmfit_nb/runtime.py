@@ -241,7 +241,11 @@ class Progress:
     def begin(self):
         "A new call of `fit`: new displays."
         self.bar,self.views,self.lines,self.header,self.drawn,self.nb = None,{},[],None,0.,self.show and in_notebook()
-    def start(self, total, done, desc):
+    def start(self,
+        total, # its steps
+        done, # how many of them are made
+        desc, # what stands before the bar
+    ):
         "An epoch begins: `done` of its `total` steps are behind it."
         if not self.show: return
         from tqdm import tqdm
@@ -249,16 +253,22 @@ class Progress:
         self.bar = tqdm(total=total, initial=done, desc=desc, leave=False, mininterval=1., **where)
         self.epoch,self.at,self.begun = (total, done, desc),done,time.monotonic()
         self.drawn = self.begun if self.bar.disable else 0.
-    def advance(self, loss, lr):
-        "A step was made."
-        if self.bar is None: return
-        self.at += 1
-        self.bar.update()
-        if time.monotonic()-self.drawn < (self.every if self.bar.disable else 1): return
-        if self.bar.disable: self._log(loss)
-        else: self.bar.set_postfix_str(f'loss {float(loss):.3f} lr {lr:.1e}', refresh=False)
-        self.drawn = time.monotonic()
-        if self.nb: self._text()
+
+# %% ../nbs/04b_runtime.ipynb #99c494bb
+@patch
+def advance(self:Progress,
+    loss, # so far, a number or a tensor
+    lr, # rate of this step
+):
+    "A step was made."
+    if self.bar is None: return
+    self.at += 1
+    self.bar.update()
+    if time.monotonic()-self.drawn < (self.every if self.bar.disable else 1): return
+    if self.bar.disable: self._log(loss)
+    else: self.bar.set_postfix_str(f'loss {float(loss):.3f} lr {lr:.1e}', refresh=False)
+    self.drawn = time.monotonic()
+    if self.nb: self._text()
 
 # %% ../nbs/04b_runtime.ipynb #9920fa6f
 @patch
@@ -278,7 +288,10 @@ def _log(self:Progress, loss):
 
 # %% ../nbs/04b_runtime.ipynb #7cad397a
 @patch
-def row(self:Progress, history, n=1):
+def row(self:Progress,
+    history, # a dict for each evaluation, the newest last
+    n=1, # how many of them are new
+):
     "Show the newest `n` rows of the history."
     if not self.show: return
     new = []
@@ -418,7 +431,10 @@ def atomic(
     finally: tmp.unlink(missing_ok=True)
 
 # %% ../nbs/04b_runtime.ipynb #a09eb3e1
-def write_history(rows:list[dict], path):
+def write_history(
+    rows:list[dict], # a dict for each evaluation
+    path, # of the file
+):
     "The history as CSV: a row for each evaluation."
     cols = list(dict.fromkeys(k for r in rows for k in r))
     with atomic(path) as tmp, open(tmp, 'w', newline='', encoding='utf-8') as f:

@@ -13,6 +13,7 @@ from numbers import Integral
 from pathlib import Path
 
 import torch
+from fastcore.basics import patch
 
 from .corpus import InputError
 from .runtime import connect
@@ -54,22 +55,35 @@ class Cluster:
     latency:float=5e-6    # seconds a message
     bytes_each:int=4      # of a gradient: 4 in float32, 2 in bfloat16
 
-    def compute(self, n:int=1) -> float:
+    def compute(self,
+        n:int=1, # processes
+    ) -> float:
         "Seconds: two operations a weight and token forward, four backward."
         return 6*self.n_params*self.tokens/(n*self.rate)
 
-    def sent(self, n:int) -> float:
+    def sent(self,
+        n:int, # processes
+    ) -> float:
         "Bytes that each process sends in a ring all-reduce (Patarasuk & Yuan 2009)."
         return 2*(n-1)/n*self.bytes_each*self.n_params
 
-    def step(self, n:int, overlap:float=0.) -> float:
-        "Seconds of a step in `n` processes; `overlap` is the share of the backward pass under which sending can hide."
-        send = self.sent(n)/self.bandwidth + 2*(n-1)*self.latency
-        return self.compute(n) + max(0., send - overlap*2/3*self.compute(n))
+# %% ../nbs/12_scaling.ipynb #5a36883d
+@patch
+def step(self:Cluster,
+    n:int, # processes
+    overlap:float=0., # 0 (nothing hides) to 1 (all that can)
+) -> float:
+    "Seconds of a step in `n` processes; `overlap` is the share of the backward pass under which sending can hide."
+    send = self.sent(n)/self.bandwidth + 2*(n-1)*self.latency
+    return self.compute(n) + max(0., send - overlap*2/3*self.compute(n))
 
-    def efficiency(self, n:int, overlap:float=0.) -> float:
-        "Speed of `n` processes over `n` times the speed of one."
-        return self.compute()/(n*self.step(n, overlap))
+@patch
+def efficiency(self:Cluster,
+    n:int, # processes
+    overlap:float=0., # see `step`
+) -> float:
+    "Speed of `n` processes over `n` times the speed of one."
+    return self.compute()/(n*self.step(n, overlap))
 
 # %% ../nbs/12_scaling.ipynb #49f11697
 def resident_mb() -> float:

@@ -184,15 +184,26 @@ class Schedule(LRScheduler):
             for g, lr in zip(groups, lrs): g['lr'] = g['initial_lr'] = float(lr)
         super().__init__(optimizer, last_epoch)
 
-    def height(self, t):
-        "Height of the rate above its floor at step `t`, from 0 to 1."
+    def height(self,
+        t, # step, from 0
+    ): # 0 to 1
+        "Height of the rate above its floor."
         raise NotImplementedError
-    def multiplier(self, t):
-        "What each group's highest rate is multiplied with at step `t`."
-        return _between(self.lowest, 1., self.height(t))
-    def momentum(self, t):
-        "Momentum at step `t`: highest where the rate is lowest."
-        return _between(*self.moms[::-1], self.height(t))
+
+# %% ../nbs/04_schedules.ipynb #5a4bc2df
+@patch
+def multiplier(self:Schedule,
+    t, # step, from 0
+):
+    "What each group's highest rate is multiplied with."
+    return _between(self.lowest, 1., self.height(t))
+
+@patch
+def momentum(self:Schedule,
+    t, # step, from 0
+):
+    "Momentum: highest where the rate is lowest."
+    return _between(*self.moms[::-1], self.height(t))
 
 # %% ../nbs/04_schedules.ipynb #5b19e0c4
 @patch
@@ -220,7 +231,7 @@ class STLR(Schedule):
         total_steps,  # batches in the run
         cut_frac=0.1, # part of them in which the rate rises
         ratio=32,     # highest rate over the lowest
-        **kwargs):
+        **kwargs): # see `Schedule`
         self.total_steps, self.cut_frac, self.lowest = total_steps, cut_frac, 1/ratio
         super().__init__(optimizer, **kwargs)
     def height(self, t): return _slant(t, self.total_steps, self.cut_frac) if self.total_steps > 1 else _lone(t)
@@ -235,7 +246,7 @@ class CLR(Schedule):
         ratio=10,          # upper bound over the lower
         mode='triangular', # as in `clr`
         gamma=1.,          # decay a batch of 'exp_range'
-        **kwargs):
+        **kwargs): # see `Schedule`
         self.step_size, self.lowest, self.mode, self.gamma = step_size, 1/ratio, mode, gamma
         super().__init__(optimizer, **kwargs)
     def height(self, t): return _zigzag(t, self.step_size, self.mode, self.gamma)
@@ -249,7 +260,7 @@ class SGDR(Schedule):
         T_0,       # batches in the first cycle
         T_mult=1,  # each cycle is this many times as long as the one before
         lowest=0., # lowest rate as a part of the highest
-        **kwargs):
+        **kwargs): # see `Schedule`
         self.T_0, self.T_mult, self.lowest = T_0, T_mult, lowest
         super().__init__(optimizer, **kwargs)
     def height(self, t): return _restarts(t, self.T_0, self.T_mult)
@@ -263,7 +274,7 @@ class OneCycle(Schedule):
         div=25,         # highest rate over the first
         div_final=1e5,  # highest rate over the last (two batches end at the highest)
         pct_start=0.25, # part of the batches in which the rate rises
-        **kwargs):
+        **kwargs): # see `Schedule`
         self.total_steps, self.div, self.div_final, self.pct_start = total_steps, div, div_final, pct_start
         super().__init__(optimizer, **kwargs)
     def height(self, t): return _hill(t, self.total_steps, self.pct_start)
@@ -277,7 +288,7 @@ class Cosine(Schedule):
         optimizer,   # see `Schedule`
         total_steps, # batches in the run
         lowest=0.,   # lowest rate as a part of the highest
-        **kwargs):
+        **kwargs): # see `Schedule`
         self.total_steps, self.lowest = total_steps, lowest
         super().__init__(optimizer, **kwargs)
     def height(self, t): return _decline(t, self.total_steps)

@@ -133,7 +133,10 @@ def our_names(
 OLD_NAMES = {'_unk_': 'xxunk', '_pad_': 'xxpad', 'xbos': 'xxbos', 't_up': 'xxup', 'tk_rep': 'xxrep', 'tk_wrep': 'xxwrep', '\n': 'xxnl'} # the 2018 scripts; a new line in all of them
 ENGLISH = {'…': '...', "n't": "'t", 'i': 'I'} # in lists that know n't: the same token, spelled by two sets of rules
 
-def spell(words:list[str], names:dict) -> list[str]:
+def spell(
+    words:list[str], # of a vocabulary, in order
+    names:dict, # old name → new one
+) -> list[str]:
     "Rename words where the new name is free."
     taken = set(words)
     return [names[w] if w in names and names[w] not in taken else w for w in words]
@@ -195,7 +198,9 @@ def their_words(
     back = {'xxnl': '\n'} | ({v: k for k,v in ENGLISH.items()} if "'t" in tok.vocab else {})
     return [re.sub(rf'{_hidden}\d+$', '', w) for w in spell(tok.vocab, back)]
 
-def their_names(model:LanguageModel) -> dict:
+def their_names(
+    model:LanguageModel, # to be exported
+) -> dict:
     "The tensors of a language model under fastai 2's names, in its order. Raises `InputError`."
     b = model.backbone
     if model.cutoffs: raise InputError('fastai knows no adaptive softmax: only a model without cutoffs can be exported')

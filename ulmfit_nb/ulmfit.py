@@ -685,7 +685,9 @@ def save(self:ULMFiT,
     save_model(path, tensors, self.tokenizer_, config, rows, model_card(config))
 
 # %% ../nbs/09_ulmfit.ipynb #31b127b3
-def model_card(config:dict) -> str:
+def model_card(
+    config:dict, # what `save` writes to config.json
+) -> str:
     "The README.md of a classifier."
     c = config['model']
     def plain(k, v): return Path(v).name if k == 'data' and isinstance(v, str) else ', '.join(f'{a} {b!r}' for a,b in v.items()) if isinstance(v, dict) else v
