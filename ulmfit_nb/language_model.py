@@ -132,7 +132,9 @@ def lengths(self:LMBatches,
     return res[res > 0].tolist()
 
 @patch
-def n_batches(self:LMBatches, epoch:int) -> int:
+def n_batches(self:LMBatches,
+    epoch:int, # which: with a variable `bptt` the numbers differ
+) -> int:
     "Batches of an epoch."
     return len(self.lengths(epoch))
 

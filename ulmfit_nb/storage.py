@@ -122,7 +122,9 @@ An AWD-LSTM language model ({', '.join(config['directions'])}): embedding {c['em
 """
 
 # %% ../nbs/06b_storage.ipynb #c5441ef5
-def model_kind(path) -> str:
+def model_kind(
+    path, # model directory
+) -> str:
     "What a model directory holds: 'language model' or 'classifier'. Raises `InputError`."
     try: return str(json.loads((Path(path)/'config.json').read_text(encoding='utf-8'))['kind'])
     except (OSError, ValueError, KeyError, TypeError, RecursionError): raise InputError(f'{path} holds no sound config.json: name a directory that `save` wrote') from None

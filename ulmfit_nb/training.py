@@ -33,7 +33,9 @@ class Batch:
     lr_scale:float=1.   # multiplies the rate of this step: variable BPTT (Merity et al. 2017, section 4.1)
     share:float=1.      # weight of its loss when several processes average their gradients: see chapter 12
 
-    def to(self, device):
+    def to(self,
+        device, # where the tensors go
+    ):
         "Its tensors on a device."
         self.inputs = {k: v.to(device, non_blocking=torch.device(device).type == 'cuda') if isinstance(v, Tensor) else v for k,v in self.inputs.items()} # elsewhere the source might be freed before it was read
         return self
@@ -73,7 +75,9 @@ class Phase:
     div:float|tuple=2.6   # see `group_rates`; 1 gives every group the same rate
     schedule:str='stlr'   # name of a schedule
     schedule_args:dict=field(default_factory=dict) # its settings, such as `cut_frac`
-    def unfrozen(self, n:int) -> list[int]:
+    def unfrozen(self,
+        n:int, # layer groups
+    ) -> list[int]:
         "Indices of the groups that train, of `n`. Raises `InputError`."
         if self.train is None: return list(range(n))
         count = isinstance(self.train, Integral)
@@ -310,7 +314,9 @@ def take_step(self:Trainer):
 
 # %% ../nbs/05_training.ipynb #183db428
 @patch
-def drop_broken(self:Trainer, norm:Tensor):
+def drop_broken(self:Trainer,
+    norm:Tensor, # of the whole gradient, before it was clipped
+):
     "A gradient that is not finite (`norm` is that of all of it, before it was clipped) becomes zero, and is counted for `check_finite`; a GPU is never waited for."
     self.broken = (self.broken+1)*~norm.isfinite() # in a row
     if self.device.type == 'cpu' and not self.broken: return
@@ -323,7 +329,9 @@ class NonFiniteLoss(RuntimeError):
 
 # %% ../nbs/05_training.ipynb #a3d95acc
 @patch
-def check_finite(self:Trainer, weights:bool=False):
+def check_finite(self:Trainer,
+    weights:bool=False, # look at each of them, too
+):
     "Stop before a broken loss, or a broken weight, reaches a checkpoint, and where gradients stay broken. Raises `NonFiniteLoss`."
     kept = 'the last checkpoint is from before' if self.path and (self.path/'last.pt').exists() else 'nothing was saved yet'
     if self.broken >= 10: raise NonFiniteLoss(f'{int(self.broken)} gradients in a row were not finite, to step {self.step}: lower the rate or clip harder; {kept}')
@@ -351,7 +359,9 @@ def _agree(self:Trainer, *flags) -> list:
 
 # %% ../nbs/05_training.ipynb #ad4c0848
 @patch
-def record(self:Trainer, since):
+def record(self:Trainer,
+    since, # when the clock was set, by `time.monotonic`
+):
     "Evaluate, add a row to the history, keep the best weights."
     self.check_finite()
     loss,n,new = joint_sum(float(self.meter[0]), self.meter[1], self.meter[1]-self.counted)
