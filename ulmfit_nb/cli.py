@@ -515,7 +515,6 @@ def print_labels_found(
     elif wrong := sorted(((int(conf[i, j]), i, j) for i,j in zip(*conf.nonzero()) if i != j), key=lambda o: (-o[0], o[1:])):
         print('\nconfusion, the most frequent ten (--json has all)\n' + '\n'.join(f'{n:>8,}  {classes[i]!s} taken for {classes[j]!s}' for n,i,j in wrong[:10]))
 
-# %% ../nbs/14_cli.ipynb #d9a11db9
 def print_ahead(
     res:dict, # what `ulmfit evaluate` has measured
 ):
@@ -582,7 +581,6 @@ def counting_words(
     xs,ys = read_labelled(train, *cols)
     return baseline(xs, [known_label(l, known) for l in ys])
 
-# %% ../nbs/14_cli.ipynb #97112138
 def mean_of_both(
     probs, # (n, n_classes): what the model says of `texts`
     texts, # n of them
@@ -629,7 +627,6 @@ def known_label(label, known) -> str: # one of `known`, or the label as text
     whole = s.removesuffix('.0')
     return next((k for k in (whole, whole+'.0') if k in known), s)
 
-# %% ../nbs/14_cli.ipynb #5f4df757
 def labelled_for(clf, a) -> tuple: # texts, labels as the model has them, label as text → label, columns of the training
     "The labelled texts of `a.file` for a model. Raises `InputError` for a label that the model does not know."
     cols = columns_of(clf)
@@ -784,9 +781,7 @@ def prepare(a, run:Path): # tokenizer, training and held-out corpus
 
 # %% ../nbs/14_cli.ipynb #809d903d
 def profile_pretraining(
-    a, # parsed arguments of `ulmfit pretrain`
-    corpus:Corpus, # training texts, as ids
-    size, # of the network: see `Size`
+    a, corpus:Corpus, size, # parsed arguments of `ulmfit pretrain`; training texts, as ids; of the network, see `Size`
 ):
     "Print where the time of a training step goes. Raises `InputError`."
     from ulmfit_nb.awd_lstm import AWDLSTM, LM_DROPOUTS, LanguageModel
@@ -802,7 +797,6 @@ def profile_pretraining(
     res = profile_steps(t)
     if t.rank == 0: print_profile(res)
 
-# %% ../nbs/14_cli.ipynb #0e2c5ace
 VOCABULARY = dict(vocab_size=60000, min_count=3, vocab_texts=20000) # where there is no --init
 
 def network_size(a, ways:tuple): # directions → `Size`

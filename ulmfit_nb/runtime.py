@@ -270,7 +270,6 @@ def advance(self:Progress,
     self.drawn = time.monotonic()
     if self.nb: self._text()
 
-# %% ../nbs/04b_runtime.ipynb #9920fa6f
 @patch
 def stop(self:Progress):
     "The epoch is over."
