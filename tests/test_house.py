@@ -538,7 +538,7 @@ def untidy_messages(code):
     def untidy(way):
         way = [p for p in way if p != ''] or [None]
         first,last = way[0] or '',way[-1] or ''
-        capital = re.match('[A-Z][a-z]', first) and not first.startswith(('Parquet ', 'NT-ASGD '))
+        capital = re.match('[A-Z][a-z]', first) and not first.startswith('Parquet ')
         return capital or last.rstrip().endswith('.') or any(re.search(r'[.!?] [A-Z]', p or '') for p in way)
     calls = {'InputError': 0, '_check': 1} # name → which argument is the message
     found = [(o, o.args[k]) for o in ast.walk(ast.parse(code)) if isinstance(o, ast.Call) and (k := calls.get(getattr(o.func, 'id', ''), 9)) < len(o.args)]
@@ -589,7 +589,7 @@ def changes_records(path):
         "Calls below `o` that change files and stand outside of the guard"
         for c in ast.iter_child_nodes(o):
             if guarded(o) and c in o.body: continue
-            if isinstance(c, ast.Call) and (name := getattr(c.func, 'attr', getattr(c.func, 'id', ''))) in ('unlink', 'rmtree', 'rmdir', 'write_text', 'write_bytes', 'record_result', 'copytree', 'move'): yield name
+            if isinstance(c, ast.Call) and (name := getattr(c.func, 'attr', getattr(c.func, 'id', ''))) in ('unlink', 'rmtree', 'rmdir', 'write_text', 'write_bytes', 'record_result', 'copytree', 'copy', 'copy2', 'move', 'rename', 'touch', 'dump'): yield name
             if isinstance(c, ast.Call) and ast.unparse(c.func) in ('os.remove', 'os.replace', 'os.rename'): yield ast.unparse(c.func)
             yield from loose(c)
     faults, names = [], set()

@@ -101,7 +101,7 @@ class Dropouts:
     weight:float=.2     # hidden-to-hidden weights (DropConnect)
     embedding:float=.02 # whole words of the vocabulary
     hidden:float=.15    # components between two LSTM layers
-    output:float=.1     # components after the last LSTM layer; of a classifier the pooled states, as its head's first dropout
+    output:float=.1     # components after the last LSTM layer; in a classifier those of the pooled text: the head's first dropout
     def __post_init__(self):
         for f in fields(self):
             p = getattr(self, f.name)

@@ -781,7 +781,9 @@ def prepare(a, run:Path): # tokenizer, training and held-out corpus
 
 # %% ../nbs/14_cli.ipynb #809d903d
 def profile_pretraining(
-    a, corpus:Corpus, size, # parsed arguments of `ulmfit pretrain`; training texts, as ids; of the network, see `Size`
+    a, # parsed arguments of `ulmfit pretrain`
+    corpus:Corpus, # training texts, as ids
+    size, # of the network, see `Size`
 ):
     "Print where the time of a training step goes. Raises `InputError`."
     from ulmfit_nb.awd_lstm import AWDLSTM, LM_DROPOUTS, LanguageModel

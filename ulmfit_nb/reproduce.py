@@ -425,10 +425,13 @@ def draw(
 
 # %% ../nbs/13b_reproduce.ipynb #f7a47ba2
 def taught(
-    lab:Lab, tok:Tokenizer, teachers:dict, # direction → name of its classifier, and the model
+    lab:Lab, # the experiment
+    tok:Tokenizer, # of the models
+    teachers:dict, # direction → name of its classifier, and the model
     more:list, # texts without labels
     labelled:list, # texts with labels
-    seed:int, key:str='inductive', # of the draw; protocol, part of the names of stages
+    seed:int, # of the draw
+    key:str='inductive', # protocol, part of the names of stages
 ): # documents and labels of the classifier's own, or `None` where the package would not ask for them
     "What self-training adds to the labels: see `pseudo_labels`."
     s = lab.settings(next(iter(teachers.values()))[1], lab.backbone is not None)['self_train']

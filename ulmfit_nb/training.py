@@ -317,7 +317,7 @@ def take_step(self:Trainer):
 def drop_broken(self:Trainer,
     norm:Tensor, # of the whole gradient, before it was clipped
 ):
-    "A gradient that is not finite (`norm` is that of all of it, before it was clipped) becomes zero, and is counted for `check_finite`; a GPU is never waited for."
+    "A gradient that is not finite becomes zero, and is counted for `check_finite`; a GPU is never waited for."
     self.broken = (self.broken+1)*~norm.isfinite() # in a row
     if self.device.type == 'cpu' and not self.broken: return
     for p in self.params:
