@@ -72,6 +72,17 @@ def test_accessibility(faults, scheme):
     axe()
     assert not faults[scheme]
 
+def test_a_page_loads_in_the_dark_on_a_phone(site, browser, address):
+    "Above it is loaded light and wide; what a script does meanwhile may depend on either"
+    script, tab = axe(), Tab(browser, address, color_scheme='dark', viewport=phone)
+    for name in ('index.html', 'nbs/06b_storage.html', 'api/storage.html'):
+        page = tab.go(name)
+        assert tab.width() <= 0 and not tab.faults, name
+        page.evaluate(script)
+        page.evaluate(one_of_each)
+        assert not axe_faults(page), name
+    tab.close()
+
 def faults_of(browser, folder, body, **kw):
     (folder/'a.html').write_text(f'<html lang="en"><title>a</title><style>.pale {{ color: #ccc }} @media (prefers-color-scheme: dark) {{ .dim {{ color: #ddd }} }}</style><main><h1>a</h1>{body}</main>')
     with serving(folder) as a:
