@@ -799,6 +799,7 @@ def profile_pretraining(
     res = profile_steps(t)
     if t.rank == 0: print_profile(res)
 
+# %% ../nbs/14_cli.ipynb #19e3104c
 VOCABULARY = dict(vocab_size=60000, min_count=3, vocab_texts=20000) # where there is no --init
 
 def network_size(a, ways:tuple): # directions → `Size`
