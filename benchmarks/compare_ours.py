@@ -138,7 +138,7 @@ def baseline(s, xs):
     "TF-IDF and logistic regression: reported, not compared."
     import numpy as np
     from ulmfit_nb.corpus import data_dir, read_rows
-    from ulmfit_nb.results import baseline as fitted
+    from ulmfit_nb.evidence import baseline as fitted
     if data_dir() and (data_dir()/'imdb'/'train.jsonl.xz').exists():
         rows = list(read_rows(data_dir()/'imdb'/'train.jsonl.xz'))
         rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))[:2*s['n']]]

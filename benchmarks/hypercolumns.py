@@ -22,7 +22,8 @@ from ulmfit_nb.corpus import Corpus
 from ulmfit_nb.docs_corpus import docs_task
 from ulmfit_nb.fine_tuning import finetune_lm, transfer_vocab
 from ulmfit_nb.reproduce import draw, load_task, without_twins
-from ulmfit_nb.results import baseline, record_result
+from ulmfit_nb.evidence import baseline
+from ulmfit_nb.results import record_result
 from ulmfit_nb.storage import load_backbone
 from ulmfit_nb.tokenization import Tokenizer
 from ulmfit_nb.training import TrainConfig

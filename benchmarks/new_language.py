@@ -17,7 +17,8 @@ from ulmfit_nb.corpus import read_texts
 from ulmfit_nb.docs_corpus import docs_task
 from ulmfit_nb.embeddings import WordVectors, train_skipgram, word_ids, words
 from ulmfit_nb.reproduce import load_task, vietnamese_articles
-from ulmfit_nb.results import baseline, record_result
+from ulmfit_nb.evidence import baseline
+from ulmfit_nb.results import record_result
 
 def vectors(texts, dim=100):
     "Skip-gram vectors of the words of `texts`, and how many words there were."

@@ -133,7 +133,7 @@ def test_evaluate_stands_beside_the_baseline(model, tmp_path):
 
 def test_the_mean_of_both_is_that_of_the_probabilities(tmp_path):
     from ulmfit_nb.cli import baseline_scores
-    from ulmfit_nb.results import baseline
+    from ulmfit_nb.evidence import baseline
     texts,labels = [f'{w} film number {i}' for i in range(10) for w in ('fine', 'dull', 'odd')],['good', 'bad', 'mixed']*10
     (tmp_path/'train.csv').write_text('text,label\n' + ''.join(f'{t},{l}\n' for t,l in zip(texts, labels)), encoding='utf-8')
     probs = np.random.default_rng(0).dirichlet([1, 1], len(texts)) # of a model that knows two labels, in an order of its own
@@ -147,7 +147,7 @@ def test_the_mean_of_both_is_that_of_the_probabilities(tmp_path):
     assert (res['only_ours'], res['only_baseline'], res['p_value']) == (0, wrong, pytest.approx(2/2**wrong))
 
 def test_predictions_by_the_mean_of_both(model, tmp_path):
-    from ulmfit_nb.results import baseline
+    from ulmfit_nb.evidence import baseline
     new,train = table(tmp_path/'new.csv', 30, seed=5),Path(json.loads((model/'config.json').read_text())['meta']['data'])
     def probs(*args): return np.array([[float(r['p(bad)']), float(r['p(good)'])] for r in csv.DictReader(io.StringIO(ulmfit('predict', model, new, '--proba', *args).stdout.decode()))])
     seen,rows = list(csv.DictReader(open(train))),list(csv.DictReader(open(new)))

@@ -16,7 +16,7 @@ from ulmfit_nb.bpt3c import TextClassifier
 from ulmfit_nb.cli import main, print_labels, start_run, trained_on
 from ulmfit_nb.corpus import Corpus, InputError
 from ulmfit_nb.reproduce import Lab, Task, ablation, ablation_rows, draw, lowshot, reproduce, without_twins, wikitext2
-from ulmfit_nb.results import baseline
+from ulmfit_nb.evidence import baseline
 from ulmfit_nb.runtime import asked_to_stop
 from ulmfit_nb.storage import load_backbone, save_backbone
 from ulmfit_nb.tokenization import Tokenizer

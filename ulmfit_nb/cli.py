@@ -577,7 +577,7 @@ def counting_words(
     known, # labels of the model as text
 ): # the baseline of chapter 13, fitted; its labels are text
     "Counting words, to stand beside a model. Raises `InputError`, and `ValueError` where there are no words."
-    from ulmfit_nb.results import baseline
+    from ulmfit_nb.evidence import baseline
     xs,ys = read_labelled(train, *cols)
     return baseline(xs, [known_label(l, known) for l in ys])
 
@@ -603,7 +603,7 @@ def baseline_scores(
     probs, # (n, n_classes): what the model says of `texts`
 ) -> tuple: # dict of accuracy and macro F1, of counting words and of the mean of both, and of `disagreement` with the model; then the F1 of each label for counting words
     "Counting words beside a model; a label that the model does not know is a wrong guess. Raises `InputError`, and `ValueError` where there are no words."
-    from ulmfit_nb.results import disagreement
+    from ulmfit_nb.evidence import disagreement
     y,names,counting = [str(l) for l in y],[*known],counting_words(train, cols, known)
     said = dict(baseline=counting.predict(texts).tolist(), both=[names[i] for i in mean_of_both(probs, texts, counting, names).argmax(1)])
     res = {f'{k}_{what}': v for k,p in said.items() for what,v in zip(('accuracy', 'macro_f1'), scores(y, p, names))}
@@ -943,7 +943,7 @@ DEMO = dict(direction='forward', self_train=0, lm_epochs=1, epochs=10) # one dir
 # %% ../nbs/14_cli.ipynb #553728ea
 def demo_models(task, a, out:Path, say) -> dict: # name → fitted classifier
     "The demo's classifiers: ULMFiT, the same network from random weights, and the baseline."
-    from ulmfit_nb.results import baseline
+    from ulmfit_nb.evidence import baseline
     from ulmfit_nb.storage import load_backbone
     from ulmfit_nb.ulmfit import ULMFiT
     say(f"Stage 1 is done: the backbone {a.backbone} has read general English. Stages 2 and 3: it reads the packages' unlabelled docstrings, then a classifier learns from the labelled ones")

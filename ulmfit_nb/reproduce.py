@@ -25,7 +25,8 @@ from .classifier import finetune_classifier, predict_logits, recipe_phases
 from .corpus import DATASETS, Corpus, InputError, data_dir, get_data, read_rows
 from .fine_tuning import finetune_lm, transfer_vocab
 from .language_model import lm_metrics, LMBatches, pretrain, train_lm
-from .results import baseline, disagreement, record_result
+from .evidence import baseline, disagreement
+from .results import record_result
 from .runtime import atomic, full_float32, or_best
 from .storage import find_backbone, load_backbone, save_backbone
 from .tokenization import Tokenizer
