@@ -13,7 +13,8 @@ from statistics import median
 import torch
 
 from ulmfit_nb import ULMFiT
-from ulmfit_nb.reproduce import draw, load_task
+from ulmfit_nb.lab import load_task
+from ulmfit_nb.reproduce import draw
 from ulmfit_nb.results import commit, hardware
 from ulmfit_nb.runtime import atomic
 

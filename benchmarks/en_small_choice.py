@@ -16,7 +16,8 @@ from ulmfit_nb.classifier import clas_metrics, finetune_classifier
 from ulmfit_nb.corpus import Corpus, data_dir, read_texts
 from ulmfit_nb.fine_tuning import finetune_lm, transfer_vocab
 from ulmfit_nb.language_model import lm_scores, pretrain
-from ulmfit_nb.reproduce import draw, load_task, without_twins
+from ulmfit_nb.lab import load_task, without_twins
+from ulmfit_nb.reproduce import draw
 from ulmfit_nb.evidence import baseline
 from ulmfit_nb.results import commit, hardware
 from ulmfit_nb.runtime import atomic

@@ -204,17 +204,18 @@ def cells(a):
     if bad: sys.exit(f'did not pass: {", ".join(bad)}')
 
 def make_lab(a, name, **kw):
-    from ulmfit_nb.reproduce import Lab
+    from ulmfit_nb.lab import Lab
     small = dict(bs=8, clas_bs=8, lm_epochs=1.) if a.rehearse else dict(bs=256, clas_bs=64, lm_epochs=LM_PASSES)
     return Lab(a.out/name, a.out/'results', backbone=a.out/'en-base'/'en-base', lm_drop_mult=LM_DROP, **small | kw)
 
 def reviews(a):
-    from ulmfit_nb.reproduce import load_task
+    from ulmfit_nb.lab import load_task
     return load_task('imdb', 60 if a.rehearse else None)
 
 def texts(a, key):
     "Vocabulary, ids and baseline of a protocol, ahead of the backbone, of which only the tokenizer is needed."
-    from ulmfit_nb.reproduce import ablation_rows, without_twins
+    from ulmfit_nb.lab import without_twins
+    from ulmfit_nb.reproduce import ablation_rows
     from ulmfit_nb.tokenization import Tokenizer
     lab,task,extra = make_lab(a, 'imdb-ablation' if key == 'ablation' else 'imdb'),reviews(a),[]
     base = 'imdb',task.train,task.test

@@ -21,7 +21,8 @@ from ulmfit_nb.classifier import finetune_classifier, predict_logits
 from ulmfit_nb.corpus import Corpus
 from ulmfit_nb.docs_corpus import docs_task
 from ulmfit_nb.fine_tuning import finetune_lm, transfer_vocab
-from ulmfit_nb.reproduce import draw, load_task, without_twins
+from ulmfit_nb.lab import load_task, without_twins
+from ulmfit_nb.reproduce import draw
 from ulmfit_nb.evidence import baseline
 from ulmfit_nb.results import record_result
 from ulmfit_nb.storage import load_backbone

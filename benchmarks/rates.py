@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ulmfit_nb.reproduce import Lab, TimeUp, ablation_rows, draw, load_task, scores, without_twins
+from ulmfit_nb.lab import Lab, TimeUp, load_task, without_twins
+from ulmfit_nb.reproduce import ablation_rows, draw, scores
 from ulmfit_nb.results import commit, hardware
 from ulmfit_nb.runtime import atomic
 

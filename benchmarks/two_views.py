@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from confidence import held_out_reviews
-from ulmfit_nb.reproduce import Lab, TimeUp, draw, one_draw
+from ulmfit_nb.lab import Lab, TimeUp
+from ulmfit_nb.reproduce import draw, one_draw
 
 class Two(Lab):
     "A lab whose rows say where ULMFiT and counting words differ; what their mean gets right they say anyway."

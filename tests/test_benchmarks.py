@@ -12,7 +12,7 @@ import ulmfit_nb
 from ulmfit_nb import cli
 from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
 from ulmfit_nb.corpus import InputError
-from ulmfit_nb.reproduce import Lab, Task
+from ulmfit_nb.lab import Lab, Task
 from ulmfit_nb.results import full_table, lowshot_table, ran_on, read_results, short_rows, short_table, summary
 from ulmfit_nb.scaling import brief_table, compare_rows, compare_table
 from ulmfit_nb.storage import save_backbone

@@ -15,7 +15,8 @@ from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT, LanguageModel, Size
 from ulmfit_nb.bpt3c import TextClassifier
 from ulmfit_nb.cli import main, print_labels, start_run, trained_on
 from ulmfit_nb.corpus import Corpus, InputError
-from ulmfit_nb.reproduce import Lab, Task, ablation, ablation_rows, draw, lowshot, reproduce, without_twins, wikitext2
+from ulmfit_nb.lab import Lab, Task, without_twins
+from ulmfit_nb.reproduce import ablation, ablation_rows, draw, headline, lowshot, reproduce, wikitext2
 from ulmfit_nb.evidence import baseline
 from ulmfit_nb.runtime import asked_to_stop
 from ulmfit_nb.storage import load_backbone, save_backbone
@@ -496,7 +497,7 @@ def test_a_baseline_in_the_order_of_the_classes(tmp_path, monkeypatch):
     rows = [('dull and slow', 'c'), ('warm and quick', 'b'), ('slow, dull', 'c'), ('quick, warm', 'b')]
     p = lab(tmp_path).base('x', rows, rows, ['a', 'b', 'c']) # nobody wrote of a
     assert p[:, 0].max() == 0 and np.allclose(p.sum(1), 1) and p.argmax(1).tolist() == [2, 1, 2, 1]
-    monkeypatch.setattr('ulmfit_nb.reproduce.baseline', None) # computed once
+    monkeypatch.setattr('ulmfit_nb.lab.baseline', None) # computed once
     assert np.array_equal(lab(tmp_path).base('x', rows, rows, ['a', 'b', 'c']), p)
 
 def test_a_row_says_what_stands_beside_it(tmp_path):
@@ -536,7 +537,7 @@ def test_an_ablation_backward(tmp_path):
 
 @pytest.mark.parametrize('as_scripts', [False, True])
 def test_stage_3_as_in_the_scripts(as_scripts, tmp_path, monkeypatch):
-    import ulmfit_nb.reproduce as R
+    import ulmfit_nb.lab as R
     made = []
     class Spy(R.TextClassifier):
         def __init__(self, *args, **kw): super().__init__(*args, **kw); made.append((self.masks, self.alpha, self.beta))
@@ -683,7 +684,7 @@ def test_a_save_that_was_interrupted_can_be_repeated(fitted, tmp_path):
     with pytest.raises(InputError, match='no classifier'): clf.save(tmp_path/'b')
 
 def test_a_rehearsal_may_lack_a_class(monkeypatch):
-    from ulmfit_nb import reproduce as r
+    from ulmfit_nb import lab as r
     monkeypatch.setattr(r, 'split_rows', lambda name, split: [(f'{split} {i}', 'rare' if split == 'test' and i % 2 else 'often') for i in range(10)])
     task = r.load_task('trec-6', 6)
     assert {l for _,l in task.test} == {'often'} and len(r.load_task('trec-6').test) == 10
@@ -774,22 +775,21 @@ def test_experiments_refuse_what_they_cannot_do(tmp_path):
 
 def test_so_few_rows_that_none_is_held_out(tmp_path):
     from dataclasses import replace
-    from ulmfit_nb.reproduce import headline
     from ulmfit_nb.results import read_results
     headline(lab(tmp_path), replace(TASK, train=TASK.train[:8]), ('forward',))
     assert len(read_results(tmp_path/'results')) == 1
 
 def test_the_curve_of_an_experiment_is_of_texts_that_it_does_not_learn_from(tmp_path, monkeypatch):
-    import ulmfit_nb.reproduce as R
+    import ulmfit_nb.lab as R
     curve,fit = [],R.finetune_classifier
     monkeypatch.setattr(R, 'finetune_classifier', lambda model, docs, ys, valid, **kw: curve.append((docs, valid)) or fit(model, docs, ys, valid, **kw))
     rows = [(f'{t} {w}', l) for w in ('first', 'last', 'plot') for t,l in TASK.train]
-    R.headline(lab(tmp_path), Task('toy', rows + rows[:36], TASK.test, []), ('forward',)) # half of the texts stand twice
+    headline(lab(tmp_path), Task('toy', rows + rows[:36], TASK.test, []), ('forward',)) # half of the texts stand twice
     (docs,(held,labels)), = curve
     assert 0 < len(held) == len(labels) < 10 and len(docs) == 98 and not {*map(tuple, docs)} & {*map(tuple, held)}
 
 def test_a_row_says_how_many_passes_there_were(tmp_path, monkeypatch):
-    monkeypatch.setattr('ulmfit_nb.reproduce.clas_passes', lambda *args: 1)
+    monkeypatch.setattr('ulmfit_nb.lab.clas_passes', lambda *args: 1)
     ablation(lab(tmp_path), TASK, ('classifier chain-thaw', 'classifier last'))
     assert {r['variant']: r['epochs'] for r in (json.loads(f.read_text()) for f in (tmp_path/'results').rglob('*.json'))} == {'classifier chain-thaw': 5, 'classifier last': 1} # four groups one by one, then all
 
@@ -866,7 +866,7 @@ def test_a_draw_is_balanced_and_its_own():
     for d in drawn: assert len({*d}) == 20 and [sum(rows[i][1] == c for i in d) for c in 'abc'] == [7, 7, 6]
 
 def test_an_experiment_backward_reads_backward(tmp_path, monkeypatch):
-    import ulmfit_nb.reproduce as R
+    import ulmfit_nb.lab as R
     seen = []
     def trained(name): return lambda model, *args, **kw: seen.append((name, kw)) or SimpleNamespace(done=True, model=model, seconds=1., history=[dict(epoch=1.)], device=torch.device('cpu'))
     for name in ('finetune_lm', 'finetune_classifier'): monkeypatch.setattr(R, name, trained(name))
@@ -890,7 +890,7 @@ def test_a_transductive_run_reads_the_texts_of_the_test(tmp_path, monkeypatch):
 
 def test_from_scratch_is_from_scratch(tmp_path, monkeypatch):
     "The head learns on weights that no stage before has trained."
-    monkeypatch.setattr('ulmfit_nb.reproduce.finetune_classifier', lambda model, *args, **kw: SimpleNamespace(done=True, model=model, seconds=1., history=[dict(epoch=1.)], device=torch.device('cpu')))
+    monkeypatch.setattr('ulmfit_nb.lab.finetune_classifier', lambda model, *args, **kw: SimpleNamespace(done=True, model=model, seconds=1., history=[dict(epoch=1.)], device=torch.device('cpu')))
     lm = LanguageModel(AWDLSTM(100, (12, 20, 2)))
     a,b = (lab(tmp_path).classifier(r, lm, [0]*9, [0]*9, 2, recipe=r)[0].backbone for r in ('from scratch', 'last'))
     assert b is lm.backbone and a is not b and not torch.equal(a.encoder.weight, b.encoder.weight)
@@ -964,7 +964,7 @@ def test_a_stage_that_is_done_comes_back_as_it_was(tmp_path):
     assert all(torch.equal(p, q) for p,q in zip(a.state_dict().values(), b.state_dict().values()))
 
 def test_nothing_is_learned_from_a_text_of_the_test(monkeypatch):
-    import ulmfit_nb.reproduce as R
+    import ulmfit_nb.lab as R
     monkeypatch.setattr(R, 'split_rows', lambda name, split: dict(train=[('a', 0), ('b', 1), (' c', 1)], test=[('c', 1), ('d ', 0)], more=[('d', None), ('e', None)])[split])
     task = R.load_task('imdb')
     assert (task.train, task.more, [t for t,_ in task.test]) == ([('a', 0), ('b', 1)], ['e'], ['c', 'd ']) and task.note.startswith('1 training and 1 unlabelled')
@@ -1027,7 +1027,7 @@ def test_weights_are_packed_by_one_thread_at_a_time():
     finally: q.engine = was
 
 def test_a_row_is_recorded_once_whatever_kills_it(tmp_path, monkeypatch):
-    import ulmfit_nb.reproduce as R
+    import ulmfit_nb.lab as R
     from ulmfit_nb.results import read_results
     fields = dict(experiment='x', dataset='d', split='test', n=1, protocol='inductive', labels=1, seed=0, direction='forward', variant='v', epochs=1, accuracy=.5, baseline_accuracy=.5, minutes=1.)
     l = lab(tmp_path)

@@ -879,7 +879,8 @@ def cmd_generate(a):
 def cmd_reproduce(a):
     "Run an experiment of the paper, from raw text to rows in results/."
     from ulmfit_nb.awd_lstm import Size
-    from ulmfit_nb.reproduce import Lab, reproduce
+    from ulmfit_nb.lab import Lab
+    from ulmfit_nb.reproduce import reproduce
     from ulmfit_nb.runtime import check_device
     if a.backbone and a.size: raise InputError(f'--size does nothing here, since the backbone {a.backbone} has its own: leave it out')
     a.size = a.size or 'tiny'
