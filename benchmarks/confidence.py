@@ -16,9 +16,9 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from ulmfit_nb.calibration import calibration_error, fit_temperature
 from ulmfit_nb.classifier import soften
+from ulmfit_nb.evidence import baseline
 from ulmfit_nb.lab import Lab, TimeUp, load_task, without_twins
 from ulmfit_nb.reproduce import ablation_rows, draw, one_draw, scores
-from ulmfit_nb.evidence import baseline
 
 def temperatures(p, y, n=100, times=20, seed=0):
     "Mean and deviation of the temperature from `n` of the texts, and of the calibration error on the others."

@@ -16,9 +16,9 @@ from sklearn.preprocessing import StandardScaler
 from ulmfit_nb.corpus import read_texts
 from ulmfit_nb.docs_corpus import docs_task
 from ulmfit_nb.embeddings import WordVectors, train_skipgram, word_ids, words
+from ulmfit_nb.evidence import baseline
 from ulmfit_nb.lab import load_task
 from ulmfit_nb.reproduce import vietnamese_articles
-from ulmfit_nb.evidence import baseline
 from ulmfit_nb.results import record_result
 
 def vectors(texts, dim=100):

@@ -15,14 +15,15 @@ from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT, LanguageModel, Size
 from ulmfit_nb.bpt3c import TextClassifier
 from ulmfit_nb.cli import main, print_labels, start_run, trained_on
 from ulmfit_nb.corpus import Corpus, InputError
+from ulmfit_nb.evidence import baseline
+from ulmfit_nb.inputs import check_labels, check_texts, default_settings, label_list
 from ulmfit_nb.lab import Lab, Task, without_twins
 from ulmfit_nb.reproduce import ablation, ablation_rows, draw, headline, lowshot, reproduce, wikitext2
-from ulmfit_nb.evidence import baseline
 from ulmfit_nb.runtime import asked_to_stop
+from ulmfit_nb.self_training import second_round_texts
 from ulmfit_nb.storage import load_backbone, save_backbone
 from ulmfit_nb.tokenization import Tokenizer
 from ulmfit_nb.training import Trainer
-from ulmfit_nb.ulmfit import check_labels, check_texts, default_settings, label_list, second_round_texts
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -75,9 +76,9 @@ def test_directions_at_once_give_what_they_give_in_turn(in_turn, tmp_path):
     for n in (1, 2): assert same(ULMFiT(**BOTH, n_jobs=n).fit(TEXTS, LABELS, MORE, run_dir=tmp_path, resume=True), in_turn)
 
 def test_a_direction_goes_on_here_when_its_process_dies(in_turn, monkeypatch, capsys):
-    from ulmfit_nb import ulmfit as U
-    was = U.meanwhile
-    monkeypatch.setattr(U, 'meanwhile', lambda *_: was('os:_exit', dict(status=3)))
+    from ulmfit_nb import runs
+    was = runs.meanwhile
+    monkeypatch.setattr(runs, 'meanwhile', lambda *_: was('os:_exit', dict(status=3)))
     assert same(ULMFiT(**BOTH | dict(progress=True), n_jobs=2).fit(TEXTS, LABELS, MORE), in_turn)
     assert 'early end (status 3): it goes on here' in capsys.readouterr().out
 
@@ -159,9 +160,9 @@ def test_a_backbone_that_is_no_path_object_reaches_the_other_process(in_turn, tm
 
 def test_asked_to_stop_while_it_waits_for_the_other_process(tmp_path):
     "Nothing stays but checkpoints; and what a run that was killed has left goes with the next."
-    script = f"""from ulmfit_nb import ulmfit as U
+    script = f"""from ulmfit_nb import runs
 from ulmfit_nb.runtime import meanwhile
-U.meanwhile = lambda f, kw, n: meanwhile('subprocess:run', dict(args=['sleep', '100']), n)
+runs.meanwhile = lambda f, kw, n: meanwhile('subprocess:run', dict(args=['sleep', '100']), n)
 from ulmfit_nb import ULMFiT
 ULMFiT(**{BOTH!r}, n_jobs=2).fit({TEXTS!r}, {LABELS!r}, run_dir={str(tmp_path/"run")!r})"""
     p = subprocess.Popen([sys.executable, '-c', script], stderr=subprocess.PIPE, text=True, env=os.environ | dict(OMP_NUM_THREADS='1'))
@@ -1091,15 +1092,15 @@ def test_autocast_of_the_caller_does_not_reach_gradients():
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='no fork here')
 def test_a_fork_while_another_thread_fits_can_fit():
-    from ulmfit_nb import ulmfit
+    from ulmfit_nb import runs
     held,go = threading.Event(),threading.Event()
     def hold():
-        with ulmfit._one_fit: held.set(); go.wait(60)
+        with runs._one_fit: held.set(); go.wait(60)
     t = threading.Thread(target=hold); t.start(); held.wait(60)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore') # newer Pythons warn of threads
         pid = os.fork()
-    if not pid: os._exit(0 if ulmfit._one_fit.acquire(timeout=5) else 1)
+    if not pid: os._exit(0 if runs._one_fit.acquire(timeout=5) else 1)
     go.set(); t.join()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 

@@ -16,9 +16,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from .classifier import soften
 from .corpus import _missing, InputError
+from .inputs import check_texts, label_list, text_keys
 from .runtime import atomic
 from .sharing import ULMFiT
-from .ulmfit import check_texts, label_list, text_keys
 
 # %% ../nbs/10b_calibration.ipynb #dba52c9f
 class Bin(NamedTuple):

@@ -287,7 +287,7 @@ def print_labels(
     table:bool=True, # print the counts, too?
 ):
     "How often each label occurs, the most frequent first: a mistake shows there before an hour has gone into it. Without the table only what looks like one."
-    from ulmfit_nb.ulmfit import missing_words
+    from ulmfit_nb.inputs import missing_words
     counts,alike = Counter(labels).most_common(),{}
     for l,_ in counts: alike.setdefault(unicodedata.normalize('NFKC', str(l)).strip().casefold(), []).append(l)
     if table: print('Labels: ' + ', '.join(f'{l!r} {n:,}' for l,n in counts[:20]) + (f', and {len(counts)-20:,} others' if len(counts) > 20 else ''))

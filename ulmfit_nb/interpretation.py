@@ -24,10 +24,11 @@ from torch import Tensor
 from .bpt3c import TextClassifier
 from .classifier import predict_logits
 from .corpus import _missing, InputError, printable
+from .inputs import check_texts, label_list
 from .language_model import evaluating, reverse_doc
 from .runtime import full_float32, on_cpu
 from .tokenization import _break, _collapse, _lines, _piece, _reserved, _wrep, Tokenizer, plain
-from .ulmfit import ULMFiT, check_texts, label_list
+from .ulmfit import ULMFiT
 
 # %% ../nbs/10_interpretation.ipynb #d4515ab2
 _stretch = re.compile(rf'{_break.pattern}|((?:(?!{_break.pattern})\S)+)')

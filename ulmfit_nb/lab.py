@@ -19,14 +19,14 @@ from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LanguageModel
 from .bpt3c import SCRIPTS, TextClassifier
 from .classifier import finetune_classifier, predict_logits, recipe_phases
 from .corpus import DATASETS, Corpus, InputError, data_dir, get_data, read_rows
-from .fine_tuning import finetune_lm, transfer_vocab
 from .evidence import baseline
+from .fine_tuning import finetune_lm, transfer_vocab
+from .inputs import PAPER, clas_passes, default_settings, lm_passes
 from .results import record_result
 from .runtime import atomic, or_best
 from .storage import find_backbone, load_backbone
 from .tokenization import Tokenizer
 from .training import TrainConfig
-from .ulmfit import PAPER, clas_passes, default_settings, lm_passes
 
 # %% ../nbs/13a_lab.ipynb #36c327f2
 @dataclass

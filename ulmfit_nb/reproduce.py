@@ -19,14 +19,15 @@ import torch
 from .awd_lstm import AWDLSTM, Dropouts, LanguageModel
 from .calibration import calibration_error
 from .corpus import Corpus, InputError, data_dir, get_data, read_rows
+from .evidence import disagreement
+from .inputs import PAPER, default_settings
 from .lab import CLAS_RECIPES, LM_RECIPES, Lab, Task, TimeUp, load_task, without_twins
 from .language_model import lm_metrics, LMBatches, pretrain, train_lm
-from .evidence import disagreement
 from .runtime import full_float32
+from .self_training import pseudo_labels, second_passes, second_round_texts
 from .storage import save_backbone
 from .tokenization import Tokenizer
 from .training import Phase
-from .ulmfit import PAPER, default_settings, pseudo_labels, second_passes, second_round_texts
 
 # %% ../nbs/13b_reproduce.ipynb #60868704
 def in_force(lm_facts:dict, facts:dict) -> dict: # name → value

@@ -4,18 +4,19 @@
 
 # %% auto #0
 __all__ = ['DIRECTIONS', 'FORMAT', 'save_model', 'to_8bit', 'from_8bit', 'backbone_card', 'model_kind', 'save_backbone',
-           'list_backbones', 'find_backbone', 'load_config', 'load_model', 'check_sizes', 'load_tensors',
-           'load_backbone']
+           'model_card', 'is_classifier', 'read_history', 'list_backbones', 'find_backbone', 'load_config',
+           'load_model', 'check_sizes', 'load_tensors', 'load_backbone']
 
 # %% ../nbs/06b_storage.ipynb #042c20e0
-import hashlib, json, os, re, shutil, uuid
+import csv, hashlib, json, os, re, shutil, uuid
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 
 from .awd_lstm import AWDLSTM, LM_DROPOUTS, Dropouts, LanguageModel
-from .corpus import InputError
+from .corpus import InputError, printable
 from .runtime import NoDraws, on_cpu, sweep, write_history
 from .tokenization import Tokenizer
 
@@ -158,6 +159,56 @@ def save_backbone(
     config = dict(kind='language model', directions=list(models), model=configs[0], rules=tokenizer.config, meta=meta)
     save_model(path, tensors, tokenizer, config, history, backbone_card(config, tokenizer, about))
 
+# %% ../nbs/06b_storage.ipynb #31b127b3
+def model_card(
+    config:dict, # what `save` writes to config.json
+) -> str:
+    "The README.md of a classifier."
+    c = config['model']
+    def plain(k, v): return Path(v).name if k == 'data' and isinstance(v, str) else ', '.join(f'{a} {b!r}' for a,b in v.items()) if isinstance(v, dict) else v
+    facts = '\n'.join(f'| {k} | {plain(k, v)} |' for k,v in config['meta'].items() if k not in ('data_stamp', 'training'))
+    labels = [' '.join(printable(str(l)).split()).replace('`', "'") for l in config['labels']] # a label may hold Markdown
+    b = (config.get('params') or {}).get('backbone')
+    begun = f', from the backbone {Path(b).name or b}, whose own card names what it was made of and its licence' if isinstance(b, str) else ''
+    return f"""# Text classifier
+
+ULMFiT ({' and '.join(config['directions'])}): AWD-LSTM of embedding {c['emb_sz']}, hidden {c['n_hid']}, {c['n_layers']} layers, vocabulary {c['vocab_size']:,}.
+Labels: {', '.join(f'`{o}`' for o in labels)}. Trained with ulmfit_nb{begun}; how the losses fell is in history.csv.
+
+Every text gets one of these labels, whatever it is about. How often the label is right does not stand here: `ulmfit evaluate` says it, on labelled texts that were not trained on. A fresh classifier is surer than it is right; `ulmfit calibrate` mends that, and config.json holds the temperature.
+
+    from ulmfit_nb import ULMFiT
+    ULMFiT.load("this directory").predict(["a text"])
+
+| | |
+|---|---|
+{facts}
+"""
+
+# %% ../nbs/06b_storage.ipynb #2173eac7
+def is_classifier(
+    path, # model directory
+) -> bool:
+    "Does it hold a classifier, or what is left of one whose saving was interrupted, when config.json is away?"
+    try: return model_kind(path) == 'classifier'
+    except InputError: pass
+    if (Path(path)/'config.json').exists(): return False
+    try:
+        with safe_open(Path(path)/'model.safetensors', 'pt') as f: return any('.head.' in k for k in f.keys())
+    except (OSError, SafetensorError): return False
+
+# %% ../nbs/06b_storage.ipynb #15f1cc58
+def read_history(
+    path, # of history.csv
+) -> dict: # stage → rows of numbers
+    "What `save` wrote; nothing where it is missing or damaged."
+    res = {}
+    try:
+        with open(path, newline='', encoding='utf-8') as f:
+            for r in csv.DictReader(f): res.setdefault(r.pop('stage'), []).append({k: float(v) if set(v) - set('0123456789-') else int(v) for k,v in r.items() if v})
+    except (OSError, ValueError, KeyError, TypeError, csv.Error): return {}
+    return res
+
 # %% ../nbs/06b_storage.ipynb #0905d26f
 def list_backbones() -> list[str]: # names, sorted
     "The pretrained backbones that travel in the package."
@@ -214,7 +265,6 @@ def load_model(
     directions=(), # that have to be in it
 ): # config, tokenizer, tensors
     "Read a model directory. Raises `InputError`."
-    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
     config,path = load_config(path, kind, directions),find_backbone(path)
     tok = Tokenizer.load(path/'tokenizer.json')
