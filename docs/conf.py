@@ -9,7 +9,7 @@ from sphinx.addnodes import pending_xref
 
 docs, root = Path(__file__).parent, Path(__file__).parent.parent
 sys.path.insert(0, str(root))          # this checkout's package, installed or not
-import ulmfit_nb, ulmfit_nb.cli, ulmfit_nb.reproduce
+import ulmfit_nb, ulmfit_nb.cli, ulmfit_nb.commands, ulmfit_nb.reproduce
 from ulmfit_nb._modidx import d as index
 from ulmfit_nb.results import summary
 
@@ -54,7 +54,7 @@ def text(path):
 rows = sorted((r | ({'unlabelled': 0} if r.get('lm_epochs') == 0 else {}) | ({'backbone': None} if 'scratch' in (r.get('variant') or '') else {}) | dict(file=f.name) for f in root.glob('results/*/*.json') if 'accuracy' in (r := json.loads(f.read_text(encoding='utf-8')))),
     key=lambda r: (r['experiment'], r.get('labels') or 0, r.get('variant') or '', r.get('direction') or '', r.get('seed') or 0, r['file']))
 backbones, sizes = [dict(name=f.parent.name, card=re.sub(r'\A# .+\n', '', text(f.relative_to(root))), files=[(o.name, o.stat().st_size) for o in sorted(f.parent.iterdir())]) for f in sorted(root.glob('ulmfit_nb/backbones/*/README.md'))], sorted((json.loads(f.read_text(encoding='utf-8')) for f in root.glob('results/sizes/*.json')), key=lambda r: r['parameters'])
-commands = {n: dict(about=p.description, options=[{k: getattr(a, k) for k in ('option_strings', 'dest', 'nargs', 'metavar', 'choices', 'default', 'required')} | dict(help=re.sub(r'--[\w-]+', r'`\g<0>`', a.help or '')) for a in p._actions if a.dest != 'help']) for n,p in ulmfit_nb.cli.parser()._subparsers._group_actions[0].choices.items()}
+commands = {n: dict(about=p.description, options=[{k: getattr(a, k) for k in ('option_strings', 'dest', 'nargs', 'metavar', 'choices', 'default', 'required')} | dict(help=re.sub(r'--[\w-]+', r'`\g<0>`', a.help or '')) for a in p._actions if a.dest != 'help']) for n,p in ulmfit_nb.commands.parser()._subparsers._group_actions[0].choices.items()}
 
 # ---- how it is shown
 def prepare(app, page, src):
@@ -86,7 +86,7 @@ def link_names(app, tree):
     page, seen = app.env.docname, {'glossary': terms}.get(app.env.docname, set()).copy()
     for n in [n for n in tree.findall(nodes.literal) if isinstance(n.parent, (nodes.paragraph, nodes.entry, nodes.strong, nodes.emphasis))]:
         s = n.astext().removesuffix('()').removeprefix('ulmfit_nb.')
-        word = s.isalnum() and s.islower() and (page[:3] not in ('nbs', 'api') or '14_cli' in page or names.get(s, '').startswith('ulmfit_nb.cli.'))   # a command or a field
+        word = s.isalnum() and s.islower() and (page[:3] not in ('nbs', 'api') or '/14' in page or re.match(r'ulmfit_nb\.(commands|evaluate|pretraining|cli)\.', names.get(s, '')))   # a command or a field
         to = ('std', 'doc', '/' + s[:-3]) if s == 'results/LOG.md' else ('py', 'mod', m) if page == 'index' and (m := f'ulmfit_nb.{s}') in index['syms'] else ('py', 'obj', own(page, s)) if s in names and not word else ('std', 'term', s) if s in terms - seen else None
         if not seen.add(s) and to: n.replace_self(pending_xref('', n.deepcopy(), refexplicit=True, refdoc=page, **dict(zip(('refdomain', 'reftype', 'reftarget'), to))))
 def link_code(app, page, template, context, tree):   # names of the package that a page's code imports or exports become links where it uses them

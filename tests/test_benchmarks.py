@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import ulmfit_nb
-from ulmfit_nb import cli
+from ulmfit_nb import cli, pretraining
 from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
+from ulmfit_nb.commands import parse
 from ulmfit_nb.corpus import InputError
 from ulmfit_nb.lab import Lab, Task
 from ulmfit_nb.results import full_table, lowshot_table, ran_on, read_results, short_rows, short_table, summary
@@ -198,8 +199,8 @@ class Begun(Exception): "Nothing was refused, and now something would be written
 def goes(words, monkeypatch):
     "Is a command accepted, as far as can be told before it writes anything?"
     def begin(*_): raise Begun
-    monkeypatch.setattr(cli, 'start_run', begin)
-    a = cli.parse(words)
+    for module in (cli, pretraining): monkeypatch.setattr(module, 'start_run', begin)
+    a = parse(words)
     if a.command not in ('train', 'pretrain'): return True
     with ExitStack() as a.held, pytest.raises(Begun): a.run(a)
     return True
@@ -210,14 +211,14 @@ def test_the_commands_of_the_imdb_run_are_accepted(tmp_path, monkeypatch):
     assert [c[0] for c in calls] == ['pretrain', 'train', 'train', 'train', 'evaluate', 'evaluate', 'evaluate']
     (tmp_path/'out'/'backbone').symlink_to(Path(ulmfit_nb.__file__).parent/'backbones'/'en-small') # that of the first step
     assert all(goes(c, monkeypatch) for c in calls)
-    assert [cli.parse(c).backbone for c in calls[1:4]] == ['none', str(tmp_path/'out'/'backbone'), 'none']
+    assert [parse(c).backbone for c in calls[1:4]] == ['none', str(tmp_path/'out'/'backbone'), 'none']
 
 @pytest.mark.parametrize('init', ['', 'en-small'])
 def test_the_commands_that_build_the_backbone_are_accepted(tmp_path, monkeypatch, init):
     (tmp_path/'out'/'forward'/'run').mkdir(parents=True) # was interrupted
     p,calls = shell('en_small.sh', tmp_path, INIT=init, MINUTES='9')
     assert p.returncode == 0 and 'time is up' in p.stdout, p.stderr
-    asked = {a.direction: a for a in map(cli.parse, calls)}
+    asked = {a.direction: a for a in map(parse, calls)}
     assert {*asked} == {'forward', 'backward'} and asked['forward'].resume and not asked['backward'].resume and all(goes(c, monkeypatch) for c in calls)
     assert all((a.init or '', a.skip, len(a.files), a.minutes) == (init, not init, 4, 9) for a in asked.values())
 

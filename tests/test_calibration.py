@@ -202,7 +202,7 @@ def test_evaluate_says_when_it_is_too_sure(model, tmp_path):
 
 @pytest.mark.parametrize('n,right,sure,said', [(1, 0., .75, False), (1, 0., .85, True), (100, .8, .84, False), (100, .8, .9, True), (1000, .8, .84, False), (1000, .8, .86, True)])
 def test_too_sure_is_said_where_it_is_no_chance(n, right, sure, said, capsys):
-    from ulmfit_nb.cli import print_scores
+    from ulmfit_nb.evaluate import print_scores
     res = dict(n=n, accuracy=right, macro_f1=right, mean_confidence=sure, no_baseline='none', per_label=[dict(n=n, precision=None, recall=None, f1=None)]*2, temperature=1., worst=[])
     print_scores(res, np.zeros((2, 2), int), ['a', 'b'])
     assert ('surer than it is right' in capsys.readouterr().out) == said

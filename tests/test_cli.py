@@ -132,7 +132,7 @@ def test_evaluate_stands_beside_the_baseline(model, tmp_path):
     assert 'TF-IDF + LR' in text and 'confusion' in text and f'mean of both{res["both_accuracy"]:10.3f}' in text
 
 def test_the_mean_of_both_is_that_of_the_probabilities(tmp_path):
-    from ulmfit_nb.cli import baseline_scores
+    from ulmfit_nb.evaluate import baseline_scores
     from ulmfit_nb.evidence import baseline
     texts,labels = [f'{w} film number {i}' for i in range(10) for w in ('fine', 'dull', 'odd')],['good', 'bad', 'mixed']*10
     (tmp_path/'train.csv').write_text('text,label\n' + ''.join(f'{t},{l}\n' for t,l in zip(texts, labels)), encoding='utf-8')
@@ -175,7 +175,7 @@ def test_the_mean_is_refused_where_it_would_be_another(model, tmp_path):
     assert not (tmp_path/'said.csv').exists()
 
 def test_what_is_ahead_is_said(capsys):
-    from ulmfit_nb.cli import print_ahead
+    from ulmfit_nb.evaluate import print_ahead
     def said(**kw): print_ahead(dict(n=100, accuracy=.8) | kw); return capsys.readouterr().out
     assert not said() and not said(baseline_accuracy=.8, both_accuracy=.8)
     assert 'mean of both is ahead by 2.0 points' in (s := said(baseline_accuracy=.7, both_accuracy=.82)) and '--mean' in s
@@ -465,16 +465,17 @@ def test_a_run_that_is_stopped_early_leaves_no_folder(tmp_path):
 def test_ctrl_c_pressed_again_does_not_disturb_the_end(tmp_path):
     code = """import atexit, os, signal
 from ulmfit_nb import cli
+from ulmfit_nb.commands import COMMANDS
 def again(sig=signal.SIGINT): os.kill(os.getpid(), sig)
 atexit.register(again) # while the interpreter ends
 signal.signal(signal.SIGINT, signal.default_int_handler) # a shell's background job ignores it
-cli.COMMANDS['predict'] = lambda a: again(), cli.COMMANDS['predict'][1]
+COMMANDS['predict'] = lambda a: again(), COMMANDS['predict'][1]
 cli.main()"""
     p = process('predict', 'model', code=code)
     assert p.returncode == 130 and p.stderr.splitlines() == [b'ulmfit: stopped'], p.stderr
 
 def test_a_closed_pipe_is_no_success_for_training(tmp_path):
-    code = "import sys\nfrom ulmfit_nb import cli\ndef cmd(a): raise BrokenPipeError\ncli.COMMANDS['train'] = cmd, cli.COMMANDS['train'][1]\ncli.COMMANDS['predict'] = cmd, cli.COMMANDS['predict'][1]\ncli.main()"
+    code = "import sys\nfrom ulmfit_nb import cli\nfrom ulmfit_nb.commands import COMMANDS\ndef cmd(a): raise BrokenPipeError\nCOMMANDS['train'] = cmd, COMMANDS['train'][1]\nCOMMANDS['predict'] = cmd, COMMANDS['predict'][1]\ncli.main()"
     p = process('train', 'x.csv', '--out', tmp_path/'out', code=code)
     assert p.returncode == 1 and b'begins again' in p.stderr                                # nothing is there to go on from
     (tmp_path/'out/run').mkdir(parents=True); (tmp_path/'out/run/x.pt').touch()
@@ -483,7 +484,7 @@ def test_a_closed_pipe_is_no_success_for_training(tmp_path):
     assert process('predict', 'model', code=code).returncode == 0 # `ulmfit predict | head` is fine
 
 def test_a_page_that_was_not_written_is_no_success(tmp_path):
-    code = "from ulmfit_nb import cli\ndef cmd(a): raise BrokenPipeError\ncli.COMMANDS['explain'] = cmd, cli.COMMANDS['explain'][1]\ncli.main()"
+    code = "from ulmfit_nb import cli\nfrom ulmfit_nb.commands import COMMANDS\ndef cmd(a): raise BrokenPipeError\nCOMMANDS['explain'] = cmd, COMMANDS['explain'][1]\ncli.main()"
     assert process('explain', 'model', 'x.csv', '--html', tmp_path/'page.html', code=code).returncode == 1
     assert process('explain', 'model', 'x.csv', code=code).returncode == 0
 
@@ -502,7 +503,7 @@ def test_a_file_whose_name_is_not_utf8(tmp_path):
     refused(ulmfit('train', odd, '--out', tmp_path/os.fsdecode(b'mod\xe9'), *TRAIN), 'UTF-8', '--out')
 
 def test_a_training_file_that_may_not_be_read_is_one_that_is_not_at_hand(model, tmp_path, monkeypatch):
-    import ulmfit_nb.cli as C
+    import ulmfit_nb.evaluate as C
     test,train = table(tmp_path/'test.csv', 20, seed=5),str(model.parent/'train.csv')
     stamp = C.stamp_of
     def not_yours(path):
@@ -570,7 +571,7 @@ def test_settings_that_would_do_nothing_are_refused(tmp_path):
     assert not (tmp_path/'out').exists()
 
 def test_a_touched_file_resumes_and_a_changed_one_is_named(tmp_path):
-    from ulmfit_nb.cli import file_stamp, start_run
+    from ulmfit_nb.commands import file_stamp, start_run
     f = table(tmp_path/'x.csv', 20)
     start_run(tmp_path/'out', dict(data=file_stamp(f), lr=.1))
     os.utime(f, (1, 1))                                                                  # same content, other time
@@ -595,7 +596,8 @@ def test_odd_labels_are_pointed_at(capsys):
 def test_a_number_is_one_label_however_a_file_has_it(classes, tmp_path):
     "A column with a gap becomes one of floats, and keeps that when the gap is gone."
     from types import SimpleNamespace
-    from ulmfit_nb.cli import InputError, baseline_scores, labelled_for
+    from ulmfit_nb.corpus import InputError
+    from ulmfit_nb.evaluate import baseline_scores, labelled_for
     clf = SimpleNamespace(classes_=np.array(classes), meta_={})
     texts,said = ['dull', 'fine', 'dull'],np.array([[.9, .1], [.2, .8], [.6, .4]])
     for name,label in dict(text=str, whole=int, fraction=float, fraction_as_text=lambda l: f'{l}.0').items():
@@ -604,7 +606,7 @@ def test_a_number_is_one_label_however_a_file_has_it(classes, tmp_path):
         _,y,known,cols = labelled_for(clf, SimpleNamespace(file=f, text=None, label=None))
         assert y == [classes[0], classes[1], classes[0]] and type(y[0]) is type(classes[0])
         assert baseline_scores(f, (cols['text'], cols['label']), texts, y, known, said)[0]['baseline_accuracy'] == 1.
-    from ulmfit_nb.cli import known_label
+    from ulmfit_nb.evaluate import known_label
     assert [known_label(l, ['1', '1.0', 'v2']) for l in ('1', '1.0', 'v2.0', 'v2', 1.0)] == ['1', '1.0', 'v2.0', 'v2', '1.0'] # versions, say, are what they are
     f.write_text('{"text": "so so", "label": 0.5}\n', encoding='utf-8')
     with pytest.raises(InputError, match="'0.5'"): labelled_for(clf, SimpleNamespace(file=f, text=None, label=None))
@@ -704,7 +706,7 @@ def test_evaluate_knows_each_label_and_shows_the_worst_errors(model, tmp_path):
     assert re.search(r'bad +0 +\S+ +– ', ulmfit('evaluate', model, one).stdout.decode())            # no text of this label: no recall
 
 def test_many_labels_get_the_largest_confusions(capsys):
-    from ulmfit_nb.cli import label_scores, print_labels_found, scores
+    from ulmfit_nb.evaluate import label_scores, print_labels_found, scores
     classes = [f'label {i}' for i in range(20)]
     y = classes + classes[:3]
     p = classes[1:] + classes[:1] + classes[1:4]
@@ -822,7 +824,7 @@ def class_folder(d, good='good'):
     return d
 
 def test_a_folder_is_known_by_its_files_and_its_classes(tmp_path):
-    from ulmfit_nb.cli import file_stamp, stamp_of
+    from ulmfit_nb.commands import file_stamp, stamp_of
     from ulmfit_nb.corpus import InputError
     a = class_folder(tmp_path/'a')
     was = stamp_of(a)
@@ -837,7 +839,7 @@ def test_a_folder_is_known_by_its_files_and_its_classes(tmp_path):
     with pytest.raises(InputError, match='met twice'): file_stamp(links) # as for whoever reads it
 
 def test_the_settings_of_a_run_are_never_seen_half_written(tmp_path, monkeypatch):
-    from ulmfit_nb.cli import start_run
+    from ulmfit_nb.commands import start_run
     start_run(tmp_path, dict(a=1))
     write = Path.write_text
     def half(self, text, *args, **kw):
@@ -860,7 +862,7 @@ def test_a_card_counts_each_second_once_and_blank_documents_are_not_held_out(tmp
     refused(ulmfit('pretrain', tmp_path/'one.jsonl', '--out', tmp_path/'o'), 'one document only that holds text')
 
 def test_macro_f1_is_the_mean_over_the_labels_of_the_file():
-    from ulmfit_nb.cli import scores
+    from ulmfit_nb.evaluate import scores
     y, classes = ['a', 'a', 'b'], ['a', 'b', 'c']
     assert scores(y, ['a', 'a', 'b'], classes)[1] == 1 and np.isclose(scores(y, ['a', 'c', 'b'], classes)[1], (2/3+1)/2)
 
@@ -891,7 +893,8 @@ def test_a_full_memory_gets_its_sentence(error, model, tmp_path, monkeypatch, ca
 
 def test_what_wants_less_memory_begins_anew():
     from argparse import Namespace
-    from ulmfit_nb.cli import less_memory, parse
+    import ulmfit_nb.cli # registers them
+    from ulmfit_nb.commands import less_memory, parse
     assert not less_memory(Namespace(command='predict'))
     for words,known in (('train x.csv --out m', '--lm-bs'), ('pretrain x.txt --out b', 'a smaller --bs and --overwrite'), ('reproduce trec6', 'in another --out')): assert known in less_memory(parse(words.split()))
 
@@ -907,10 +910,11 @@ def test_plain_text_has_no_labels_and_a_wrong_option_gets_one_line(tmp_path):
     assert p.returncode == 2 and p.stderr.count(b'\n') == 1 and b'--help' in p.stderr
 
 def test_closed_standard_input_and_control_characters(tmp_path, capsys, monkeypatch):
-    from ulmfit_nb import cli
+    from ulmfit_nb.commands import fail, read_stdin
+    from ulmfit_nb.corpus import InputError
     monkeypatch.setattr(sys, 'stdin', None)
-    with pytest.raises(cli.InputError, match='standard input is closed'): cli.read_stdin()
-    cli.fail('a \x1b[2J column', 2)
+    with pytest.raises(InputError, match='standard input is closed'): read_stdin()
+    fail('a \x1b[2J column', 2)
     assert capsys.readouterr().err == 'ulmfit: a \\x1b[2J column\n'
 
 def test_a_link_is_written_through(tmp_path):
@@ -931,7 +935,7 @@ def test_settings_of_generating_reach_it(monkeypatch):
     assert ulmfit('generate', 'bb', 'The').stdout.decode() == "('bb', 'tok', 'The', 50, 0.8, 0, 0.9, None)\n"
 
 def test_texts_until_so_many_tokens():
-    from ulmfit_nb.cli import limited
+    from ulmfit_nb.pretraining import limited
     docs = [[1]*3]*5
     assert [len([*limited(docs, n)]) for n in (None, 1, 3, 4, 6, 99)] == [5, 1, 1, 2, 2, 5]
 
@@ -943,7 +947,7 @@ def test_settings_of_pretraining_reach_it(tmp_path, monkeypatch):
     def pretrain(train, valid, size, *args, **kw): asked.append((args, kw)); return SimpleNamespace(done=True, model=None, history=[], seconds=1., settings=dict(n=len(asked)))
     monkeypatch.setattr(lm, 'pretrain', pretrain)
     monkeypatch.setattr('ulmfit_nb.storage.save_backbone', lambda *args, **kw: kept.append((*args, kw['training'])))
-    monkeypatch.setattr('ulmfit_nb.cli.time', SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr('ulmfit_nb.pretraining.time', SimpleNamespace(monotonic=lambda: next(clock)))
     p = ulmfit('pretrain', tmp_path/'t.txt', '--out', tmp_path/'bb', *'--size micro --direction both --drop-mult .25 --epochs 3 --lr .01 --seed 4 --skip --cutoffs 12 --bs 5 --bptt 9 --bits 8 --minutes 9 --quiet --device cpu'.split())
     assert p.returncode == 0, p.stderr.decode()
     for args,_ in asked: assert args[:4] == (.25, 3., .01, 4) and args[5:] == (True, (12,), None)
@@ -952,7 +956,7 @@ def test_settings_of_pretraining_reach_it(tmp_path, monkeypatch):
 
 def test_a_vocabulary_of_the_first_texts_and_texts_that_are_held_out(tmp_path):
     from types import SimpleNamespace
-    from ulmfit_nb.cli import prepare
+    from ulmfit_nb.pretraining import prepare
     (tmp_path/'t.txt').write_text('\n'.join(f'{"early"*(i < 50)} text number{chr(97+i//10)}{chr(97+i%10)} late' for i in range(100)))
     a = SimpleNamespace(files=[tmp_path/'t.txt'], text='text', init=None, vocab_texts=50, kind=None, vocab_size=200, min_count=1, cutoffs=[], max_tokens=None, seed=0)
     tok,train,valid = prepare(a, tmp_path)
@@ -1040,7 +1044,7 @@ def test_a_backbone_of_the_hub_keeps_its_name(tmp_path, monkeypatch):
 
 def test_a_reader_who_leaves_when_all_is_written():
     "The work is done, so nothing is said of work that stopped."
-    code = "from ulmfit_nb import cli\ndef cmd(a):\n    a.finished = True\n    raise BrokenPipeError\ncli.COMMANDS['train'] = cmd, cli.COMMANDS['train'][1]\ncli.main()"
+    code = "from ulmfit_nb import cli\nfrom ulmfit_nb.commands import COMMANDS\ndef cmd(a):\n    a.finished = True\n    raise BrokenPipeError\nCOMMANDS['train'] = cmd, COMMANDS['train'][1]\ncli.main()"
     p = process('train', 'x.csv', '--out', 'o', code=code)
     assert (p.returncode, p.stderr) == (0, b'')
 
@@ -1057,19 +1061,24 @@ def test_a_run_goes_on_from_another_folder(tmp_path, monkeypatch):
     texts.write_text('another text\n'*60)
     refused(ulmfit('pretrain', 'a.txt', '--out', 'p', '--resume', *line), 'other settings or files')
 
+@pytest.mark.parametrize('first', ['commands', 'evaluate', 'pretraining', 'cli'])
+def test_commands_stand_in_one_order_whichever_module_is_first(first):
+    p = process('--help', code=f'import ulmfit_nb.{first}\nfrom ulmfit_nb.cli import main; main()')
+    assert re.findall(r'^    (\S+)', p.stdout.decode(), re.M) == 'train predict evaluate calibrate explain pretrain generate reproduce import-fastai export-fastai data demo'.split()
+
 def test_what_a_killed_cleaning_leaves_is_known_as_ours(tmp_path, monkeypatch):
-    from ulmfit_nb import cli
-    run = cli.start_run(tmp_path/'o', dict(a=1))
+    from ulmfit_nb import commands
+    run = commands.start_run(tmp_path/'o', dict(a=1))
     (run/'corpus').mkdir(); (run/'corpus'/'ids.bin').write_bytes(b'1'); (run/'last.pt').write_bytes(b'1')
     gone = []
-    monkeypatch.setattr(cli.shutil, 'rmtree', lambda p, **kw: gone.append(Path(p).name))
-    cli.drop(run)
+    monkeypatch.setattr(commands.shutil, 'rmtree', lambda p, **kw: gone.append(Path(p).name))
+    commands.drop(run)
     assert gone == ['corpus', 'run'] and [f.name for f in run.iterdir() if f.is_file()] == ['settings.json'] # what comes last is what tells whose it is
     monkeypatch.undo()
-    cli.drop(run)
+    commands.drop(run)
     assert not (tmp_path/'o').exists()
     (tmp_path/'q'/'run').mkdir(parents=True); (tmp_path/'q'/'run'/'.settings.json.1a.2.tmp').touch() # killed before its first name
-    assert cli.start_run(tmp_path/'q', dict(a=1), overwrite=True)
+    assert commands.start_run(tmp_path/'q', dict(a=1), overwrite=True)
 
 def test_lists_of_jsonl_are_json_again_and_a_dash_is_standard_output(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

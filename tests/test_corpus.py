@@ -660,7 +660,7 @@ def test_names_that_do_not_fit_what_is_in_the_file(name, content, words, tmp_pat
 def test_parquet_columns_beside_the_text(tmp_path, value, capsys):
     pa,pq = pytest.importorskip('pyarrow'),pytest.importorskip('pyarrow.parquet')
     import datetime, decimal
-    from ulmfit_nb.cli import CSVLines
+    from ulmfit_nb.commands import CSVLines
     column = dict(date=[[datetime.date(2024, 1, 1)]], decimal=[dict(price=decimal.Decimal('1.5'))]).get(value)
     pq.write_table(pa.table(dict(text=['good film'], x=column or pa.array([10**7], pa.date32()))), tmp_path/'t.parquet')
     if not column: refuses(lambda: list(read_rows(tmp_path/'t.parquet')), 'what pyarrow cannot read here')

@@ -13,8 +13,10 @@ from sklearn.base import clone
 from ulmfit_nb import ULMFiT
 from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT, LanguageModel, Size
 from ulmfit_nb.bpt3c import TextClassifier
-from ulmfit_nb.cli import main, print_labels, start_run, trained_on
+from ulmfit_nb.cli import main, print_labels
+from ulmfit_nb.commands import start_run
 from ulmfit_nb.corpus import Corpus, InputError
+from ulmfit_nb.evaluate import trained_on
 from ulmfit_nb.evidence import baseline
 from ulmfit_nb.inputs import check_labels, check_texts, default_settings, label_list
 from ulmfit_nb.lab import Lab, Task, without_twins

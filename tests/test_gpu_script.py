@@ -159,7 +159,8 @@ def test_a_smaller_task_does_not_take_the_time_of_the_headline(tmp_path, monkeyp
 
 @pytest.mark.parametrize('rehearse', [True, False])
 def test_the_jobs_fit_together(tmp_path, monkeypatch, rehearse):
-    from ulmfit_nb.cli import parse
+    import ulmfit_nb.cli # registers the commands
+    from ulmfit_nb.commands import parse
     monkeypatch.setenv('ULMFIT_DATA', str(tmp_path))
     jobs = gpu.jobs(args(tmp_path, rehearse=rehearse))
     names = [j.name for j in jobs]

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ulmfit_nb.cli import main, parse
+from ulmfit_nb.cli import main
+from ulmfit_nb.commands import parse
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 

@@ -88,7 +88,8 @@ def test_pages_have_a_heading_and_images_say_what_they_show(site):
         for image in page.images: assert len(image.get('alt', '')) > 10, f'{name}: {image["src"]} has no alternative text'
 
 def test_every_option_of_every_command_is_on_the_page(site):
-    from ulmfit_nb.cli import COMMANDS, parser
+    import ulmfit_nb.cli # registers the commands
+    from ulmfit_nb.commands import COMMANDS, parser
     page = (site/'commands.html').read_text(encoding='utf-8')
     commands = parser()._subparsers._group_actions[0].choices
     assert set(commands) == set(COMMANDS)
