@@ -41,7 +41,7 @@ def check_texts(
     if getattr(X, 'ndim', 1) == 2 and X.shape[1] != 1 or getattr(X, 'ndim', 1) > 2: raise InputError(f'{what} has the shape {X.shape}: give one column')
     if X is None or not hasattr(X, '__iter__') or isinstance(X, (set, frozenset)): raise InputError(f'{what}: {str(X)[:60]} is no list of texts, in an order that stays: give one')
     X = list(np.asarray(X, dtype=object).ravel()) if isinstance(X, np.ndarray) else list(X)
-    if none := [i for i,t in enumerate(X) if not isinstance(t, str)]: raise InputError(f'{what}: row {none[0]} (counted from 0) holds {X[none[0]]!r} and not a text' + (f', and {len(none)-1:,} more {"row holds" if len(none) == 2 else "rows hold"} none' if none[1:] else '') + ': drop them or put empty strings, as `.fillna("")` does')
+    if none := [i for i,t in enumerate(X) if not isinstance(t, str)]: raise InputError(f'{what}: row {none[0]} (counted from 0) holds {X[none[0]]!r} and not a text' + (f', and {len(none)-1:,} more {"row holds" if len(none) == 2 else "rows hold"} no text' if none[1:] else '') + ': drop them or put empty strings, as `.fillna("")` does')
     return X
 
 # %% ../nbs/08c_inputs.ipynb #d46bf1f1
@@ -69,7 +69,7 @@ def check_labels(
     y = label_list(y, n)
     for i,v in enumerate(y):
         if v is None or type(v).__name__ in ('NAType', 'NaTType') or (isinstance(v, float) and math.isnan(v)) or (isinstance(v, str) and not v.strip()): raise InputError(f'row {i} (counted from 0) has no label: drop it, or give its text as unlabelled')
-        if not isinstance(v, (str, int, float)): raise InputError(f'row {i} (counted from 0) has the label {v!r}: a label is a text or a whole number, as which `.astype(str)` makes one')
+        if not isinstance(v, (str, int, float)): raise InputError(f'row {i} (counted from 0) has the label {v!r}: a label is a text or a whole number: `.astype(str)` makes texts of a column')
         if isinstance(v, str) and len(v) > 1000: raise InputError(f'row {i} (counted from 0) has a label of {len(v):,} characters, {v[:40]!r}…: check that this is the column of labels, and give labels of 1,000 at most')
         if isinstance(v, float) and not v.is_integer(): raise InputError(f'row {i} (counted from 0) has the label {v!r}, a number between two classes: give such labels as text, {str(v)!r}')
         if isinstance(v, str) and any('\ud800' <= c <= '\udfff' for c in v): raise InputError(f'row {i} (counted from 0) has the label {v!r}, which holds half a character: no file can keep it, so correct it')
