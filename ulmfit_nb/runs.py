@@ -103,7 +103,7 @@ def begin_run(
             was = json.loads(old.read_text(encoding='utf-8'))
             seed,_ = was.pop('seed'),was.pop('ended', None)
         except (ValueError, KeyError, TypeError, AttributeError): raise InputError(f'{old} is damaged: choose another folder') from None
-        if wrong := sorted(k for k in {*now, *was} if now.get(k) != was.get(k)): raise InputError(f'{folder} holds a run with another {wrong[0]}: repeat the call as it was, or choose another folder')
+        if wrong := sorted(k for k in {*now, *was} if now.get(k) != was.get(k)): raise InputError(f'{folder} holds a run that differs in {wrong[0]}: repeat the call as it was, or choose another folder')
         if given not in (None, seed): raise InputError(f'{folder} holds a run of random_state {seed}: repeat it, or choose another folder')
         return seed
     if resume and stopped_run(folder): raise InputError(f'{folder} holds checkpoints and no fit.json that says of which run: choose another folder')
