@@ -251,6 +251,7 @@ def start(self:Lab,
     if not pretrained: return LanguageModel(AWDLSTM(tok.vocab_size, lm.backbone.size, skip=lm.backbone.skip), cutoffs=[c for c in lm.cutoffs if c < tok.vocab_size])
     return lm if old.fingerprint == tok.fingerprint else transfer_vocab(lm, old, tok)[0]
 
+# %% ../nbs/13a_lab.ipynb #eff29b5f
 LM_RECIPES = {'full': dict(div=1., schedule='constant'), 'full + discr': dict(schedule='constant'), 'full + discr + stlr': {}}
 
 # %% ../nbs/13a_lab.ipynb #5a29e3b8
