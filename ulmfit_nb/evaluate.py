@@ -66,7 +66,7 @@ def counting_words(
     train, # labelled file
     cols, # its columns of texts and labels
     known, # labels of the model as text
-): # the baseline of chapter 13, fitted; its labels are text
+): # the baseline of chapter 00c, fitted; its labels are text
     "Counting words, to stand beside a model. Raises `InputError`, and `ValueError` where there are no words."
     from ulmfit_nb.evidence import baseline
     xs,ys = read_labelled(train, *cols)
