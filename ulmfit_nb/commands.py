@@ -51,7 +51,8 @@ def in_order(
     *fs, # functions that are commands
 ):
     "Let `ulmfit --help` list commands in this order, whichever module was loaded first; others stand where they were, before them."
-    for f in fs: COMMANDS[word_of(f)] = COMMANDS.pop(word_of(f))
+    for word in map(word_of, fs):
+        if word in COMMANDS: COMMANDS[word] = COMMANDS.pop(word)
 
 # %% ../nbs/14_commands.ipynb #9fd8b2fd
 def at_least(
@@ -104,7 +105,7 @@ class _Parser(argparse.ArgumentParser):
 
 # %% ../nbs/14_commands.ipynb #9654e233
 def parser() -> argparse.ArgumentParser:
-    "All commands and their options."
+    "The registered commands and their options."
     p = argparse.ArgumentParser(prog='ulmfit', description='Transfer learning for text: pretrain, fine-tune, classify.')
     p.add_argument('--version', action='version', version=f'ulmfit_nb {__version__}')
     sub = p.add_subparsers(dest='command', required=True, metavar='COMMAND')
@@ -112,7 +113,7 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 def parse(args:list) -> argparse.Namespace: # `.run` is the command's function
-    "Words of a command line; options may stand between a command's files, too."
+    "Words of a command line; options may stand between a command's files, too. It knows the commands that have been registered: all of them once `ulmfit_nb.cli` is imported."
     if not args: sys.exit(parser().print_help(sys.stderr) or 2)
     if args[0] not in COMMANDS: return parser().parse_args(args)
     p = _Parser(prog=f'ulmfit {args[0]}', description=COMMANDS[args[0]][0].__doc__, formatter_class=_Help)
@@ -143,7 +144,7 @@ def run_command(
     a, # what `parse` gave
     alone:bool=False, # is it all that this process does?
 ):
-    "Run a command: exit status 2 and one sentence for the user's mistakes, 1 where memory, disk or a process failed, 130 after Ctrl-C."
+    "Run a command: exit status 2 and one sentence for what the user has to mend, the disk included; 1 where memory or a process failed, the loss is no number, or the reader of the output has gone; 130 after Ctrl-C."
     for name in ('stdout', 'stderr'):
         if getattr(sys, name) is None: setattr(sys, name, open(os.devnull, 'w')) # closed by whoever calls
     for f in (sys.stdout, sys.stderr):

@@ -89,15 +89,16 @@ READ = '.ulmfit-read-' # how the folder's name begins that another process of th
 def begin_run(
     folder:Path, # of the run
     facts:dict, # what must be the same for a run to go on, as JSON holds it; `random_state` may stand in it
-    random_state=None, # a seed, a `RandomState` to draw one from, or None
+    random_state=None, # a seed, a `RandomState` to draw one from, or None; a seed in `facts` goes before it
     resume:bool=False, # go on from checkpoints
 ) -> int: # the seed of this run, one for all processes
-    "`folder`/fit.json keeps the seed and the facts; a run is never taken for another one, nor replaced before it has ended. Raises `InputError`."
+    "`folder`/fit.json keeps the seed and the facts; a run is never taken for another one, nor replaced before it has ended. Several processes must have met before (`connect`). Raises `InputError`."
     rank = world()[0]
     for d in [] if rank else folder.glob(READ + '*'): shutil.rmtree(d, ignore_errors=True) # of a run that was killed
     if folder.exists() and not folder.is_dir(): raise InputError(f'{folder} is a file: name a folder for the checkpoints')
     now = json.loads(json.dumps(facts, default=str))
     given,old = now.pop('random_state', None),folder/'fit.json'
+    if given is None and not isinstance(random_state, np.random.RandomState): given = random_state
     if resume and old.exists():
         try:
             was = json.loads(old.read_text(encoding='utf-8'))
@@ -143,7 +144,7 @@ def each_direction(
     work, # called with a direction, and whether to go on from checkpoints; gives what comes of it
     resume:bool=False, # go on from checkpoints
     job:dict|None=None, # what another process has to know to do the last direction meanwhile: see `told`; `None`: there is none
-    function:str='', # that it calls, as module:name; what this one leaves behind in the run's folder, `work` goes on with
+    function:str='', # that it calls, as module:name, needed where there is a job; what this one leaves behind in the run's folder, `work` goes on with
     say=print, # shows a line of text
 ) -> dict: # direction → what `work` gave
     "One direction after the other; where there is a `job`, another process has done the last one meanwhile."

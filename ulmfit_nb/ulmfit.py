@@ -241,6 +241,7 @@ def _one_direction(params, folder, read, direction, known, ys, seed, more=None, 
 # %% ../nbs/09_ulmfit.ipynb #c81b468b
 @patch
 def _each(self:ULMFiT, directions, work, resume, job=None) -> dict: # direction → what `work(direction, resume)` gives
+    "The directions in turn, or two at once where there is a `job`."
     return each_direction(directions, work, resume, job, 'ulmfit_nb.ulmfit:_one_direction', self._say)
 
 # %% ../nbs/09_ulmfit.ipynb #54806e2e
