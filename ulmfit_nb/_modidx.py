@@ -730,6 +730,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'ulmfit_nb.storage.model_card': ('storage.html#model_card', 'ulmfit_nb/storage.py'),
                                    'ulmfit_nb.storage.model_kind': ('storage.html#model_kind', 'ulmfit_nb/storage.py'),
                                    'ulmfit_nb.storage.read_history': ('storage.html#read_history', 'ulmfit_nb/storage.py'),
+                                   'ulmfit_nb.storage.refuse_unended': ('storage.html#refuse_unended', 'ulmfit_nb/storage.py'),
                                    'ulmfit_nb.storage.save_backbone': ('storage.html#save_backbone', 'ulmfit_nb/storage.py'),
                                    'ulmfit_nb.storage.save_model': ('storage.html#save_model', 'ulmfit_nb/storage.py'),
                                    'ulmfit_nb.storage.to_8bit': ('storage.html#to_8bit', 'ulmfit_nb/storage.py')},

@@ -147,7 +147,7 @@ def cmd_predict(a):
         if counting: probs = mean_of_both(probs, texts, counting, [str(c) for c in clf.classes_.tolist()])
         for r,p in zip(part, probs): writer.write([*(r.get(c) for c in head), clf.classes_[p.argmax()], f'{p.max():.4f}', *(f'{q:.4f}' for q in p if a.proba)])
         bar.update(len(part))
-    if blank: print(f'ulmfit: {blank:,} of the {n+len(part):,} texts {"is" if blank == 1 else "are"} blank: their predictions say nothing', file=sys.stderr)
+    if blank: print(f'ulmfit: {blank:,} of the {n+len(part):,} texts {"is blank: its prediction says" if blank == 1 else "are blank: their predictions say"} nothing', file=sys.stderr)
 
 # %% ../nbs/14d_cli.ipynb #974e5122
 PAGE = """<!doctype html>
