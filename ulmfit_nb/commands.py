@@ -11,6 +11,7 @@ __all__ = ['COMMANDS', 'SEED', 'DIRECTION', 'DEVICE', 'TRAINING', 'FILE', 'TEXT'
 # %% ../nbs/14_commands.ipynb #fde4a199
 import argparse, csv, hashlib, io, json, os, re, shutil, signal, sys
 from contextlib import ExitStack, contextmanager, suppress
+from difflib import get_close_matches
 from itertools import chain, islice
 from pathlib import Path
 
@@ -115,7 +116,10 @@ def parser() -> argparse.ArgumentParser:
 def parse(args:list) -> argparse.Namespace: # `.run` is the command's function
     "Words of a command line; options may stand between a command's files, too. It knows the commands that have been registered: all of them once `ulmfit_nb.cli` is imported."
     if not args: sys.exit(parser().print_help(sys.stderr) or 2)
-    if args[0] not in COMMANDS: return parser().parse_args(args)
+    if args[0] not in COMMANDS:
+        near = get_close_matches(args[0], COMMANDS, 1)
+        if not args[0].startswith('-'): sys.exit(print(printable(f'ulmfit: there is no command {args[0]!r}: {f"did you mean {near[0]}? " if near else ""}`ulmfit --help` lists all'), file=sys.stderr) or 2)
+        return parser().parse_args(args)
     p = _Parser(prog=f'ulmfit {args[0]}', description=COMMANDS[args[0]][0].__doc__, formatter_class=_Help)
     p.words = args[1:]
     return _fill(p, args[0]).parse_intermixed_args(p.words)
@@ -153,7 +157,10 @@ def run_command(
         with ExitStack() as a.held: a.run(a) # held: what is let go when the command ends, such as a lock
         sys.stdout.flush() # here, where a closed pipe is still ours
     except InputError as e:
-        more = ''.join(f'--{c} ' for c in ('text', 'label') if hasattr(a, c)) if 'has no column' in str(e) and '--' not in str(e) else ''
+        more = ''
+        if 'has no column' in str(e) and '--' not in str(e):
+            given = {c: getattr(a, c) for c in ('text', 'label') if hasattr(a, c)}
+            more = ''.join(f'--{c} ' for c,v in given.items() if f'has no column {v!r}' in str(e)) or ''.join(f'--{c} ' for c in given)
         sys.exit(fail(f'{e}; name another with {more.strip().replace(" ", " or ")}' if more else e, 2))
     except (RuntimeError, MemoryError) as e:
         full = isinstance(e, MemoryError) or type(e).__name__ == 'OutOfMemoryError' or "can't allocate memory" in str(e)
