@@ -1156,16 +1156,19 @@ def test_the_module_is_the_command(tmp_path):
 
 @pytest.mark.parametrize('words, says', [(['trian', 'x.csv'], "there is no command 'trian': did you mean train? `ulmfit --help` lists all"), (['xyzzy'], "there is no command 'xyzzy': `ulmfit --help` lists all")], ids=['near', 'far'])
 def test_a_mistyped_command_gets_one_sentence(words, says, capsys):
+    from ulmfit_nb.cli import main
     with pytest.raises(SystemExit) as e: main(words)
     assert e.value.code == 2 and capsys.readouterr().err == f'ulmfit: {says}\n'
 
 @pytest.mark.parametrize('options, names', [((), '--text'), (('--text', 'a', '--label', 'c'), '--label')], ids=['text', 'label'])
 def test_the_option_of_a_missing_column_is_named(options, names, tmp_path, capsys):
+    from ulmfit_nb.cli import main
     (tmp_path/'t.csv').write_text('a,b\nx,y\n', encoding='utf-8')
     with pytest.raises(SystemExit) as e: main(['train', str(tmp_path/'t.csv'), '--out', str(tmp_path/'o'), *options])
     assert e.value.code == 2 and capsys.readouterr().err.endswith(f'; name another with {names}\n') and not (tmp_path/'o').exists()
 
 def test_every_command_says_that_a_run_has_not_ended(tmp_path, capsys):
+    from ulmfit_nb.cli import main
     (tmp_path/'m'/'run').mkdir(parents=True); (tmp_path/'t.csv').write_text('text,label\nx,y\n', encoding='utf-8')
     for words in (['predict'], ['evaluate'], ['calibrate'], ['explain'], ['generate']):
         with pytest.raises(SystemExit) as e: main([*words, str(tmp_path/'m'), str(tmp_path/'t.csv')])
