@@ -45,17 +45,32 @@ def prepare(a, run:Path): # tokenizer, training and held-out corpus
     return tok, corpus.view(np.sort(perm[held:])), corpus.view(np.sort(perm[:held]))
 
 # %% ../nbs/14c_pretraining.ipynb #6e40d1f8
-PRETRAIN = (opt('files', nargs='+', help='.txt, CSV, TSV or JSONL (also .gz, .xz), Parquet, or folders'), opt('--out', required=True, help='directory of the backbone'), opt('--text', default='text', help='column of the texts'),
-    opt('--size', help='size of the network: micro, tiny, small (256/640/3, not that of en-small), base (400/1152/3) or three numbers such as 192,384,2; base, or that of --init, if left out'), opt('--kind', choices=['word', 'bpe', 'unigram'], help='kind of tokenizer; word, or that of --init, if left out'), DIRECTION, opt('--vocab-size', type=at_least(20), help='words or pieces at most; 60,000, or that of --init, if left out'),
-    opt('--min-count', type=at_least(1), help='how often a word must occur to get into the vocabulary; 3 if left out'), opt('--vocab-texts', type=at_least(1), help='documents, the first ones, that the vocabulary is learned from; 20,000 if left out'),
-    opt('--epochs', type=at_least(0, float, True), default=1., help='passes over the texts'), opt('--lr', type=at_least(0, float, True), default=4e-3, help='largest learning rate'), opt('--bs', type=at_least(1), default=64, help='batch size: streams of text read side by side'), opt('--bptt', type=at_least(1), default=70, help='tokens a step'),
-    opt('--drop-mult', type=at_least(0, float), default=.5, help='number that multiplies all dropouts'), opt('--max-tokens', type=at_least(1), help='stop after the document in which so many are reached'), opt('--minutes', type=at_least(0, float), help='stop cleanly after so long'),
+PRETRAIN = (opt('files', nargs='+', help='.txt, CSV, TSV or JSONL (also .gz, .xz), Parquet, or folders'),
+    opt('--out', required=True, help='directory of the backbone'),
+    opt('--text', default='text', help='column of the texts'),
+    opt('--size', help='size of the network: micro, tiny, small (256/640/3, not that of en-small), base (400/1152/3) or three numbers such as 192,384,2; base, or that of --init, if left out'),
+    opt('--kind', choices=['word', 'bpe', 'unigram'], help='kind of tokenizer; word, or that of --init, if left out'),
+    DIRECTION,
+    opt('--vocab-size', type=at_least(20), help='words or pieces at most; 60,000, or that of --init, if left out'),
+    opt('--min-count', type=at_least(1), help='how often a word must occur to get into the vocabulary; 3 if left out'),
+    opt('--vocab-texts', type=at_least(1), help='documents, the first ones, that the vocabulary is learned from; 20,000 if left out'),
+    opt('--epochs', type=at_least(0, float, True), default=1., help='passes over the texts'),
+    opt('--lr', type=at_least(0, float, True), default=4e-3, help='largest learning rate'),
+    opt('--bs', type=at_least(1), default=64, help='batch size: streams of text read side by side'),
+    opt('--bptt', type=at_least(1), default=70, help='tokens a step'),
+    opt('--drop-mult', type=at_least(0, float), default=.5, help='number that multiplies all dropouts'),
+    opt('--max-tokens', type=at_least(1), help='stop after the document in which so many are reached'),
+    opt('--minutes', type=at_least(0, float), help='stop cleanly after so long'),
     opt('--skip', action='store_true', help='skip connections past the LSTM layers (chapter 11)'),
-    opt('--cutoffs', type=at_least(1), nargs='+', default=[], help='cut the softmax at these ids: an adaptive one (chapter 03)'), opt('--init', help='go on from this backbone: its vocabulary, size, skip connections and softmax'),
-    opt('--bits', type=int, default=32, choices=[8, 32], help='bits of a stored weight'), opt('--profile', action='store_true', help='show where the time of a step goes, and train nothing'), *TRAINING)
+    opt('--cutoffs', type=at_least(1), nargs='+', default=[], help='cut the softmax at these ids: an adaptive one (chapter 03)'),
+    opt('--init', help='go on from this backbone: its vocabulary, size, skip connections and softmax'),
+    opt('--bits', type=int, default=32, choices=[8, 32], help='bits of a stored weight'),
+    opt('--profile', action='store_true', help='show where the time of a step goes, and train nothing'),
+    *TRAINING)
 
 VOCABULARY = dict(vocab_size=60000, min_count=3, vocab_texts=20000) # where there is no --init
 
+# %% ../nbs/14c_pretraining.ipynb #b37a3ee7
 def network_size(a, ways:tuple): # directions → `Size`
     "How large a network stage 1 trains; what cannot work is refused before anything is written. Raises `InputError`."
     from ulmfit_nb.awd_lstm import LM_DROPOUTS, Size
@@ -64,9 +79,10 @@ def network_size(a, ways:tuple): # directions → `Size`
     if a.profile and a.overwrite: raise InputError('--profile trains nothing, so nothing can take the place of what --out holds: leave out --overwrite, and name an empty --out')
     for k,v in VOCABULARY.items(): setattr(a, k, getattr(a, k) or v)
     size = Size.of(a.size or 'base')
-    LM_DROPOUTS*a.drop_mult
+    LM_DROPOUTS*a.drop_mult # refuses a --drop-mult that makes one of them 1 or more
     if [0, *a.cutoffs, a.vocab_size] != sorted({0, *a.cutoffs, a.vocab_size}): raise InputError(f'--cutoffs must rise between 0 and --vocab-size, {a.vocab_size:,}, and they are {a.cutoffs}')
-    return [load_backbone(a.init, d)[0].backbone.size for d in ways][0] if a.init else size
+    if a.init: size = {d: load_backbone(a.init, d)[0].backbone.size for d in ways}[ways[0]] # the same in all; a direction that is missing is refused
+    return size
 
 # %% ../nbs/14c_pretraining.ipynb #809d903d
 def profile_pretraining(
