@@ -20,6 +20,7 @@ if __name__ == '__main__':
     known = json.loads(a.json.read_text()) if a.json.exists() else {}
     facts = dict(hardware=hardware(), torch=torch.__version__, python=sys.version.split()[0], commit=commit())
     if known and a.chapters and any(known[k] != facts[k] for k in ('hardware', 'torch', 'python')): sys.exit(f'{a.json} is of another machine or other versions: measure all chapters')
+    if gone := [str(nb) for nb in a.chapters if not (root/nb).exists()]: sys.exit(f'there is no {gone[0]}: give paths such as nbs/05_training.ipynb')
     seconds = known.get('seconds', {}) if a.chapters else {}
     nbdev_test = Path(sys.executable).with_name('nbdev-test')
     for nb in a.chapters or sorted((root/'nbs').glob('[0-9]*.ipynb')):
