@@ -102,7 +102,7 @@ def test_every_option_of_every_command_is_on_the_page(site):
 def test_returns_are_those_of_the_source(site):
     "A comment behind a signature of one line says what is returned; one behind the last parameter does not"
     def said(module, name): return re.search(rf'id="ulmfit_nb.{module}.{name}">.*?</dd></dl>', (site/f'api/{module}.html').read_text(encoding='utf-8').replace('\n', ' '), re.S)[0]
-    assert 'Returns' in said('results', 'baseline') and 'a fitted scikit-learn pipeline' in said('results', 'baseline')
+    assert 'Returns' in said('evidence', 'baseline') and 'a fitted scikit-learn pipeline' in said('evidence', 'baseline')
     one_line = said('storage', 'list_backbones')
     assert 'names, sorted' in one_line.partition('Returns')[2] and 'names, sorted' not in one_line.partition('Returns')[0]
 
