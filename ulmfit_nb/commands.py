@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['COMMANDS', 'SEED', 'DIRECTION', 'DEVICE', 'TRAINING', 'FILE', 'TEXT', 'opt', 'word_of', 'command', 'at_least',
-           'device_name', 'parser', 'parse', 'what_is_left', 'less_memory', 'fail', 'run_command', 'free_dir',
-           'free_file', 'file_stamp', 'stamp_of', 'whole_paths', 'start_run', 'goes_on', 'hold', 'options', 'drop',
-           'leaving_nothing', 'row_text', 'CSVLines', 'read_stdin', 'columns_of', 'text_rows', 'in_order']
+           'device_name', 'parser', 'parse', 'what_is_left', 'less_memory', 'another_column', 'fail', 'run_command',
+           'free_dir', 'free_file', 'file_stamp', 'stamp_of', 'whole_paths', 'start_run', 'goes_on', 'hold', 'options',
+           'drop', 'leaving_nothing', 'row_text', 'CSVLines', 'read_stdin', 'columns_of', 'text_rows', 'in_order']
 
 # %% ../nbs/14_commands.ipynb #fde4a199
 import argparse, csv, hashlib, io, json, os, re, shutil, signal, sys
@@ -128,6 +128,13 @@ def less_memory(a) -> str: # the end of a sentence, or ''
     "Which settings want less memory, in a run that begins anew."
     return f'; or begin again with a smaller {"--lm-bs, or of the classifier " if hasattr(a, "lm_bs") else ""}--bs{" and --overwrite" if hasattr(a, "overwrite") else ", in another --out"}' if hasattr(a, 'bs') else ''
 
+def another_column(a, message:str) -> str: # the end of a sentence, or ''
+    "Which option names a column that is not there; both where the message does not tell."
+    given = {c: getattr(a, c) for c in ('text', 'label') if hasattr(a, c)}
+    if 'has no column' not in message or '--' in message or not given: return ''
+    named = [c for c,v in given.items() if f'has no column {v!r}' in message] or given
+    return '; name another with ' + ' or '.join(f'--{c}' for c in named)
+
 def fail(
     message, # one sentence
     status:int, # of the exit: 2 for a mistake of the user's
@@ -149,12 +156,7 @@ def run_command(
     try:
         with ExitStack() as a.held: a.run(a) # held: what is let go when the command ends, such as a lock
         sys.stdout.flush() # here, where a closed pipe is still ours
-    except InputError as e:
-        more = ''
-        if 'has no column' in str(e) and '--' not in str(e):
-            given = {c: getattr(a, c) for c in ('text', 'label') if hasattr(a, c)}
-            more = ''.join(f'--{c} ' for c,v in given.items() if f'has no column {v!r}' in str(e)) or ''.join(f'--{c} ' for c in given)
-        sys.exit(fail(f'{e}; name another with {more.strip().replace(" ", " or ")}' if more else e, 2))
+    except InputError as e: sys.exit(fail(f'{e}{another_column(a, str(e))}', 2))
     except (RuntimeError, MemoryError) as e:
         full = isinstance(e, MemoryError) or type(e).__name__ == 'OutOfMemoryError' or "can't allocate memory" in str(e)
         if not full and type(e).__name__ not in ('NonFiniteLoss', 'ProcessLost'): raise
