@@ -145,6 +145,9 @@ def test_the_mean_of_both_is_that_of_the_probabilities(tmp_path):
     assert res['both_accuracy'] == pytest.approx(right) and right < 2/3+1e-9 and res['baseline_accuracy'] == 1
     wrong = sum(['good', 'bad'][i] != l for i,l in zip(probs.argmax(1), labels)) # where counting words is right alone
     assert (res['only_ours'], res['only_baseline'], res['p_value']) == (0, wrong, pytest.approx(2/2**wrong))
+    mended = sum(['good', 'bad'][i] != l and ['good', 'bad'][j] == l for i,j,l in zip(probs.argmax(1), both.argmax(1), labels))
+    spoiled = sum(['good', 'bad'][i] == l and ['good', 'bad'][j] != l for i,j,l in zip(probs.argmax(1), both.argmax(1), labels))
+    assert spoiled == 0 and res['both_p_value'] == pytest.approx(min(1, 2/2**mended))
 
 def test_predictions_by_the_mean_of_both(model, tmp_path):
     from ulmfit_nb.evidence import baseline
@@ -179,6 +182,8 @@ def test_what_is_ahead_is_said(capsys):
     def said(**kw): print_ahead(dict(n=100, accuracy=.8) | kw); return capsys.readouterr().out
     assert not said() and not said(baseline_accuracy=.8, both_accuracy=.8)
     assert 'mean of both is ahead by 2.0 points' in (s := said(baseline_accuracy=.7, both_accuracy=.82)) and '--mean' in s
+    for p,chance in ((.04, False), (.06, True)): assert ('may be chance (p = 0.06)' in said(baseline_accuracy=.7, both_accuracy=.82, both_p_value=p)) == chance
+    assert 'standard error of the lead 3.0' in said(baseline_accuracy=.85, both_accuracy=.84, only_ours=2, only_baseline=7, p_value=.01) # the root of 9 texts of 100
     assert 'Counting words is ahead by 5.0 points' in (s := said(baseline_accuracy=.85, both_accuracy=.9)) and 'more unlabelled' in s and s.count('\n') == 1 and '--mean' in s
     assert '--mean' not in said(baseline_accuracy=.85, both_accuracy=.84)
     assert 'may be chance: test on more texts' in (s := said(baseline_accuracy=.85, both_accuracy=.84, p_value=.06)) and '--mean' not in s

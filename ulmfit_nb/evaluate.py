@@ -57,9 +57,11 @@ def print_ahead(
     "Which is better, and what to do where counting words, or the mean of both, is ahead."
     if res.get('only_ours') or res.get('only_baseline'): print(f'Right alone: ULMFiT {res["only_ours"]:,} times, TF-IDF + LR {res["only_baseline"]:,} times, which ' + ('chance would hardly do' if res['p_value'] < .05 else 'may be chance') + f' (p = {res["p_value"]:.2g})')
     base,both = (100*(res.get(f'{k}_accuracy', 0.)-res['accuracy']) for k in ('baseline', 'both'))
+    apart,p_both = res.get('only_ours', 0)+res.get('only_baseline', 0),res.get('both_p_value', 0.)
+    error = f' (standard error of the lead {100*apart**.5/res["n"]:.1f})' if apart else ''
     if base > 0 and res.get('p_value', 0.) >= .05: print(f'Counting words is ahead by {base:.1f} points, which may be chance: test on more texts before you choose' + (', or take the mean of both (`ulmfit predict --mean`)' if both >= base else ''))
-    elif base > 0: print(f'Counting words is ahead by {base:.1f} points, on {res["n"]:,} texts (standard error {50/res["n"]**.5:.1f} at most): use it (`ulmfit_nb.baseline` in Python)' + (', or the mean of both (`ulmfit predict --mean`)' if both >= base else '') + ', or give more unlabelled texts')
-    elif both >= .05: print(f'The mean of both is ahead by {both:.1f} points, on {res["n"]:,} texts: `ulmfit predict --mean` answers by it')
+    elif base > 0: print(f'Counting words is ahead by {base:.1f} points, on {res["n"]:,} texts{error}: use it (`ulmfit_nb.baseline` in Python)' + (', or the mean of both (`ulmfit predict --mean`)' if both >= base else '') + ', or give more unlabelled texts')
+    elif both >= .05: print(f'The mean of both is ahead by {both:.1f} points, on {res["n"]:,} texts' + f', which may be chance (p = {p_both:.2g})'*(p_both >= .05) + ': `ulmfit predict --mean` answers by it')
 
 # %% ../nbs/14b_evaluate.ipynb #ba542a6e
 def counting_words(
@@ -143,14 +145,14 @@ def baseline_scores(
     y, # their labels
     known, # labels of the model as text, in the order of the columns of `probs`
     probs, # (n, n_classes): what the model says of `texts`
-) -> tuple: # dict of accuracy and macro F1, of counting words and of the mean of both, and of `disagreement` with the model; then the F1 of each label for counting words
+) -> tuple: # dict of accuracy and macro F1, of counting words and of the mean of both, and of the `disagreement` of each with the model; then the F1 of each label for counting words
     "Counting words beside a model; a label that the model does not know is a wrong guess. Raises `InputError`, and `ValueError` where there are no words."
     from ulmfit_nb.evidence import disagreement
     y,names,counting = [str(l) for l in y],[*known],counting_words(train, cols, known)
     said = dict(baseline=counting.predict(texts).tolist(), both=[names[i] for i in mean_of_both(probs, texts, counting, names).argmax(1)])
     res = {f'{k}_{what}': v for k,p in said.items() for what,v in zip(('accuracy', 'macro_f1'), scores(y, p, names))}
-    ours,theirs = ([l == m for l,m in zip(y, p)] for p in ([names[i] for i in probs.argmax(1)], said['baseline']))
-    res |= dict(zip(('only_ours', 'only_baseline', 'p_value'), disagreement(ours, theirs)))
+    ours,theirs,mean = ([l == m for l,m in zip(y, p)] for p in ([names[i] for i in probs.argmax(1)], said['baseline'], said['both']))
+    res |= dict(zip(('only_ours', 'only_baseline', 'p_value'), disagreement(ours, theirs))) | dict(both_p_value=disagreement(ours, mean)[2])
     return res, [r['f1'] for r in label_scores(y, said['baseline'], names)]
 
 def counting_for(clf, a): # what `counting_words` gives

@@ -77,7 +77,7 @@ def check_labels(
     if len(kinds) > 1: raise InputError(f'labels are of several types ({", ".join(sorted(k.__name__ for k in kinds))}): make them one')
     classes = sorted(set(y))
     if len(classes) < 2: raise InputError(f'all {n} rows have the label {classes[0]!r}: a classifier needs two at least' if classes else 'there are no rows: a classifier needs labelled texts')
-    if any(type(a) is not type(b) or a != b for a,b in zip(np.array(classes).tolist(), classes)): raise InputError('an array cannot keep these labels as they are (a zero byte at the end, or a number of more than 64 bits): give other ones')
+    if any(type(a) is not type(b) or a != b for a,b in zip(np.array(classes).tolist(), classes)): raise InputError('an array cannot keep these labels as they are (a zero byte at the end, or a whole number of 2**63 or more): give other ones')
     if odd := missing_words(classes): warnings.warn(f'the label {odd[0]!r} looks like a missing one that was made text: if it is, drop its rows or give their texts as unlabelled', stacklevel=3)
     at = {c: i for i,c in enumerate(classes)}
     return np.array(classes), np.array([at[v] for v in y])
