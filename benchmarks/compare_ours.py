@@ -50,7 +50,7 @@ def language_model(s, size='base', **kw):
     return LanguageModel(AWDLSTM(s['vocab'], size, **kw), **more) # rows beyond the text's own words are there to be paid for
 
 def train(s, xs):
-    from ulmfit_nb.corpus import Corpus
+    from ulmfit_nb.ids import Corpus
     from ulmfit_nb.language_model import LMBatches
     from ulmfit_nb.training import Phase, TrainConfig, Trainer
     tok = ids_of(xs, s['vocab'])
@@ -67,7 +67,7 @@ def loss(s, xs):
     "200 steps for each kind from the same weights and batches: loss on held-out text."
     import torch
     from ulmfit_nb.awd_lstm import LM_DROPOUTS
-    from ulmfit_nb.corpus import Corpus
+    from ulmfit_nb.ids import Corpus
     from ulmfit_nb.language_model import LMBatches, lm_metrics
     from ulmfit_nb.training import Phase, TrainConfig, Trainer
     tok = ids_of(xs, s['vocab'])

@@ -16,7 +16,8 @@ import torch
 
 def prepare(a):
     "Words of 3,000 articles of each file, and every file as ids."
-    from ulmfit_nb.corpus import Corpus, data_dir, read_texts
+    from ulmfit_nb.corpus import data_dir, read_texts
+    from ulmfit_nb.ids import Corpus
     from ulmfit_nb.tokenization import Tokenizer
     files = sorted((data_dir()/'enwiki').glob('train-*.jsonl.xz'))
     if not (a.folder/'tokenizer.json').exists():
@@ -30,7 +31,7 @@ def prepare(a):
 
 def joined(parts):
     "Several corpora as one."
-    from ulmfit_nb.corpus import Corpus
+    from ulmfit_nb.ids import Corpus
     first = parts[0]
     res = Corpus.from_docs([[0]], first.vocab_size, first.meta)
     res.ids = np.concatenate([np.asarray(p.ids) for p in parts])
@@ -39,7 +40,7 @@ def joined(parts):
 
 def train(a):
     "One direction, as far as the minutes go."
-    from ulmfit_nb.corpus import Corpus
+    from ulmfit_nb.ids import Corpus
     from ulmfit_nb.language_model import pretrain
     from ulmfit_nb.storage import save_backbone
     from ulmfit_nb.tokenization import Tokenizer

@@ -13,9 +13,10 @@ import torch
 from ulmfit_nb.awd_lstm import CLAS_DROPOUTS
 from ulmfit_nb.bpt3c import TextClassifier
 from ulmfit_nb.classifier import clas_metrics, finetune_classifier
-from ulmfit_nb.corpus import Corpus, data_dir, read_texts
+from ulmfit_nb.corpus import data_dir, read_texts
 from ulmfit_nb.evidence import baseline
 from ulmfit_nb.fine_tuning import finetune_lm, transfer_vocab
+from ulmfit_nb.ids import Corpus
 from ulmfit_nb.inputs import clas_passes, default_settings
 from ulmfit_nb.lab import load_task, without_twins
 from ulmfit_nb.language_model import lm_scores, pretrain

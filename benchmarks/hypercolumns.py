@@ -18,10 +18,10 @@ from sklearn.preprocessing import StandardScaler
 from ulmfit_nb.awd_lstm import CLAS_DROPOUTS
 from ulmfit_nb.bpt3c import TextClassifier, hypercolumns
 from ulmfit_nb.classifier import finetune_classifier, predict_logits
-from ulmfit_nb.corpus import Corpus
 from ulmfit_nb.docs_corpus import docs_task
 from ulmfit_nb.evidence import baseline
 from ulmfit_nb.fine_tuning import finetune_lm, transfer_vocab
+from ulmfit_nb.ids import Corpus
 from ulmfit_nb.inputs import clas_passes, default_settings, lm_passes
 from ulmfit_nb.lab import load_task, without_twins
 from ulmfit_nb.reproduce import draw

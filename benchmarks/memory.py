@@ -46,7 +46,7 @@ def watched(*words):
 
 def write(a):
     from itertools import islice
-    from ulmfit_nb.corpus import Corpus
+    from ulmfit_nb.ids import Corpus
     from ulmfit_nb.tokenization import Tokenizer
     tok = Tokenizer.train(islice(texts(1), 20000), vocab_size=30000)
     begun = time.monotonic()
@@ -56,7 +56,7 @@ def write(a):
 def train(a):
     import torch
     from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
-    from ulmfit_nb.corpus import Corpus
+    from ulmfit_nb.ids import Corpus
     from ulmfit_nb.language_model import LMBatches
     from ulmfit_nb.training import Phase, TrainConfig, Trainer
     import resource

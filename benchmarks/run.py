@@ -40,7 +40,7 @@ def tokenizing(a):
 def training(a):
     import torch
     from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
-    from ulmfit_nb.corpus import Corpus
+    from ulmfit_nb.ids import Corpus
     from ulmfit_nb.language_model import LMBatches
     from ulmfit_nb.tokenization import Tokenizer
     from ulmfit_nb.training import Phase, TrainConfig, Trainer

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from ulmfit_nb.awd_lstm import SIZES, Size
-from ulmfit_nb.corpus import Corpus, data_dir, read_texts
+from ulmfit_nb.corpus import data_dir, read_texts
+from ulmfit_nb.ids import Corpus
 from ulmfit_nb.language_model import lm_scores, pretrain
 from ulmfit_nb.results import commit, hardware
 from ulmfit_nb.runtime import atomic

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 
 from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT, LanguageModel
-from ulmfit_nb.corpus import Corpus, InputError, data_dir
+from ulmfit_nb.corpus import InputError, data_dir
+from ulmfit_nb.ids import Corpus
 from ulmfit_nb.language_model import train_lm
 from ulmfit_nb.reproduce import wikitext2_lines
 from ulmfit_nb.results import commit, hardware

@@ -8,7 +8,7 @@ import torch
 from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel, NO_DROPOUT
 from ulmfit_nb.bpt3c import ClasBatches, TextClassifier
 from ulmfit_nb.classifier import clas_metrics
-from ulmfit_nb.corpus import Corpus
+from ulmfit_nb.ids import Corpus
 from ulmfit_nb.language_model import train_lm
 from ulmfit_nb.runtime import ProcessLost, connect, world
 from ulmfit_nb.training import Phase, TrainConfig, Trainer

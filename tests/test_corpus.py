@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ulmfit_nb import corpus
-from ulmfit_nb.corpus import DATASETS, Corpus, DataSet, InputError, data_dir, get_data, list_data, read_labelled, read_rows, read_texts
+from ulmfit_nb.corpus import DATASETS, DataSet, InputError, data_dir, get_data, list_data, read_labelled, read_rows, read_texts
 from ulmfit_nb.docs_corpus import STDLIB, Doc, _words, clean_docs, dedup, docs_corpus, docs_task, docstrings, masker, near_duplicates, prose
+from ulmfit_nb.ids import Corpus
 
 TEXTS = ['A fine film.\nI would "see" it again, twice.', 'Dull – très long.', 'One\u2028line, 二', '']
 LABELS = ['good', 'bad', 'good', 'bad']
@@ -190,7 +191,7 @@ def test_corpus_damage(tmp_path, name, damage):
 def test_corpus_killed(tmp_path, sig, overwrite):
     if not hasattr(signal, sig): pytest.skip('no such signal here')
     if overwrite: Corpus.write(tmp_path/'c', [[7]], 9)
-    code = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler) # also where a job in the background ignores it\nfrom ulmfit_nb.corpus import Corpus\nimport itertools\nCorpus.write({str(tmp_path/'c')!r}, ([1]*99 for _ in itertools.count()), 9, overwrite={overwrite})"
+    code = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler) # also where a job in the background ignores it\nfrom ulmfit_nb.ids import Corpus\nimport itertools\nCorpus.write({str(tmp_path/'c')!r}, ([1]*99 for _ in itertools.count()), 9, overwrite={overwrite})"
     p = subprocess.Popen([sys.executable, '-c', code], stderr=subprocess.DEVNULL)
     while not any(o.stat().st_size for o in tmp_path.glob('c.partial-*/ids.bin')):
         assert p.poll() is None
@@ -380,7 +381,7 @@ def test_docs_cached(tmp_path, small):
 def test_a_killed_writer_leaves_nothing_for_long(name, tmp_path):
     "What a killed process left beside a corpus goes when the corpus is written again; what a living one writes stays."
     import os, subprocess, sys, time
-    code = "import os, signal, sys; from ulmfit_nb.corpus import Corpus\ndef docs():\n    yield [2, 3]\n    os.kill(os.getpid(), signal.SIGKILL)\nCorpus.write(sys.argv[1], docs(), 9)"
+    code = "import os, signal, sys; from ulmfit_nb.ids import Corpus\ndef docs():\n    yield [2, 3]\n    os.kill(os.getpid(), signal.SIGKILL)\nCorpus.write(sys.argv[1], docs(), 9)"
     assert subprocess.run([sys.executable, '-c', code, str(tmp_path/name)]).returncode < 0
     dead = list(tmp_path.glob('*.partial-*'))
     living = tmp_path/f'{name}.partial-{os.getpid()}-12345678'; living.mkdir()
@@ -395,7 +396,7 @@ def test_a_writer_killed_between_two_renames_loses_no_corpus(tmp_path):
     import subprocess, sys
     code = """import os, signal, sys
 from pathlib import Path
-from ulmfit_nb.corpus import Corpus
+from ulmfit_nb.ids import Corpus
 was,calls = Path.rename,[]
 def rename(self, to):
     calls.append(to)

@@ -15,9 +15,10 @@ from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT, LanguageModel, Size
 from ulmfit_nb.bpt3c import TextClassifier
 from ulmfit_nb.cli import main, print_labels
 from ulmfit_nb.commands import start_run
-from ulmfit_nb.corpus import Corpus, InputError
+from ulmfit_nb.corpus import InputError
 from ulmfit_nb.evaluate import trained_on
 from ulmfit_nb.evidence import baseline
+from ulmfit_nb.ids import Corpus
 from ulmfit_nb.inputs import check_labels, check_texts, default_settings, label_list
 from ulmfit_nb.lab import Lab, Task, without_twins
 from ulmfit_nb.reproduce import ablation, ablation_rows, draw, headline, lowshot, reproduce, wikitext2
@@ -738,7 +739,7 @@ def test_rows_go_where_they_are_asked_for(tmp_path):
 def test_the_supervised_variant_reads_its_labelled_texts_and_no_others(tmp_path, one_way):
     from ulmfit_nb.results import read_results
     from ulmfit_nb.tokenization import Tokenizer
-    from ulmfit_nb.corpus import Corpus
+    from ulmfit_nb.ids import Corpus
     l = lab(tmp_path, backbone=one_way, labels=(20,), draws=2, variants=('supervised', 'ulmfit'), direction='forward')
     lowshot(l, TASK)
     rows = {(r['variant'], r['seed']): r for r in read_results(tmp_path/'results')}

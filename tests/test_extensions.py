@@ -10,9 +10,10 @@ from torch import nn
 from ulmfit_nb.awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, NO_DROPOUT, LanguageModel
 from ulmfit_nb.bpt3c import POOLS, ConcatPool, TextClassifier, pad_docs, pool_class, ClasBatches
 from ulmfit_nb.classifier import finetune_classifier, predict_logits, recipe_phases
-from ulmfit_nb.corpus import Corpus, InputError
+from ulmfit_nb.corpus import InputError
 from ulmfit_nb.extensions import AttentionPool, Cache, attention_weights, cache_probs, tune_cache
 from ulmfit_nb.fine_tuning import transfer_vocab
+from ulmfit_nb.ids import Corpus
 from ulmfit_nb.language_model import LMBatches, perplexity, pretrain
 from ulmfit_nb.storage import load_backbone, save_backbone
 from ulmfit_nb.tokenization import BOS, Tokenizer

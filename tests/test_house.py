@@ -294,7 +294,7 @@ def test_import_costs_little():
     assert {*ulmfit_nb._home, 'ULMFiT', '__version__'} <= {*dir(ulmfit_nb)}
 
 def test_corpus_does_not_load_torch():
-    assert not {'torch', 'sklearn', 'tokenizers'} & {*heavy_loads('import ulmfit_nb.corpus')[0]}
+    for module in ('corpus', 'ids'): assert not {'torch', 'sklearn', 'tokenizers'} & {*heavy_loads(f'import ulmfit_nb.{module}')[0]}
 
 def test_heavy_load_is_seen(): assert heavy_loads('import ulmfit_nb, numpy')[0] == ['numpy']
 

@@ -9,8 +9,9 @@ import torch
 
 import ulmfit_nb.storage as storage
 from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT, LanguageModel
-from ulmfit_nb.corpus import Corpus, InputError
+from ulmfit_nb.corpus import InputError
 from ulmfit_nb.fine_tuning import finetune_lm, transfer_vocab
+from ulmfit_nb.ids import Corpus
 from ulmfit_nb.language_model import LMBatches, evaluating, filter_scores, generate, lm_metrics, lm_scores, perplexity, pretrain, reverse_doc, train_lm
 from ulmfit_nb.storage import from_8bit, load_backbone, load_model, save_backbone, save_model, to_8bit
 from ulmfit_nb.tokenization import BOS, PAD, UNK, Tokenizer

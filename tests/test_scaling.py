@@ -8,7 +8,8 @@ import torch
 
 import parallel_worker as w
 from ulmfit_nb.bpt3c import ClasBatches
-from ulmfit_nb.corpus import Corpus, InputError
+from ulmfit_nb.corpus import InputError
+from ulmfit_nb.ids import Corpus
 from ulmfit_nb.language_model import LMBatches
 
 HERE = Path(__file__).parent

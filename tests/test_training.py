@@ -10,8 +10,9 @@ from torch import nn
 from ulmfit_nb.awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, NO_DROPOUT, LanguageModel
 from ulmfit_nb.bpt3c import ClasBatches, TextClassifier, chunk_ends, pad_docs
 from ulmfit_nb.classifier import PRECISIONS, RECIPES, clas_metrics, finetune_classifier, predict_logits, recipe_phases
-from ulmfit_nb.corpus import Corpus, InputError
+from ulmfit_nb.corpus import InputError
 from ulmfit_nb.fine_tuning import finetune_lm, transfer_vocab
+from ulmfit_nb.ids import Corpus
 from ulmfit_nb.int8 import Int8Weights, fbgemm, int8_model, largest_int8
 from ulmfit_nb.language_model import LMBatches, lm_metrics, perplexity, pretrain, train_lm
 from ulmfit_nb.runtime import Progress, use_bf16

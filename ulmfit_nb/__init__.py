@@ -2,10 +2,11 @@
 __version__ = "0.1.0"
 
 _homes = dict(
-    corpus='Corpus CorpusView InputError read_rows read_texts read_labelled get_data list_data',
+    corpus='InputError read_rows read_texts read_labelled get_data list_data',
     docs_corpus='docs_task',
     evidence='baseline disagreement standard_error',
     tokenization='Tokenizer',
+    ids='Corpus CorpusView',
     awd_lstm='AWDLSTM LanguageModel Dropouts Size',
     schedules='stlr clr sgdr one_cycle',
     training='Phase TrainConfig Trainer',

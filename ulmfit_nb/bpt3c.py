@@ -18,7 +18,8 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 
 from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, Dropouts
-from .corpus import Corpus, InputError
+from .corpus import InputError
+from .ids import Corpus
 from .language_model import evaluating, reverse_doc
 from .runtime import world
 from .training import Batch

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from .awd_lstm import LanguageModel
 from .bpt3c import POOLS, ConcatPool, TextClassifier, pad_docs
-from .corpus import Corpus, InputError
+from .corpus import InputError
+from .ids import Corpus
 from .language_model import LMBatches, _same_vocab, evaluating
 
 # %% ../nbs/11_extensions.ipynb #26db72c7

@@ -9,7 +9,8 @@ __all__ = ['LM_MULTS', 'transfer_vocab', 'finetune_lm']
 import torch
 
 from .awd_lstm import AWDLSTM, LM_DROPOUTS, LanguageModel
-from .corpus import Corpus, InputError
+from .corpus import InputError
+from .ids import Corpus
 from .language_model import train_lm
 from .tokenization import Tokenizer
 from .training import Phase, TrainConfig, Trainer

@@ -18,9 +18,10 @@ from fastcore.basics import patch, store_attr
 from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LanguageModel
 from .bpt3c import SCRIPTS, TextClassifier
 from .classifier import finetune_classifier, predict_logits, recipe_phases
-from .corpus import DATASETS, Corpus, InputError, data_dir, get_data, read_rows
+from .corpus import DATASETS, InputError, data_dir, get_data, read_rows
 from .evidence import baseline
 from .fine_tuning import finetune_lm, transfer_vocab
+from .ids import Corpus
 from .inputs import PAPER, clas_passes, default_settings, lm_passes
 from .results import record_result
 from .runtime import atomic, or_best

@@ -16,7 +16,8 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from .awd_lstm import AWDLSTM, LM_DROPOUTS, LanguageModel
-from .corpus import Corpus, InputError
+from .corpus import InputError
+from .ids import Corpus
 from .runtime import full_float32, joint_sum
 from .tokenization import Tokenizer
 from .training import Batch, Phase, TrainConfig, Trainer

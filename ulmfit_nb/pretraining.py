@@ -12,7 +12,8 @@ from itertools import islice
 from pathlib import Path
 
 from .commands import DIRECTION, SEED, TRAINING, at_least, command, drop, file_stamp, free_dir, goes_on, hold, leaving_nothing, opt, options, start_run, whole_paths
-from .corpus import Corpus, InputError, printable, read_texts
+from .corpus import InputError, printable, read_texts
+from .ids import Corpus
 
 # %% ../nbs/14c_pretraining.ipynb #9fb1cd8e
 def limited(

@@ -18,8 +18,9 @@ import torch
 
 from .awd_lstm import AWDLSTM, Dropouts, LanguageModel
 from .calibration import calibration_error
-from .corpus import Corpus, InputError, data_dir, get_data, read_rows
+from .corpus import InputError, data_dir, get_data, read_rows
 from .evidence import disagreement
+from .ids import Corpus
 from .inputs import PAPER, default_settings
 from .lab import CLAS_RECIPES, LM_RECIPES, Lab, Task, TimeUp, load_task, without_twins
 from .language_model import lm_metrics, LMBatches, pretrain, train_lm

@@ -17,7 +17,8 @@ import torch
 from sklearn.utils import check_random_state
 
 # %% ../nbs/08e_runs.ipynb #8e3d004b
-from .corpus import Corpus, InputError
+from .corpus import InputError
+from .ids import Corpus
 from .runtime import atomic, connect, joint_sum, meanwhile, on_cpu, only_one, world
 from .storage import DIRECTIONS
 

@@ -19,7 +19,8 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from .bfloat16 import cpu_has_bf16
-from .corpus import InputError, _dead
+from .corpus import InputError
+from .ids import _dead
 
 # %% ../nbs/04b_runtime.ipynb #a3c34a93
 def check_device(

@@ -25,8 +25,9 @@ from . import __version__
 from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, LanguageModel, Size
 from .bpt3c import POOLS, TextClassifier, pool_class
 from .classifier import Predictor, finetune_classifier, predict_logits, recipe_phases
-from .corpus import _missing, Corpus, InputError
+from .corpus import _missing, InputError
 from .fine_tuning import finetune_lm, transfer_vocab
+from .ids import Corpus
 from .inputs import _column_names, _plain, _plain_value, PAPER, check_labels, check_numbers, check_texts, clas_passes, default_settings, label_list, lm_passes, text_keys
 from .runs import as_before_if_it_fails, begin_run, data_key, each_direction, end_run, held_folder, own_state
 from .runtime import atomic, check_device, connect, get_accelerator, in_a_job, joint_sum, total_memory, use_bf16, world
