@@ -13,8 +13,9 @@ import torch
 
 from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
 from ulmfit_nb.docs_corpus import docs_task
+from ulmfit_nb.rules import SPECIALS
 from ulmfit_nb.sharing import ENGLISH, export_fastai, import_fastai, match_vocab, read_itos
-from ulmfit_nb.tokenization import SPECIALS, Tokenizer
+from ulmfit_nb.tokenization import Tokenizer
 
 root = Path(__file__).resolve().parent.parent
 

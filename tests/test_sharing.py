@@ -12,10 +12,11 @@ from sklearn.base import clone
 
 from ulmfit_nb import InputError, ULMFiT
 from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
+from ulmfit_nb.rules import SPECIALS
 from ulmfit_nb.sharing import (ListReader, export_fastai, fetch_model, import_fastai, local_model, match_vocab, our_names, place_rows, push_model, read_itos,
     read_weights, their_names, their_words)
 from ulmfit_nb.storage import load_backbone, save_backbone
-from ulmfit_nb.tokenization import SPECIALS, Tokenizer
+from ulmfit_nb.tokenization import Tokenizer
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 root = Path(__file__).resolve().parent.parent

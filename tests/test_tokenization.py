@@ -3,9 +3,11 @@ import json, lzma, multiprocessing, os, pickle, random, subprocess, sys, time
 from itertools import count, islice
 from pathlib import Path
 import numpy as np, pytest
+import ulmfit_nb.rules as R
 import ulmfit_nb.tokenization as T
 from ulmfit_nb.corpus import InputError
-from ulmfit_nb.tokenization import BOS, MAJ, NL, SPECIALS, UNK, Tokenizer, mark, normalise, plain, split, undo
+from ulmfit_nb.rules import BOS, MAJ, NL, SPECIALS, UNK, mark, normalise, plain, split, undo
+from ulmfit_nb.tokenization import Tokenizer
 
 KINDS = 'word', 'bpe', 'unigram'
 WORDS = 'the film was good bad very a plot actors and of it story long boring scene music loved hated ending'.split()
@@ -67,7 +69,7 @@ def test_a_megabyte_of_malice(toks, name):
     assert time.process_time()-start < 30     # linear takes a second or two, quadratic an hour
 
 def test_special_tokens_cannot_be_typed(toks):
-    text = ' '.join(SPECIALS) + ' ' + ' '.join(T._mark) + ''.join(map(chr, range(0xFDD0, 0xFDF0))) + ' &#xFDD4; &#64980;'
+    text = ' '.join(SPECIALS) + ' ' + ' '.join(R._mark) + ''.join(map(chr, range(0xFDD0, 0xFDF0))) + ' &#xFDD4; &#64980;'
     for tok in toks.values(): assert not set(tok.encode(text)[1:].tolist()) & {*range(1, len(SPECIALS))}
     for tok in toks.values(): assert BOS not in tok.encode('xxbos')[1:]
     spoof = Tokenizer.train(['xxmaj xxmaj film']*5, n_workers=1)
@@ -87,7 +89,7 @@ def test_any_ids_decode(toks, kind):
     tok,r = toks[kind],random.Random(0)
     for _ in range(500):
         s = tok.decode(r.choices([*range(12)]*5 + [*range(tok.vocab_size)], k=20))
-        assert not T._reserved.search(s)
+        assert not R._reserved.search(s)
     assert tok.decode([]) == '' and tok.decode(np.array([BOS, 1, 1])) == ''
     for bad in ([-1], [tok.vocab_size]): pytest.raises(InputError, tok.decode, bad)
 
@@ -238,7 +240,7 @@ def test_damaged_files(toks, tmp_path):
     post = json.loads(s)['post_processor']
     def settings(**kw): return broken(post_processor=post | {'ulmfit_nb': post['ulmfit_nb'] | kw})
     bad = [s[:len(s)//2], '', '[]', '{}', 'null', broken(post_processor=None), broken(model=None), broken(model={'type': 'WordLevel', 'vocab': {'a': 0}, 'unk_token': 'a'}),
-        settings(rules_version=T.RULES_VERSION+1), settings(rules_version='new'), settings(rules_version=float('inf')), settings(kind='char'), settings(kind=[]), settings(rules='yes'), '['*10**5, '\x00'*100]
+        settings(rules_version=R.RULES_VERSION+1), settings(rules_version='new'), settings(rules_version=float('inf')), settings(kind='char'), settings(kind=[]), settings(rules='yes'), '['*10**5, '\x00'*100]
     for b in bad:
         path.write_text(b)
         with pytest.raises(InputError) as e: Tokenizer.load(path)
@@ -270,7 +272,7 @@ def test_real_reviews():
     assert np.mean(np.concatenate(list(word.encode_iter(texts))) == UNK) < .05
 
 @pytest.mark.parametrize('raw,want', [('don&amp;#39;t', "don't"), ('&amp;lt;br /&amp;gt;Next', 'Next'), ('&amp;quot;no&amp;quot;', '"no"'), ('it #39;s', "it 's"), ('quot;hi quot;', '"hi "'), ('&#38;lt;3', '<3')])
-def test_entities_escaped_twice(raw, want): assert T.normalise(raw).strip() == want
+def test_entities_escaped_twice(raw, want): assert normalise(raw).strip() == want
 
 @pytest.mark.skipif(not Path('/proc').is_dir() or 'fork' not in multiprocessing.get_all_start_methods(), reason='needs /proc and forks')
 @pytest.mark.parametrize('sig', ['SIGTERM', 'SIGKILL'])
@@ -294,7 +296,7 @@ def test_a_number_of_workers_that_cannot_be():
 
 @pytest.mark.parametrize('text, blank', [('', True), (' \n', True), ('<br />', True), ('&nbsp;&nbsp;', True), ('\u200b', True), ('\ufeff', True), ('<p>', True), ('.', False), ('a', False), ('<br />'*10 + 'a', False)])
 def test_blank(text, blank):
-    from ulmfit_nb.tokenization import is_blank
+    from ulmfit_nb.rules import is_blank
     tok = Tokenizer.train(['a film'], kind='word', vocab_size=60, min_count=1, n_workers=1)
     assert is_blank(text) is blank and (len(tok.encode(text)) == 1) is blank
 
@@ -304,7 +306,7 @@ def test_blank(text, blank):
     ('soo Sooo gooood', 'soo xxmaj s xxjoin xxrep 3 o g xxjoin xxrep 4 o xxjoin d'), ('no!! wow!!! ----', 'no !! wow xxrep 3 ! xxrep 4 -'), ('Rocky III', 'xxmaj rocky xxup iii'),
     ('see http://a.b/c?d=1.', 'see http://a.b/c?d=1 .'), ('fine :) bad <3', 'fine :) bad <3'), ('very very so so so', 'very very xxwrep 3 so')])
 def test_what_the_model_sees(text, want):
-    shown = dict(zip(T._mark, SPECIALS))
+    shown = dict(zip(R._mark, SPECIALS))
     assert ' '.join(shown.get(s, s.strip()) for p in split(text) for s in mark(p)) == want
 
 def test_settings_are_part_of_the_fingerprint():

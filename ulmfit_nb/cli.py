@@ -48,7 +48,7 @@ def print_texts(
     labels:list, # one each
 ):
     "What is odd about labelled texts: blank ones, and texts that stand in several rows, perhaps with several labels."
-    from ulmfit_nb.tokenization import is_blank
+    from ulmfit_nb.rules import is_blank
     by = {}
     for t,l in zip(texts, labels): by.setdefault(t.strip(), []).append(l)
     by.pop('', None)
@@ -129,8 +129,8 @@ def cmd_predict(a):
     "Write the input's columns, and prediction and confidence, as CSV."
     from tqdm import tqdm
     from ulmfit_nb.classifier import Predictor
+    from ulmfit_nb.rules import is_blank
     from ulmfit_nb.runtime import atomic
-    from ulmfit_nb.tokenization import is_blank
     if a.train and not a.mean: raise InputError('--train does nothing here without --mean: add that, or leave --train out')
     if (s := Path(a.out or '').suffix.lower()) in ('.gz', '.xz', '.zip', '.parquet', '.jsonl', '.json', '.tsv', '.xlsx', '.xls'): raise InputError(f'predictions are written as plain CSV, and {a.out} ends in {s}: name a .csv file')
     file,clf,blank = None if a.out in (None, '-') else free_file(a.out, a.overwrite),Predictor(),0

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 
 from .corpus import InputError
-from .tokenization import _marks
+from .rules import _marks
 
 # %% ../nbs/02_embeddings.ipynb #141df95f
 def words(

@@ -26,8 +26,9 @@ from .classifier import predict_logits
 from .corpus import _missing, InputError, printable
 from .inputs import check_texts, label_list
 from .language_model import evaluating, reverse_doc
+from .rules import _break, _collapse, _lines, _piece, _reserved, _wrep, plain
 from .runtime import full_float32, on_cpu
-from .tokenization import _break, _collapse, _lines, _piece, _reserved, _wrep, Tokenizer, plain
+from .tokenization import Tokenizer
 from .ulmfit import ULMFiT
 
 # %% ../nbs/10_interpretation.ipynb #d4515ab2

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from .awd_lstm import AWDLSTM, LanguageModel
 from .corpus import InputError, cache_home
+from .rules import RULES_VERSION, SPECIALS, plain
 from .storage import _put_in_place, find_backbone, load_model, model_kind
-from .tokenization import RULES_VERSION, SPECIALS, Tokenizer, _learn, plain
+from .tokenization import Tokenizer, _learn
 from .ulmfit import NamedInFile, ULMFiT
 
 # %% ../nbs/09b_sharing.ipynb #c9749493
