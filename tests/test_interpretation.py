@@ -79,12 +79,12 @@ def test_complete(both, directions):
 
 def test_points_are_doubled_until_the_scores_add_up(both, monkeypatch):
     text,along,counts = plant(1, 2)[0][0],I._along,[]
-    monkeypatch.setattr(I, '_along', lambda clf, k, at, w: counts.append(len(at)-2) or along(clf, k, at, w))
+    monkeypatch.setattr(I, '_along', lambda clf, k, at, w: counts.append(len(at)) or along(clf, k, at, w))
     ids = both.tokenizer_.encode(text)
     for steps,tol in ((32, 1e9), (2, 1e9), (2, 0.)):
         counts.clear()
         scores,full,base = token_scores(both, ids, 1, steps=steps, tol=tol)
-        assert counts == ([steps] if tol else [2, 4, 8, 16, 32])
+        assert counts == ([steps+1] if tol else [3, 2, 4, 8, 16]) # new points only: 33 in all
     def gap(ids, n): return abs((r := token_scores(both, ids, 1, steps=n, tol=1e9))[0].sum() - (r[1]-r[2]))
     others = [both.tokenizer_.encode(r[0]) for r in plant(9, 3)]
     assert np.median([gap(o, 32) for o in others]) < np.median([gap(o, 1) for o in others]) # of one text a point may hit the mean by chance
@@ -92,7 +92,7 @@ def test_points_are_doubled_until_the_scores_add_up(both, monkeypatch):
     want = 1.01*gap(ids, 2)/max(1., abs(full-base))
     counts.clear()
     token_scores(both, ids, 1, steps=2, tol=want)
-    assert counts == [2] # they add up well enough at once
+    assert counts == [3] # they add up well enough at once
 
 @sides
 @pytest.mark.parametrize('method', METHODS)
@@ -334,12 +334,17 @@ def test_what_steers_a_terminal_is_shown(both):
 
 # ---- small faults that no test above would show ----------------------------------------------------------------
 
-def test_the_points_of_the_path_lie_in_the_middle_of_their_steps(both, monkeypatch):
+def test_the_points_of_the_path_and_what_they_count(both, monkeypatch):
     along,seen = I._along,[]
     monkeypatch.setattr(I, '_along', lambda rs, k, at, w: seen.append((at, w)) or along(rs, k, at, w))
-    token_scores(both, both.tokenizer_.encode('a ferry'), 0, steps=4, tol=1e9)
+    ids = both.tokenizer_.encode('a ferry')
+    token_scores(both, ids, 0, steps=4, tol=1e9)
     (at,w), = seen
-    assert at == pytest.approx([0, .125, .375, .625, .875, 1]) and w == [0, .25, .25, .25, .25, 0]
+    assert at == pytest.approx([0, .25, .5, .75, 1]) and w == [.5, 1, 1, 1, .5]
+    seen.clear()
+    again,*_ = token_scores(both, ids, 0, steps=4, tol=-1.) # doubled four times
+    assert np.concatenate([at for at,_ in seen]).size == 65 and sorted(np.concatenate([at for at,_ in seen])) == pytest.approx(np.arange(65)/64)
+    assert again == pytest.approx(token_scores(both, ids, 0, steps=64, tol=1e9)[0], abs=1e-4) # as if all had been taken at once
 
 def test_colours_of_a_confusion_are_shares_of_the_truth():
     import matplotlib

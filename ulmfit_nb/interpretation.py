@@ -172,7 +172,7 @@ def token_scores(
     ids, # (n,) of one text, beginning with BOS
     k:int, # index of the label
     method:str='ig', # ig: integrated gradients; grad_x_input: gradient at the text times its vectors
-    steps:int=32, # points on the path; doubled, four times at most, until the scores add up
+    steps:int=32, # of the path; doubled, four times at most, until the scores add up
     tol:float=.01, # the gap that is allowed, as a share of the difference to be explained; in nats where that is below 1
 ): # scores (n,); log-odds of the text; log-odds of the baseline
     "What each token contributed to the log-odds of a label (Sundararajan et al. 2017). Raises `InputError`."
@@ -181,10 +181,12 @@ def token_scores(
     rs = _read(clf, ids)
     if method == 'grad_x_input': (base,full),scores = _along(rs, k, [0., 1.], [0., 1.])
     else:
-        for n in (steps*2**i for i in range(5)):
-            odds,scores = _along(rs, k, [0., *(np.arange(n)+.5)/n, 1.], [0.]+[1/n]*n+[0.]) # midpoint rule
-            base,full = odds[0],odds[-1]
-            if abs(scores.sum()-(full-base)) <= tol*max(1., abs(full-base)): break
+        n,(odds,total) = steps,_along(rs, k, np.arange(steps+1)/steps, [.5, *[1.]*(steps-1), .5]) # trapezoidal rule
+        base,full = odds[0],odds[-1]
+        for _ in range(4):
+            if abs(total.sum()/n-(full-base)) <= tol*max(1., abs(full-base)): break
+            n,total = 2*n,total + _along(rs, k, (np.arange(n)+.5)/n, [1.]*n)[1] # the new points lie between the old ones, which count on
+        scores = total/n
     return scores,float(full),float(base)
 
 # %% ../nbs/10_interpretation.ipynb #bdaed97d
