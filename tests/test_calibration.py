@@ -67,6 +67,7 @@ def test_calibration_changes_no_prediction_and_a_new_fit_forgets_it(clf, tmp_pat
     assert clf.calibrate(HELD, LABELS).temperature_ == first # from the network's own probabilities, not from softened ones
     clf.save(tmp_path/'m')
     assert json.loads((tmp_path/'m/config.json').read_text())['temperature'] == first
+    assert f'the temperature {first:.2f}' in (card := (tmp_path/'m/README.md').read_text()) and 'A fresh classifier' not in card
     assert np.array_equal(ULMFiT.load(tmp_path/'m', device='cpu').predict_proba(HELD), clf.predict_proba(HELD))
     assert clf.fit(TEXTS, LABELS).temperature_ == 1 and np.array_equal(clf.predict_proba(HELD), fresh)
     assert not hasattr(clone(clf), 'models_')

@@ -58,6 +58,8 @@ def test_parquet_and_frames(tmp_path):
     assert list(read_rows(df))[0]['more'] == .5
     refuses(lambda: list(read_texts(tmp_path/'t.parquet', text='body')), "'body'", "'text', 'label', 'more'")
     refuses(lambda: list(read_texts(df, text='body')), "'body'", "'more'")
+    (tmp_path/'short.csv').write_text('label,text\ngood,one\nbad\n')
+    refuses(lambda: list(read_texts(tmp_path/'short.csv')), 'has nothing where row 2')
     for gap in (None, float('nan'), pd.NA, pd.NaT, ' '):
         refuses(lambda: read_labelled(pd.DataFrame(dict(text=['a', 'b'], label=pd.Series(['x', gap], dtype=object)))), 'row 2')
     (tmp_path/'cut.parquet').write_bytes((tmp_path/'t.parquet').read_bytes()[:-9])

@@ -10,7 +10,7 @@ from sklearn.metrics import confusion_matrix
 
 from ulmfit_nb import interpretation as I
 from ulmfit_nb.corpus import InputError
-from ulmfit_nb.interpretation import (METHODS, Explorer, attribute, comprehensiveness, confusion, deletion_curve, neighbours, plot_confusion,
+from ulmfit_nb.interpretation import (METHODS, Attribution, Explorer, Word, attribute, comprehensiveness, confusion, deletion_curve, neighbours, plot_confusion,
     pooled_states, token_scores, without, word_spans, worst_losses)
 from ulmfit_nb.tokenization import Tokenizer
 from ulmfit_nb.ulmfit import ULMFiT
@@ -327,6 +327,12 @@ def test_a_long_text_is_occluded_in_parts(both, monkeypatch):
     monkeypatch.setattr(Tokenizer, 'encode_iter', counted)
     n = len(attribute(clf, text, method='occlusion').words)
     assert n == len(word_spans(clf.tokenizer_, text)) and max(seen) <= 256 and sum(seen) >= n+2
+
+def test_small_scores_are_not_rounded_away():
+    def line(*scores): return Attribution('a b', 'lake', .5, [Word(w, s, 0, 1) for w,s in zip('ab', scores)], 0., 0.).line()
+    assert line(.004, -.0512) == 'lake 50.0%: b -0.051, a +0.004'
+    assert line(12.3, .004) == 'lake 50.0%: a +12.30, b +0.00' and line(.00034) == 'lake 50.0%: a +0.00034'
+    assert line(0.) == 'lake 50.0%: a +0.00' and line() == 'lake 50.0%: no words'
 
 def test_what_steers_a_terminal_is_shown(both):
     a = attribute(both, 'one \x1b[2J@-@\x1b]0;x\x07 ferry')

@@ -222,7 +222,8 @@ def _text(where, n, row, text):
     "The text of a row, or an error that names the row."
     _need(where, row, [text])
     if isinstance(row[text], str): return row[text]
-    raise InputError(f'{where} has {" ".join(repr(row[text]).split())[:60]} where row {n} should hold text in {text!r}: fill or remove that row')
+    found = 'nothing' if row[text] is None else ' '.join(repr(row[text]).split())[:60]
+    raise InputError(f'{where} has {found} where row {n} should hold text in {text!r}: fill or remove that row')
 
 def read_texts(
     source,         # as in `read_rows`

@@ -216,8 +216,10 @@ class Attribution:
 
     def __repr__(self): return self.line()
     def line(self, n:int=8) -> str: # label, its probability, and the `n` strongest words
-        "A line for a terminal."
-        return f'{printable(str(self.label))} {self.confidence:.1%}: ' + (', '.join(f'{_shown(w.text)} {w.score:+.2f}' for w in sorted(self.words, key=lambda w: -abs(w.score))[:n]) or 'no words')
+        "A line for a terminal: two decimals, or as many as the strongest word needs for two digits."
+        first = sorted(self.words, key=lambda w: -abs(w.score))[:n]
+        small = next((d for d in range(2, 8) if first and abs(first[0].score) >= 10**(1-d)), 2)
+        return f'{printable(str(self.label))} {self.confidence:.1%}: ' + (', '.join(f'{_shown(w.text)} {w.score:+.{small}f}' for w in first) or 'no words')
     @property
     def gap(self) -> float:
         "The sum of the scores less the difference that it should be (log-odds)."

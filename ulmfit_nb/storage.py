@@ -177,12 +177,13 @@ def model_card(
     labels = [' '.join(printable(str(l)).split()).replace('`', "'") for l in config['labels']] # a label may hold Markdown
     b = (config.get('params') or {}).get('backbone')
     begun = f', from the backbone {Path(b).name or b}, whose own card names what it was made of and its licence' if isinstance(b, str) else ''
+    sure = 'A fresh classifier is surer than it is right; `ulmfit calibrate` mends that, and config.json holds the temperature.' if (t := config.get('temperature', 1.)) == 1 else f'Its probabilities were softened by the temperature {t:.2f}, chosen on labelled texts of their own (`ulmfit calibrate`); config.json holds the one that is in force.'
     return f"""# Text classifier
 
 ULMFiT ({' and '.join(config['directions'])}): AWD-LSTM of embedding {c['emb_sz']}, hidden {c['n_hid']}, {c['n_layers']} layers, vocabulary {c['vocab_size']:,}.
 Labels: {', '.join(f'`{o}`' for o in labels)}. Trained with ulmfit_nb{begun}; how the losses fell is in history.csv.
 
-Every text gets one of these labels, whatever it is about. How often the label is right does not stand here: `ulmfit evaluate` says it, on labelled texts that were not trained on. A fresh classifier is surer than it is right; `ulmfit calibrate` mends that, and config.json holds the temperature.
+Every text gets one of these labels, whatever it is about. How often the label is right does not stand here: `ulmfit evaluate` says it, on labelled texts that were not trained on. {sure}
 
     from ulmfit_nb import ULMFiT
     ULMFiT.load("this directory").predict(["a text"])
