@@ -15,9 +15,9 @@ from ulmfit_nb.awd_lstm import CLAS_DROPOUTS
 from ulmfit_nb.bpt3c import SCRIPTS, TextClassifier
 from ulmfit_nb.classifier import finetune_classifier
 from ulmfit_nb.lab import Lab, load_task, without_twins
+from ulmfit_nb.optimizers import TrainConfig
 from ulmfit_nb.results import commit, hardware
 from ulmfit_nb.runtime import atomic
-from ulmfit_nb.training import TrainConfig
 
 EXTRAS = dict(chunk={'masks': SCRIPTS['masks']}, ar={k: SCRIPTS[k] for k in ('alpha', 'beta')})
 

@@ -52,7 +52,8 @@ def language_model(s, size='base', **kw):
 def train(s, xs):
     from ulmfit_nb.ids import Corpus
     from ulmfit_nb.language_model import LMBatches
-    from ulmfit_nb.training import Phase, TrainConfig, Trainer
+    from ulmfit_nb.optimizers import Phase, TrainConfig
+    from ulmfit_nb.training import Trainer
     tok = ids_of(xs, s['vocab'])
     corpus = Corpus.from_docs(tok.encode_iter(xs, n_workers=1), tok.vocab_size)
     corpus.vocab_size = s['vocab']
@@ -69,7 +70,8 @@ def loss(s, xs):
     from ulmfit_nb.awd_lstm import LM_DROPOUTS
     from ulmfit_nb.ids import Corpus
     from ulmfit_nb.language_model import LMBatches, lm_metrics
-    from ulmfit_nb.training import Phase, TrainConfig, Trainer
+    from ulmfit_nb.optimizers import Phase, TrainConfig
+    from ulmfit_nb.training import Trainer
     tok = ids_of(xs, s['vocab'])
     s, gpu = s | dict(vocab=tok.vocab_size), s['device'] == 'cuda'
     docs = list(tok.encode_iter(xs, n_workers=1))
@@ -89,7 +91,8 @@ def classifier(s, xs):
     import numpy as np
     from ulmfit_nb.awd_lstm import AWDLSTM
     from ulmfit_nb.bpt3c import ClasBatches, TextClassifier
-    from ulmfit_nb.training import Phase, TrainConfig, Trainer
+    from ulmfit_nb.optimizers import Phase, TrainConfig
+    from ulmfit_nb.training import Trainer
     tok = ids_of(xs, s['vocab'])
     docs = list(tok.encode_iter(xs[:s['n']], n_workers=1))
     model = TextClassifier(AWDLSTM(s['vocab'], 'base'), 2, side_by_side=s['kind'] == 'side-by-side')

@@ -42,9 +42,9 @@ def train(a):
     "One direction, as far as the minutes go."
     from ulmfit_nb.ids import Corpus
     from ulmfit_nb.language_model import pretrain
+    from ulmfit_nb.optimizers import TrainConfig
     from ulmfit_nb.storage import save_backbone
     from ulmfit_nb.tokenization import Tokenizer
-    from ulmfit_nb.training import TrainConfig
     parts = sorted((a.folder/'ids').glob('train-*'))
     corpus,tok,to = joined([Corpus(p) for p in parts]),Tokenizer.load(a.folder/'tokenizer.json'),a.folder/a.direction
     if (to/'config.json').exists(): return print(f'{to} is there')

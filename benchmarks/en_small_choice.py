@@ -20,12 +20,12 @@ from ulmfit_nb.ids import Corpus
 from ulmfit_nb.inputs import clas_passes, default_settings
 from ulmfit_nb.lab import load_task, without_twins
 from ulmfit_nb.language_model import lm_scores, pretrain
+from ulmfit_nb.optimizers import TrainConfig
 from ulmfit_nb.reproduce import draw
 from ulmfit_nb.results import commit, hardware
 from ulmfit_nb.runtime import atomic
 from ulmfit_nb.storage import load_backbone, save_backbone
 from ulmfit_nb.tokenization import Tokenizer
-from ulmfit_nb.training import TrainConfig
 
 CANDIDATES = { # name → vocabulary, network
     'words-192': dict(kind='word', vocab_size=20000, size=(192, 384, 2), skip=True, cutoffs=(2000, 8000)), # the one that is in the package

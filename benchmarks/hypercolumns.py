@@ -24,11 +24,11 @@ from ulmfit_nb.fine_tuning import finetune_lm, transfer_vocab
 from ulmfit_nb.ids import Corpus
 from ulmfit_nb.inputs import clas_passes, default_settings, lm_passes
 from ulmfit_nb.lab import load_task, without_twins
+from ulmfit_nb.optimizers import TrainConfig
 from ulmfit_nb.reproduce import draw
 from ulmfit_nb.results import record_result
 from ulmfit_nb.storage import load_backbone
 from ulmfit_nb.tokenization import Tokenizer
-from ulmfit_nb.training import TrainConfig
 
 def docs_texts(a):
     t = docs_task()

@@ -58,7 +58,8 @@ def train(a):
     from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
     from ulmfit_nb.ids import Corpus
     from ulmfit_nb.language_model import LMBatches
-    from ulmfit_nb.training import Phase, TrainConfig, Trainer
+    from ulmfit_nb.optimizers import Phase, TrainConfig
+    from ulmfit_nb.training import Trainer
     import resource
     begun = time.monotonic()
     c = Corpus(a.out/'corpus')

@@ -42,8 +42,9 @@ def training(a):
     from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
     from ulmfit_nb.ids import Corpus
     from ulmfit_nb.language_model import LMBatches
+    from ulmfit_nb.optimizers import Phase, TrainConfig
     from ulmfit_nb.tokenization import Tokenizer
-    from ulmfit_nb.training import Phase, TrainConfig, Trainer
+    from ulmfit_nb.training import Trainer
     xs, _, name = texts(12)
     tok = Tokenizer.train(xs, vocab_size=30000, min_count=1)
     src = LMBatches(Corpus.from_docs(tok.encode_iter(xs), tok.vocab_size), bs=32, bptt=72, variable=False)

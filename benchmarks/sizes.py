@@ -14,10 +14,10 @@ from ulmfit_nb.awd_lstm import SIZES, Size
 from ulmfit_nb.corpus import data_dir, read_texts
 from ulmfit_nb.ids import Corpus
 from ulmfit_nb.language_model import lm_scores, pretrain
+from ulmfit_nb.optimizers import TrainConfig
 from ulmfit_nb.results import commit, hardware
 from ulmfit_nb.runtime import atomic
 from ulmfit_nb.tokenization import Tokenizer
-from ulmfit_nb.training import TrainConfig
 
 NAMES = dict(micro='micro', tiny='tiny', **{'en-small': '192,384,2'}, small='small', base='base')
 SETTINGS = dict(drop_mult=.1, lr=6e-3, bs=16, skip=True, cutoffs=(2000, 8000))

@@ -16,10 +16,10 @@ from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT, LanguageModel
 from ulmfit_nb.corpus import InputError, data_dir
 from ulmfit_nb.ids import Corpus
 from ulmfit_nb.language_model import train_lm
+from ulmfit_nb.optimizers import Phase, TrainConfig
 from ulmfit_nb.reproduce import wikitext2_lines
 from ulmfit_nb.results import commit, hardware
 from ulmfit_nb.runtime import atomic
-from ulmfit_nb.training import Phase, TrainConfig
 
 def first(split, n):
     "The first `n` tokens of a split, line ends among them."

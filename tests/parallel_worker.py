@@ -10,8 +10,9 @@ from ulmfit_nb.bpt3c import ClasBatches, TextClassifier
 from ulmfit_nb.classifier import clas_metrics
 from ulmfit_nb.ids import Corpus
 from ulmfit_nb.language_model import train_lm
+from ulmfit_nb.optimizers import Phase, TrainConfig
 from ulmfit_nb.runtime import ProcessLost, connect, world
-from ulmfit_nb.training import Phase, TrainConfig, Trainer
+from ulmfit_nb.training import Trainer
 
 VOCAB = 50
 CFG = TrainConfig(device='cpu', precision='float32', clip=.3, save_minutes=1e9)

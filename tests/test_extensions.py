@@ -15,10 +15,11 @@ from ulmfit_nb.extensions import AttentionPool, Cache, attention_weights, cache_
 from ulmfit_nb.fine_tuning import transfer_vocab
 from ulmfit_nb.ids import Corpus
 from ulmfit_nb.language_model import LMBatches, perplexity, pretrain
+from ulmfit_nb.optimizers import TrainConfig
 from ulmfit_nb.rules import BOS
 from ulmfit_nb.storage import load_backbone, save_backbone
 from ulmfit_nb.tokenization import Tokenizer
-from ulmfit_nb.training import TrainConfig, Trainer
+from ulmfit_nb.training import Trainer
 from ulmfit_nb.ulmfit import ULMFiT
 
 pytestmark = pytest.mark.usefixtures('one_thread')

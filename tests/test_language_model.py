@@ -13,10 +13,10 @@ from ulmfit_nb.corpus import InputError
 from ulmfit_nb.fine_tuning import finetune_lm, transfer_vocab
 from ulmfit_nb.ids import Corpus
 from ulmfit_nb.language_model import LMBatches, evaluating, filter_scores, generate, lm_metrics, lm_scores, perplexity, pretrain, reverse_doc, train_lm
+from ulmfit_nb.optimizers import TrainConfig
 from ulmfit_nb.rules import BOS, PAD, UNK
 from ulmfit_nb.storage import from_8bit, load_backbone, load_model, save_backbone, save_model, to_8bit
 from ulmfit_nb.tokenization import Tokenizer
-from ulmfit_nb.training import TrainConfig
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 

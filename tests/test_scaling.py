@@ -196,8 +196,9 @@ def test_pretrain_and_train_from_the_command_line(tmp_path):
 
 def test_a_profile_wants_its_steps():
     from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
+    from ulmfit_nb.optimizers import Phase, TrainConfig
     from ulmfit_nb.scaling import profile_steps
-    from ulmfit_nb.training import Phase, TrainConfig, Trainer
+    from ulmfit_nb.training import Trainer
     docs = Corpus.from_docs([np.array([2, 5, 6, 7]*5, np.int32)]*4, 20)
     t = Trainer(LanguageModel(AWDLSTM(20, (8, 12, 1))), LMBatches(docs, 2, 10), [Phase(1, 1e-3)], TrainConfig(device='cpu'), None, None, False)
     with pytest.raises(InputError, match='needs 12'): profile_steps(t)
@@ -252,7 +253,8 @@ def test_memory_is_in_megabytes():
 def test_a_profile_that_is_refused_freezes_nothing():
     from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
     from ulmfit_nb.scaling import profile_steps
-    from ulmfit_nb.training import Phase, TrainConfig, Trainer
+    from ulmfit_nb.optimizers import Phase, TrainConfig
+    from ulmfit_nb.training import Trainer
     m = LanguageModel(AWDLSTM(20, (4, 4, 2)))
     t = Trainer(m, LMBatches(Corpus.from_docs([[2, 3, 4, 5]*5], 20), 1, 5), [Phase(1, 1e-3, 1)], TrainConfig(device='cpu'), progress=False)
     with pytest.raises(InputError, match='a profile of 50 steps'): profile_steps(t, 50)

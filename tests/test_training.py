@@ -15,9 +15,10 @@ from ulmfit_nb.fine_tuning import finetune_lm, transfer_vocab
 from ulmfit_nb.ids import Corpus
 from ulmfit_nb.int8 import Int8Weights, fbgemm, int8_model, largest_int8
 from ulmfit_nb.language_model import LMBatches, lm_metrics, perplexity, pretrain, train_lm
+from ulmfit_nb.optimizers import NTASGD, Phase, TrainConfig
 from ulmfit_nb.runtime import Progress, use_bf16
 from ulmfit_nb.tokenization import Tokenizer
-from ulmfit_nb.training import NTASGD, Batch, NonFiniteLoss, Phase, TrainConfig, Trainer
+from ulmfit_nb.training import Batch, NonFiniteLoss, Trainer
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 GPU = pytest.param('cuda', marks=pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')) # the same check on both: without a GPU the CPU rehearses it
@@ -957,7 +958,7 @@ def test_the_whole_gradient_is_clipped():
     assert min(lengths(None)) > .02 and lengths(.01) == pytest.approx([.01]*5, rel=1e-3)
 
 def test_each_optimiser_gets_its_settings():
-    from ulmfit_nb.training import make_optimizer
+    from ulmfit_nb.optimizers import make_optimizer
     def group(opt, **kw): return make_optimizer(TrainConfig(opt=opt, betas=(.7, .95), **kw), [dict(params=[nn.Parameter(torch.ones(2))], lr=.1)]).param_groups[0]
     assert (group('adam', wd=.3)['betas'], group('adam', wd=.3)['weight_decay'], group('adam')['weight_decay']) == ((.7, .95), .3, .01)
     assert (group('sgd', wd=.3)['momentum'], group('sgd', wd=.3)['weight_decay'], group('sgd')['weight_decay']) == (.7, .3, .01)

@@ -18,9 +18,10 @@ from .bpt3c import ClasBatches, ConcatPool, TextClassifier, chunk_ends, docs_dig
 from .corpus import InputError
 from .int8 import int8_model
 from .language_model import evaluating, reverse_doc
+from .optimizers import Phase, TrainConfig
 from .runtime import NoDraws, check_device, full_float32, gather_rows, on_cpu, or_best, world
 from .storage import DIRECTIONS, check_sizes, load_model, load_tensors
-from .training import Phase, TrainConfig, Trainer
+from .training import Trainer
 
 # %% ../nbs/08_classifier.ipynb #35296e34
 RECIPES = ('freez', 'freez-fall', 'scripts', 'full', 'last', 'chain-thaw', 'from-scratch')

@@ -12,8 +12,9 @@ from .awd_lstm import AWDLSTM, LM_DROPOUTS, LanguageModel
 from .corpus import InputError
 from .ids import Corpus
 from .language_model import train_lm
+from .optimizers import Phase, TrainConfig
 from .tokenization import Tokenizer
-from .training import Phase, TrainConfig, Trainer
+from .training import Trainer
 
 # %% ../nbs/07_fine_tuning.ipynb #ea01f156
 @torch.no_grad()

@@ -23,11 +23,11 @@ from .evidence import baseline
 from .fine_tuning import finetune_lm, transfer_vocab
 from .ids import Corpus
 from .inputs import PAPER, clas_passes, default_settings, lm_passes
+from .optimizers import TrainConfig
 from .results import record_result
 from .runtime import atomic, or_best
 from .storage import find_backbone, load_backbone
 from .tokenization import Tokenizer
-from .training import TrainConfig
 
 # %% ../nbs/13a_lab.ipynb #36c327f2
 @dataclass

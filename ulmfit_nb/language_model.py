@@ -18,9 +18,10 @@ from torch import Tensor
 from .awd_lstm import AWDLSTM, LM_DROPOUTS, LanguageModel
 from .corpus import InputError
 from .ids import Corpus
+from .optimizers import Phase, TrainConfig
 from .runtime import full_float32, joint_sum
 from .tokenization import Tokenizer
-from .training import Batch, Phase, TrainConfig, Trainer
+from .training import Batch, Trainer
 
 # %% ../nbs/06_language_model.ipynb #2cbea491
 class LMBatches:

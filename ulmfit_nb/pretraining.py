@@ -94,9 +94,10 @@ def profile_pretraining(
     "Print where the time of a training step goes. Raises `InputError`."
     from ulmfit_nb.awd_lstm import AWDLSTM, LM_DROPOUTS, LanguageModel
     from ulmfit_nb.language_model import LMBatches
+    from ulmfit_nb.optimizers import Phase, TrainConfig
     from ulmfit_nb.scaling import print_profile, profile_steps
     from ulmfit_nb.storage import load_backbone
-    from ulmfit_nb.training import Phase, TrainConfig, Trainer
+    from ulmfit_nb.training import Trainer
     source = LMBatches(corpus, a.bs, a.bptt, a.seed, backward=a.direction == 'backward')
     if source.n_batches(0) < 12: raise InputError(f'the text has {source.n_batches(0)} batches and a profile needs 12: lower --bs, or give more text')
     model = load_backbone(a.init, 'backward' if source.backward else 'forward')[0] if a.init else LanguageModel(AWDLSTM(corpus.vocab_size, size, skip=a.skip), cutoffs=a.cutoffs)
@@ -110,9 +111,9 @@ def profile_pretraining(
 def cmd_pretrain(a):
     "Stage 1: a tokenizer and a language model from text files."
     from ulmfit_nb.language_model import pretrain
+    from ulmfit_nb.optimizers import TrainConfig
     from ulmfit_nb.runtime import check_device, main_first
     from ulmfit_nb.storage import load_backbone, load_config, save_backbone
-    from ulmfit_nb.training import TrainConfig
     what = dict(files=[whole_paths(file_stamp(f)) for f in a.files], **{k: v for k,v in options(a).items() if k not in 'files out resume overwrite quiet device minutes profile'.split()},
         **({f'init_{k}': load_config(a.init, 'language model').get(k) for k in ('weights', 'tokenizer')} if a.init else {}))
     check_device(a.device); size = network_size(a, ways := ('forward', 'backward') if a.direction == 'both' else (a.direction,))

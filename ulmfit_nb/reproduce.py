@@ -24,11 +24,11 @@ from .ids import Corpus
 from .inputs import PAPER, default_settings
 from .lab import CLAS_RECIPES, LM_RECIPES, Lab, Task, TimeUp, load_task, without_twins
 from .language_model import lm_metrics, LMBatches, pretrain, train_lm
+from .optimizers import Phase
 from .runtime import full_float32
 from .self_training import pseudo_labels, second_passes, second_round_texts
 from .storage import save_backbone
 from .tokenization import Tokenizer
-from .training import Phase
 
 # %% ../nbs/13b_reproduce.ipynb #60868704
 def in_force(lm_facts:dict, facts:dict) -> dict: # name → value
