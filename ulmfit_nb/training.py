@@ -39,7 +39,7 @@ class Batch:
         self.inputs = {k: v.to(device, non_blocking=torch.device(device).type == 'cuda') if isinstance(v, Tensor) else v for k,v in self.inputs.items()} # elsewhere the source might be freed before it was read
         return self
 
-# %% ../nbs/05_training.ipynb #8284cedb
+# %% ../nbs/05_training.ipynb #15919d29
 def _check_ntasgd(phases, evaluate):
     "What NT-ASGD cannot do without. Raises `InputError`."
     if evaluate is None: raise InputError('ntasgd averages once the validation loss stops falling: give held-out texts, or choose sgd')
