@@ -1,5 +1,6 @@
 "Two processes do the work of one: the same gradients, the same losses, nothing read twice, and a lost process stops the others."
-import csv, json, os, signal, socket, subprocess, sys
+import csv, itertools, json, os, signal, socket, subprocess, sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,14 @@ from ulmfit_nb.language_model import LMBatches
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason='this torch has no torch.distributed')
 
+ports = itertools.count(20_000 + 1000*int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0')[2:])) # below those that the system hands out, a range for each worker
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
+    "One that nobody is given in the seconds until the processes listen."
+    for port in ports:
+        with socket.socket() as s, suppress(OSError):
+            s.bind(('127.0.0.1', port))
+            return port
 
 def launch(n, *words, wait=True):
     "Start `n` connected processes of the worker."
