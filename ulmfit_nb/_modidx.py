@@ -607,6 +607,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'ulmfit_nb.runtime._cell': ('runtime.html#_cell', 'ulmfit_nb/runtime.py'),
                                    'ulmfit_nb.runtime._ended': ('runtime.html#_ended', 'ulmfit_nb/runtime.py'),
                                    'ulmfit_nb.runtime._job': ('runtime.html#_job', 'ulmfit_nb/runtime.py'),
+                                   'ulmfit_nb.runtime._leave': ('runtime.html#_leave', 'ulmfit_nb/runtime.py'),
                                    'ulmfit_nb.runtime.as_lost': ('runtime.html#as_lost', 'ulmfit_nb/runtime.py'),
                                    'ulmfit_nb.runtime.asked_to_stop': ('runtime.html#asked_to_stop', 'ulmfit_nb/runtime.py'),
                                    'ulmfit_nb.runtime.atomic': ('runtime.html#atomic', 'ulmfit_nb/runtime.py'),

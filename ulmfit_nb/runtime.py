@@ -9,7 +9,7 @@ __all__ = ['check_device', 'or_best', 'get_accelerator', 'use_bf16', 'full_float
            'meanwhile', 'sweep', 'atomic', 'write_history', 'read_checkpoint', 'only_one']
 
 # %% ../nbs/04b_runtime.ipynb #9f58e389
-import _thread, csv, ctypes, glob, hashlib, importlib, io, json, os, re, shutil, signal, subprocess, sys, tempfile, threading, time, uuid
+import _thread, atexit, csv, ctypes, glob, hashlib, importlib, io, json, os, re, shutil, signal, subprocess, sys, tempfile, threading, time, uuid
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -40,6 +40,10 @@ def or_best(
     return device or ('cuda' if torch.cuda.is_available() else 'cpu')
 
 # %% ../nbs/04b_runtime.ipynb #d55f1ff6
+def _leave():
+    "A process that ends while its group still has threads may be aborted, with all its work done."
+    if torch.distributed.is_available() and torch.distributed.is_initialized(): torch.distributed.destroy_process_group()
+
 def get_accelerator(
     device:str|None=None, # cpu, cuda, mps; `None` is the best there is
 ): # an `accelerate.Accelerator`
@@ -53,6 +57,7 @@ def get_accelerator(
         AcceleratorState._reset_state(reset_partial_state=True)
     wait = [InitProcessGroupKwargs(timeout=timedelta(hours=2))] if int(os.environ.get('WORLD_SIZE', 1)) > 1 else [] # process 0 may prepare a corpus first
     acc = Accelerator(cpu=cpu, kwargs_handlers=wait)
+    atexit.unregister(_leave); atexit.register(_leave) # once
     if device and device.split(':')[0] != acc.device.type:
         raise InputError(f'there is no device {device!r} here, only {acc.device.type}: leave it out, or install a torch that supports it')
     return acc
