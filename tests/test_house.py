@@ -504,6 +504,17 @@ def test_what_is_imported_is_used(path): assert not unused(path)
 def test_an_unused_import_is_found(tmp_path):
     assert unused(write_chapter(tmp_path/'a.ipynb', [code('import os, ast as tree\nfrom json import dumps, loads\nfrom re import sub # also importable from here'), code('loads("1"); os.getcwd()')])) == ['dumps', 'tree']
 
+# ---- lines that fit on a screen
+def wide(path, limit=160):
+    "Lines of code that are longer than `limit`; a directive, such as the description of a figure, stands on one line."
+    return [f'{c.id}: {len(l)}' for c in code_cells(path) for l in c.source.splitlines() if len(l) > limit and not l.startswith('#|')]
+
+@pytest.mark.parametrize('path', notebooks, ids=by_name)
+def test_lines_are_no_longer_than_160(path): assert not wide(path)
+
+def test_a_long_line_is_found(tmp_path):
+    assert len(wide(write_chapter(tmp_path/'a.ipynb', [code(f'#| fig-alt: {"x"*200}\nx = 1\ny = {"1"*160}'), code('z = 1')]))) == 1
+
 # ---- errors are named
 def unnamed_errors(code):
     "Public functions and classes that raise an `InputError` of their own, and whose docstring does not say so; a command's docstring is its help."

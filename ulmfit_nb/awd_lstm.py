@@ -89,7 +89,8 @@ def forward(self:WeightDropLSTM,
         x,ws = x.to(dtype),self.weights(mask, dtype)
         pays,quick = FAST['lstm']
         if pays(x, ws): out,*(h,c) = quick(x, hx[0][0], hx[1][0], ws[0], ws[1], ws[2]+ws[3])
-        else: out,(h,),(c,) = torch.lstm(x, hx, ws, True, 1, 0., train, False, True) # biases, one layer, no dropout between layers, training?, one direction, batch first
+        # biases, one layer, no dropout between layers, training?, one direction, batch first
+        else: out,(h,),(c,) = torch.lstm(x, hx, ws, True, 1, 0., train, False, True)
         if self.skip is not None: out = out + (x*self.skip.to(dtype) if self.skip.dim() == 1 else F.linear(x, self.skip.to(dtype)))
     return out, (h, c)
 
@@ -148,7 +149,8 @@ class Size:
         if isinstance(size, str): size = SIZES.get(size) or size.split(',')
         try: dims = [int(s) if isinstance(s, str) else index(s) for s in size]
         except (TypeError, ValueError): dims = []
-        if len(dims) != 3 or min(dims) < 1: raise InputError(f'unknown size {asked!r}: choose one of {", ".join(SIZES)}, or give emb_sz, n_hid and n_layers, such as 192,384,2')
+        if len(dims) != 3 or min(dims) < 1:
+            raise InputError(f'unknown size {asked!r}: choose one of {", ".join(SIZES)}, or give emb_sz, n_hid and n_layers, such as 192,384,2')
         return cls(*dims)
 
 SIZES = dict(micro=(64, 128, 2), tiny=(128, 256, 2), small=(256, 640, 3), base=(400, 1152, 3))
@@ -233,13 +235,15 @@ def lm_loss(
     targets:Tensor, # (bs, seq_len); -100 is not counted
     fused:bool=True, # torch's `linear_cross_entropy` where this torch has it
 ) -> Tensor: # mean negative log-likelihood in nats, float32
-    "Softmax loss of the decoder: products in the dtype of `x`, the loss itself in float32. Fused in float32, one gradient can be taken of it; `fused=False` allows several."
+    """Softmax loss of the decoder: products in the dtype of `x`, the loss itself in float32. Fused in float32, one gradient can be taken of it;
+    `fused=False` allows several."""
     x,targets = x.flatten(0, 1),targets.flatten()
     n = (targets != -100).sum().clamp(min=1)
     with torch.autocast(x.device.type, enabled=False):
         w,b = weight.to(x.dtype),bias.to(x.dtype)
         if fused and hasattr(nn, 'LinearCrossEntropyOptions') and x.dtype == torch.float32:
-            some = nn.LinearCrossEntropyOptions(batch_chunk_size=max(64, (2**23 if x.device.type == 'cpu' else 2**28)//len(w))) # 32 MB of scores at a time, 1 GB on a GPU
+            # 32 MB of scores at a time, 1 GB on a GPU
+            some = nn.LinearCrossEntropyOptions(batch_chunk_size=max(64, (2**23 if x.device.type == 'cpu' else 2**28)//len(w)))
             return F.linear_cross_entropy(x, w, targets, linear_bias=b, reduction='sum', options=some)/n
         pays,quick = FAST['loss']
         if fused and pays(x): return quick(x, w, b, targets)/n
@@ -351,7 +355,8 @@ def forward(self:LanguageModel,
     "Score the next token at every position; with targets the loss, in training AR and TAR too."
     layers,x,state = self.backbone(ids, state, masks)
     if targets is None: return self.decode(x), state
-    nll = loss = adaptive_loss(x, self.backbone.encoder.weight, self.bias, targets, *self._parts, self.backbone.pad_id) if self.cutoffs else lm_loss(x, self.decoder_weight(), self.bias, targets)
+    if self.cutoffs: nll = loss = adaptive_loss(x, self.backbone.encoder.weight, self.bias, targets, *self._parts, self.backbone.pad_id)
+    else: nll = loss = lm_loss(x, self.decoder_weight(), self.bias, targets)
     if self.training and self.alpha: loss = loss + self.alpha*x.float().pow(2).mean() # AR: Merity et al. 2017, section 4.6
     if self.training and self.beta and x.shape[1]>1: loss = loss + self.beta*layers[-1].float().diff(dim=1).pow(2).mean() # TAR, the same section
     return LMOutput(loss, nll.detach(), (targets != -100).sum(), state)

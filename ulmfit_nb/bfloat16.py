@@ -98,7 +98,8 @@ def fused_lstm_pays(
 
 # %% ../nbs/03b_bfloat16.ipynb #bcb07642
 class SoftmaxLossFunction(torch.autograd.Function):
-    "Sum of the negative log-likelihoods of a linear layer and softmax, with gradients computed on the way: products in the dtype of `x`, the rest in float32 at least."
+    """Sum of the negative log-likelihoods of a linear layer and softmax, with gradients computed on the way: products in the dtype of `x`, the rest
+    in float32 at least."""
     @staticmethod
     def forward(ctx, x, w, bias, targets, rows): # (n, emb_sz), (vocab_size, emb_sz), (vocab_size,), (n,), rows at a time → ()
         acc,need = _sums(x),ctx.needs_input_grad

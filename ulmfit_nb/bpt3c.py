@@ -89,7 +89,8 @@ class ClasBatches:
         if bs < 2: raise InputError('batch norm needs batches of two documents at least: give bs=2 or more')
         if len(docs) != len(labels): raise InputError(f'{len(docs)} documents and {len(labels)} labels: give one label a document')
         if len(docs) < 2: raise InputError(f'{len(docs)} labelled documents are too few to train on: give two at least')
-        if weights is not None and not (len(weights) == len(docs) and np.all(np.isfinite(weights)) and np.min(weights) >= 0 and np.max(weights) > 0): raise InputError(f'weights must be {len(docs)} finite numbers, one a document, none below 0 and not all 0')
+        if weights is not None and not (len(weights) == len(docs) and np.all(np.isfinite(weights)) and np.min(weights) >= 0 and np.max(weights) > 0):
+            raise InputError(f'weights must be {len(docs)} finite numbers, one a document, none below 0 and not all 0')
         self.docs,self.labels,self.bs,self.seed,self.backward,self.pad_id = docs,np.asarray(labels, np.int64),bs,seed,backward,pad_id
         self.weights = None if weights is None else np.asarray(weights, np.float32)
         self.lens = np.array(docs.lengths if isinstance(docs, Corpus) else [len(d) for d in docs])
@@ -154,7 +155,8 @@ def hypercolumns(
     max_len:int=20*70, # a document's last so many tokens
     bs:int=32, # documents of about one length at a time
 ) -> np.ndarray: # (n_docs, 2, sum of the sizes), float32: mean and maximum over positions of [embedding, layer 1, …]
-    "What every layer says of a document: features that stay fixed (the word: Hariharan et al. 2015), which Howard & Ruder (2018, section 2) set fine-tuning against. Raises `InputError`."
+    """What every layer says of a document: features that stay fixed (the word: Hariharan et al. 2015), which Howard & Ruder (2018, section 2) set
+    fine-tuning against. Raises `InputError`."""
     if max_len < 1 or not len(docs): raise InputError(f'{len(docs)} documents, max_len={max_len}: give 1 or more each')
     docs,res = [d[-max_len:] for d in docs],[None]*len(docs)
     with evaluating(backbone) as device:
@@ -217,7 +219,8 @@ class _AllSum(torch.autograd.Function):
     def backward(ctx, g): return _AllSum.forward(ctx, g)
 
 class BatchNorm(nn.BatchNorm1d):
-    "Batch norm over the documents of all processes (Ioffe & Szegedy 2015). Where there are fewer than processes, each has read all, and what they add to the running variance is a little too small."
+    """Batch norm over the documents of all processes (Ioffe & Szegedy 2015). Where there are fewer than processes, each has read all, and what they
+    add to the running variance is a little too small."""
     def forward(self, x): # (bs, n_features)
         if not self.training or world()[1] == 1: return super().forward(x)
         total = _AllSum.apply(torch.cat([x.new_tensor([len(x)]), x.sum(0)]))
@@ -261,12 +264,12 @@ class TextClassifier(nn.Module):
         super().__init__()
         if bptt < 1 or max_len < 1: raise InputError(f'bptt={bptt} and max_len={max_len}: give 1 or more each')
         if masks not in MASKS: raise InputError(f'unknown masks {masks!r}: choose one of {", ".join(MASKS)}')
-        if side_by_side and (full_bptt or masks == 'chunk'): raise InputError('chunks can be trained on side by side only where gradients are cut between them and masks are of the document: leave full_bptt=False and masks="document"')
+        if side_by_side and (full_bptt or masks == 'chunk'):
+            raise InputError('side_by_side wants gradients cut between chunks, and masks of the document: give full_bptt=False and masks="document"')
         self.side_by_side,self.masks,self.alpha,self.beta = side_by_side,masks,alpha,beta
         self.backbone,self.bptt,self.max_len,self.full_bptt,self.pooling = backbone,bptt,max_len,full_bptt,pool_class(pool)(backbone.emb_sz)
         backbone.drops,n = drops,self.pooling.n_out
-        self.head = nn.Sequential(
-            BatchNorm(n), nn.Dropout(drops.output), nn.Linear(n, n_hidden), nn.ReLU(),
+        self.head = nn.Sequential(BatchNorm(n), nn.Dropout(drops.output), nn.Linear(n, n_hidden), nn.ReLU(),
             BatchNorm(n_hidden), nn.Dropout(.1), nn.Linear(n_hidden, n_classes))
 
     def layer_groups(self) -> list:
@@ -374,7 +377,8 @@ def chunk_ends(
 def cuts(self:TextClassifier,
     lens:list, # tokens of each document, falling
 ) -> list[int]: # where chunks end
-    "Every `bptt` tokens; with `full_bptt` only until the last window has begun, so that gradients reach no further than before, then as `chunk_ends`, with more slack, since a call costs more where gradients are wanted."
+    """Every `bptt` tokens; with `full_bptt` only until the last window has begun, so that gradients reach no further than before, then as
+    `chunk_ends`, with more slack, since a call costs more where gradients are wanted."""
     if not self.full_bptt: return [*range(self.bptt, lens[0], self.bptt), lens[0]]
     bounds = (2**9, 2**14) if self.backbone.encoder.weight.device.type == 'cpu' else (2**11, 2**17)
     free = -(-max(0, lens[0]-self.max_len)//self.bptt)*self.bptt
@@ -387,7 +391,8 @@ def beside(self:TextClassifier,
     ids:Tensor, # (bs, seq_len), padded behind, rows by falling length
     lens:list, # tokens of each document, falling
 ): # for each chunk inside a window: its outputs (rows, n, emb_sz) and where it begins
-    "What `states` yields while training with the state cut, from two rounds: first the states at the borders, without a graph, then all chunks as rows of one batch."
+    """What `states` yields while training with the state cut, from two rounds: first the states at the borders, without a graph, then all chunks as
+    rows of one batch."""
     bb,n,parts = self.backbone,self.bptt,[]
     masks,begin = bb.sample_masks(len(ids)),[max(0, l-self.max_len) for l in lens]
     state = [tuple(ids.new_zeros(len(ids), r.n_out, dtype=torch.float32) for _ in 'hc') for r in bb.rnns]

@@ -30,10 +30,13 @@ class Bin(NamedTuple):
 def _checked(probs, y): # (n, n_classes) float64, (n,) int
     "Probabilities and indices of the true classes as arrays. Raises `InputError` where they are none, or do not belong together."
     probs,y = np.asarray(probs, float),np.asarray(y)
-    if probs.ndim != 2 or not (0 <= probs).all() or len(probs) and abs(probs.sum(1)-1).max() > .01: raise InputError('these are no probabilities, a row for each text that adds up to 1: give what predict_proba gives, not scores or logits')
+    if probs.ndim != 2 or not (0 <= probs).all() or len(probs) and abs(probs.sum(1)-1).max() > .01:
+        raise InputError('these are no probabilities, a row for each text that adds up to 1: give what predict_proba gives, not scores or logits')
     if y.ndim == 2 and y.shape[1] == 1: y = y.ravel() # a column of a table
     if y.shape != (len(probs),): raise InputError(f'there are {len(probs)} rows of probabilities and {y.size} labels: give one a row')
-    if y.dtype.kind not in 'iub' or len(y) and not (0 <= y.min() and y.max() < probs.shape[1]): raise InputError(f'y must hold the index of the true class of each row, 0 to {probs.shape[1]-1}: of names it is `[list(clf.classes_).index(l) for l in labels]`')
+    if y.dtype.kind not in 'iub' or len(y) and not (0 <= y.min() and y.max() < probs.shape[1]):
+        raise InputError(f'y must hold the index of the true class of each row, 0 to {probs.shape[1]-1}: of names it is '
+            '`[list(clf.classes_).index(l) for l in labels]`')
     return probs,y.astype(int)
 
 # %% ../nbs/10b_calibration.ipynb #4fbb35d0
@@ -79,22 +82,32 @@ def calibrate(self:ULMFiT,
     X, # texts that it was not trained on, 20 or more
     y, # a label each
 ):
-    "Choose `temperature_`, by which `predict_proba` is softened, on labelled texts that it was not trained on; predictions stay. After `fit` (not after `load`) it knows the labelled texts of the training, and leaves them out with a warning; not those without labels, from which a second round may have learnt, too. Texts without an error cannot tell how sure it may be: they make it no surer. A new `fit` forgets it. Raises `InputError`."
+    """Choose `temperature_`, by which `predict_proba` is softened, on labelled texts that it was not trained on; predictions stay. After `fit` (not
+    after `load`) it knows the labelled texts of the training, and leaves them out with a warning; not those without labels, from which a second round
+    may have learnt, too. Texts without an error cannot tell how sure it may be: they make it no surer. A new `fit` forgets it. Raises `InputError`."""
     check_is_fitted(self, 'models_')
     texts,known = check_texts(X),self.classes_.tolist()
     labels = label_list(y, len(texts))
     kept = [k not in getattr(self, '_learnt', ()) for k in text_keys(texts)] # a model that was loaded does not know
-    if texts and not any(kept): raise InputError('these are the texts of the training, where it is surer than on others: give labelled texts that were kept back')
+    if texts and not any(kept):
+        raise InputError('these are the texts of the training, where it is surer than on others: give labelled texts that were kept back')
     if sum(kept) < 20: raise InputError(f'{sum(kept)} texts are too few to choose a temperature: give 20 or more that were not trained on')
     for i,l in enumerate(labels):
-        if _missing(l) or l not in known: raise InputError(f'row {i} (counted from 0) has the label {l!r}, which was not trained on ({", ".join(map(repr, known))}): correct it or leave its texts out')
-    if n := kept.count(False): warnings.warn(f'{n:,} of the {len(texts):,} texts {"was" if n == 1 else "were"} trained on, and {"is" if n == 1 else "are"} left out here', stacklevel=2)
+        if _missing(l) or l not in known:
+            raise InputError(f'row {i} (counted from 0) has the label {l!r}, which was not trained on ({", ".join(map(repr, known))}): correct '
+                'it or leave its texts out')
+    if n := kept.count(False):
+        warnings.warn(f'{n:,} of the {len(texts):,} texts {"was" if n == 1 else "were"} trained on, and {"is" if n == 1 else "are"} '
+            'left out here', stacklevel=2)
     probs = self.probs([t for t,k in zip(texts, kept) if k], temperature=1.)
     ys = np.array([known.index(l) for l,k in zip(labels, kept) if k])
     self.temperature_ = max(fit_temperature(probs, ys), 0. if (probs.argmax(1) != ys).any() else 1.)
-    if self.temperature_ < .9 and not hasattr(self, '_learnt'): warnings.warn(f'the temperature is {self.temperature_:.2f}: these texts make the model surer, as those of its training would, and a model that was loaded cannot tell them apart', stacklevel=2)
+    if self.temperature_ < .9 and not hasattr(self, '_learnt'):
+        warnings.warn(f'the temperature is {self.temperature_:.2f}: these texts make the model surer, as those of its training would, and a model that '
+            'was loaded cannot tell them apart', stacklevel=2)
     return self
 
+# %% ../nbs/10b_calibration.ipynb #fd92b9b3
 def keep_temperature(
     path, # directory of a classifier
     temperature:float, # of `ULMFiT.calibrate`
@@ -108,4 +121,5 @@ def keep_temperature(
 def _arrive(cls): return cls.__new__(cls)
 
 @patch
-def __reduce__(self:ULMFiT): return _arrive, (type(self),), {k: v for k,v in self.__getstate__().items() if k not in ('_rounded', '_found')} # copies that are made again
+# copies that are made again
+def __reduce__(self:ULMFiT): return _arrive, (type(self),), {k: v for k,v in self.__getstate__().items() if k not in ('_rounded', '_found')}

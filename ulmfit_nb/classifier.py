@@ -14,7 +14,8 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS
-from .bpt3c import ClasBatches, ConcatPool, TextClassifier, chunk_ends, docs_digest, pad_docs, sorted_batches, sortish_batches # also importable from here
+from .bpt3c import (ClasBatches, ConcatPool, TextClassifier, chunk_ends, docs_digest, pad_docs, sorted_batches,
+    sortish_batches) # also importable from here
 from .corpus import InputError
 from .int8 import int8_model
 from .language_model import evaluating, reverse_doc
@@ -35,7 +36,9 @@ def recipe_phases(
     schedule:str='stlr', # of each phase
     schedule_args:dict|None=None, # its settings
 ) -> list[Phase]:
-    "What is trained when. `freez` is gradual unfreezing: an epoch for each new group, the rest of the epochs for all; `freez-fall` does so with twice the rate at first, half as much from phase to phase, and a tenth of the rate at the end; `scripts` as the authors' scripts of 2018 do. Raises `InputError`."
+    """What is trained when. `freez` is gradual unfreezing: an epoch for each new group, the rest of the epochs for all; `freez-fall` does so with
+    twice the rate at first, half as much from phase to phase, and a tenth of the rate at the end; `scripts` as the authors' scripts of 2018 do.
+    Raises `InputError`."""
     if name not in RECIPES: raise InputError(f'unknown recipe {name!r}: choose one of {", ".join(RECIPES)}')
     if epochs < 1: raise InputError(f'epochs={epochs} trains nothing: give 1 or more')
     if epochs%1 and name in ('freez', 'freez-fall', 'scripts'): raise InputError(f'{name} unfreezes pass by pass, and epochs={epochs}: give a whole number')
@@ -56,7 +59,8 @@ def recipe_phases(
 def _check_ids(model, least, most):
     "Raises `InputError` where an id has no row in the embedding: on a GPU it would end the process."
     vocab = model.backbone.vocab_size
-    if wrong := [i for i in (least, most) if not 0 <= i < vocab]: raise InputError(f'a document has an id of {wrong[0]}, and the vocabulary holds {vocab}: tokenize with the tokenizer of the backbone')
+    if wrong := [i for i in (least, most) if not 0 <= i < vocab]:
+        raise InputError(f'a document has an id of {wrong[0]}, and the vocabulary holds {vocab}: tokenize with the tokenizer of the backbone')
 
 def _check_labelled(model, docs, labels):
     "Raises `InputError` for labels, too, that the model does not have."
@@ -64,7 +68,8 @@ def _check_labelled(model, docs, labels):
     if not len(docs): raise InputError('there are no documents: give some, or leave out those that are held out')
     if len(docs) != len(labels): raise InputError(f'{len(docs)} documents and {len(labels)} labels: give one label a document')
     y = np.asarray(labels)
-    if y.ndim != 1 or y.dtype.kind not in 'iub': raise InputError(f'labels are class indices, whole numbers from 0 to {n-1}, and these are {y.dtype} of shape {y.shape}: number the classes')
+    if y.ndim != 1 or y.dtype.kind not in 'iub':
+        raise InputError(f'labels are class indices, whole numbers from 0 to {n-1}, and these are {y.dtype} of shape {y.shape}: number the classes')
     if (wrong := y[(y < 0) | (y >= n)]).size: raise InputError(f'there is no class {wrong[0]} among {n}: number them from 0 to {n-1}')
     _check_ids(model, *(f((int(g(d)) for d in docs if len(d)), default=0) for f,g in ((min, np.min), (max, np.max))))
 
@@ -118,7 +123,8 @@ def clas_metrics(
     (rank,n),y = world(),torch.from_numpy(np.array(labels, np.int64))
     order = np.concatenate([np.arange(len(docs))[r::n] for r in range(n)]) # which process predicts which documents
     logits = torch.empty(len(docs), model.head[-1].out_features, dtype=torch.float32, device='cpu')
-    logits[order] = gather_rows(predict_logits(model, [docs[i] for i in range(rank, len(docs), n)], backward=backward).to(next(model.parameters()).device)).cpu()
+    logits[order] = gather_rows(predict_logits(model, [docs[i] for i in range(rank, len(docs), n)],
+        backward=backward).to(next(model.parameters()).device)).cpu()
     return dict(valid_loss=F.cross_entropy(logits, y).item(), accuracy=(logits.argmax(1) == y).float().mean().item())
 
 # %% ../nbs/08_classifier.ipynb #4eca9e3f
@@ -157,7 +163,8 @@ def soften(
     probs:np.ndarray, # (n, n_classes)
     temperature:float, # above 1 makes them less sure, below 1 surer
 ) -> np.ndarray: # float32, of the same shape
-    "Probabilities whose logarithms are divided by a temperature (Guo et al. 2017, section 4.2); the order of the classes stays, but for those that become equal in float32. Raises `InputError`."
+    """Probabilities whose logarithms are divided by a temperature (Guo et al. 2017, section 4.2); the order of the classes stays, but for those that
+    become equal in float32. Raises `InputError`."""
     if not 0 < temperature < np.inf: raise InputError(f'a temperature is above 0, and this is {temperature}')
     if temperature == 1: return probs.astype(np.float32, copy=False)
     with np.errstate(divide='ignore'): logs = np.log(probs.astype(float))/temperature
@@ -170,9 +177,11 @@ class Predictor:
     temperature_ = 1. # see chapter 10b
 
     def _int8(self):
-        "The models with int8 weights, made again where weights of LSTM layers, modules or windows have changed; of the weights a sample is compared, since a fused optimiser does not raise their version."
+        """The models with int8 weights, made again where weights of LSTM layers, modules or windows have changed; of the weights a sample is
+        compared, since a fused optimiser does not raise their version."""
         ws = [w for m in self.models_.values() for r in m.backbone.rnns for w in (r.weight_hh_l0, r.weight_ih_l0)]
-        key = [(id(w), w._version, w.detach().flatten()[::101].cpu().numpy().tobytes()) for w in ws],[(m.bptt, m.max_len, [*m.modules()]) for m in self.models_.values()]
+        key = [(id(w), w._version, w.detach().flatten()[::101].cpu().numpy().tobytes()) for w in ws],[(m.bptt, m.max_len, [*m.modules()])
+            for m in self.models_.values()]
         if getattr(self, '_rounded', (None,))[0] != key:
             with on_cpu(): self._rounded = key,{d: int8_model(m) for d,m in self.models_.items()}
         return self._rounded[1]
@@ -191,6 +200,18 @@ class Predictor:
         probs = torch.stack([predict_logits(m, docs, bs, d=='backward', precision).softmax(1) for d,m in models.items()]).mean(0).numpy()
         return soften(probs, self.temperature_ if temperature is None else temperature)
 
+# %% ../nbs/08_classifier.ipynb #adf1afe5
+def _sound_labels(labels) -> bool:
+    "Two or more, of one type that JSON and an array keep, none twice."
+    if not isinstance(labels, list) or len({type(l) for l in labels}) != 1 or not isinstance(labels[0], (str, int, float)): return False
+    return len({*labels}) == len(labels) > 1 and np.array(labels).dtype.kind in 'Uiufb'
+
+def _unsound(labels, mult, meta, **counts) -> list:
+    "Names of what a damaged or invented config.json has that cannot be."
+    wrong = [k for k,v in counts.items() if type(v) is not int or not 1 <= v < 2**31]
+    if type(mult) not in (int, float) or not 0 <= mult < 1e300: wrong.append('drop_mult')
+    return wrong + ['labels']*(not _sound_labels(labels)) + ['meta']*(not isinstance(meta, dict))
+
 # %% ../nbs/08_classifier.ipynb #333b31b9
 @patch
 @torch.inference_mode(False) # its weights may be asked for gradients later
@@ -207,14 +228,15 @@ def read(self:Predictor,
         shape = c['vocab_size'],(c['emb_sz'], c['n_hid'], c['n_layers']),LM_DROPOUTS,c['pad_id'],bool(c.get('skip')) # older models had no skip and no pool
         n_labels,mult,windows = len(labels) if isinstance(labels, list) else 0,s['drop_mult'],(s['bptt'], s['max_len'])
     except (KeyError, TypeError, AttributeError) as e: raise InputError(f'{path}/config.json lacks {e}: save or copy the model again') from e
-    sound = isinstance(labels, list) and len({type(l) for l in labels}) == 1 and isinstance(labels[0], (str, int, float)) and len({*labels}) == len(labels) > 1 and np.array(labels).dtype.kind in 'Uiufb'
-    wrong = [k for k,v in dict(bptt=s['bptt'], max_len=s['max_len'], n_hidden=n_hidden).items() if type(v) is not int or not 1 <= v < 2**31] + ['drop_mult']*(type(mult) not in (int, float) or not 0 <= mult < 1e300) + ['labels']*(not sound) + ['meta']*(not isinstance(self.meta_, dict))
-    if wrong: raise InputError(f'{path}/config.json has no sound {wrong[0]}: save or copy the model again')
+    if wrong := _unsound(labels, mult, self.meta_, bptt=s['bptt'], max_len=s['max_len'], n_hidden=n_hidden):
+        raise InputError(f'{path}/config.json has no sound {wrong[0]}: save or copy the model again')
     self.classes_,self.temperature_ = np.array(labels),(t := config.get('temperature', 1.)) # older models had none
-    if isinstance(t, bool) or not isinstance(t, (int, float)) or not 0 < t < 1e300: raise InputError(f'{path}/config.json has a temperature of {t!r}, which is no number above 0: save or copy the model again')
+    if isinstance(t, bool) or not isinstance(t, (int, float)) or not 0 < t < 1e300:
+        raise InputError(f'{path}/config.json has a temperature of {t!r}, which is no number above 0: save or copy the model again')
     for d in directions:
         check_sizes(c, tensors, DIRECTIONS[d], path, n_hidden)
-        with on_cpu(), NoDraws(): m = TextClassifier(AWDLSTM(*shape), n_labels, CLAS_DROPOUTS*mult, *windows, n_hidden, s.get('pool', 'concat')) # on torch's meta device no random weights would be drawn, but its first use imports for over a second
+        # on torch's meta device no random weights would be drawn, but its first use imports for over a second
+        with on_cpu(), NoDraws(): m = TextClassifier(AWDLSTM(*shape), n_labels, CLAS_DROPOUTS*mult, *windows, n_hidden, s.get('pool', 'concat'))
         load_tensors(m, tensors, DIRECTIONS[d], path)
         self.models_[d] = m.to(or_best(device)).eval()
     return config

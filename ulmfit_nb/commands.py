@@ -46,7 +46,8 @@ def command(
 # %% ../nbs/14_commands.ipynb #7697ba7e
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
     "Defaults that say something."
-    def _get_help_string(self, action): return action.help if action.default is None or action.default is False or action.default == [] else super()._get_help_string(action)
+    def _get_help_string(self, action):
+        return action.help if action.default is None or action.default is False or action.default == [] else super()._get_help_string(action)
 
 # %% ../nbs/14_commands.ipynb #9fd8b2fd
 def at_least(
@@ -78,8 +79,10 @@ def device_name(
 DIRECTION = opt('--direction', default='forward', choices=['forward', 'backward', 'both'], help='reading direction')
 DEVICE = opt('--device', type=device_name, help='cpu, cuda, cuda:1 or mps; the best there is if left out')
 TRAINING = (DEVICE, opt('--resume', action='store_true', help='go on with the unfinished run in --out'),
-    opt('--overwrite', action='store_true', help='replace the model or the run in --out, also a README.md; other files there stay'), opt('--seed', type=SEED, default=0, help='seed of weights, dropout and order'),
-    opt('--precision', default='auto', choices=['auto', 'float32', 'bf16'], help='number format of training'), opt('--quiet', action='store_true', help='no progress'))
+    opt('--overwrite', action='store_true', help='replace the model or the run in --out, also a README.md; other files there stay'),
+    opt('--seed', type=SEED, default=0, help='seed of weights, dropout and order'),
+    opt('--precision', default='auto', choices=['auto', 'float32', 'bf16'], help='number format of training'),
+    opt('--quiet', action='store_true', help='no progress'))
 
 # %% ../nbs/14_commands.ipynb #9654e234
 def _fill(p:argparse.ArgumentParser, name:str) -> argparse.ArgumentParser:
@@ -107,11 +110,14 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 def parse(args:list) -> argparse.Namespace: # `.run` is the command's function
-    "Words of a command line; options may stand between a command's files, too. It knows the commands that have been registered: all of them once `ulmfit_nb.cli` is imported."
+    """Words of a command line; options may stand between a command's files, too. It knows the commands that have been registered: all of them once
+    `ulmfit_nb.cli` is imported."""
     if not args: sys.exit(parser().print_help(sys.stderr) or 2)
     if args[0] not in COMMANDS:
         near = get_close_matches(args[0], COMMANDS, 1)
-        if not args[0].startswith('-'): sys.exit(print(printable(f'ulmfit: there is no command {args[0]!r}: {f"did you mean {near[0]}? " if near else ""}`ulmfit --help` lists all'), file=sys.stderr) or 2)
+        if not args[0].startswith('-'):
+            sys.exit(print(printable(f'ulmfit: there is no command {args[0]!r}: {f"did you mean {near[0]}? " if near else ""}`ulmfit --help` lists all'),
+                file=sys.stderr) or 2)
         return parser().parse_args(args)
     p = _Parser(prog=f'ulmfit {args[0]}', description=COMMANDS[args[0]][0].__doc__, formatter_class=_Help)
     p.words = args[1:]
@@ -122,11 +128,13 @@ def what_is_left(a) -> str: # the end of a sentence
     "What a command that was stopped has left to go on from."
     if a.command == 'reproduce': return '; the same command goes on from what is done'
     if not hasattr(a, 'resume'): return ''
-    return '; the same command with --resume goes on from the last checkpoint' if any((Path(a.out)/'run').rglob('*.pt')) else ' before there was a checkpoint: the same command begins again'
+    return ('; the same command with --resume goes on from the last checkpoint' if any((Path(a.out)/'run').rglob('*.pt')) else ' before there was a '
+        'checkpoint: the same command begins again')
 
 def less_memory(a) -> str: # the end of a sentence, or ''
     "Which settings want less memory, in a run that begins anew."
-    return f'; or begin again with a smaller {"--lm-bs, or of the classifier " if hasattr(a, "lm_bs") else ""}--bs{" and --overwrite" if hasattr(a, "overwrite") else ", in another --out"}' if hasattr(a, 'bs') else ''
+    which = '--lm-bs, or of the classifier --bs' if hasattr(a, 'lm_bs') else '--bs'
+    return f'; or begin again with a smaller {which}' + (' and --overwrite' if hasattr(a, 'overwrite') else ', in another --out') if hasattr(a, 'bs') else ''
 
 def another_column(a, message:str) -> str: # the end of a sentence, or ''
     "Which option names a column that is not there; both where the message does not tell."
@@ -148,7 +156,8 @@ def run_command(
     a, # what `parse` gave
     alone:bool=False, # is it all that this process does?
 ):
-    "Run a command: exit status 2 and one sentence for what the user has to mend, the disk included; 1 where memory or a process failed, the loss is no number, or the reader of the output has gone; 130 after Ctrl-C."
+    """Run a command: exit status 2 and one sentence for what the user has to mend, the disk included; 1 where memory or a process failed, the loss is
+    no number, or the reader of the output has gone; 130 after Ctrl-C."""
     for name in ('stdout', 'stderr'):
         if getattr(sys, name) is None: setattr(sys, name, open(os.devnull, 'w')) # closed by whoever calls
     for f in (sys.stdout, sys.stderr):
@@ -160,12 +169,15 @@ def run_command(
     except (RuntimeError, MemoryError) as e:
         full = isinstance(e, MemoryError) or type(e).__name__ == 'OutOfMemoryError' or "can't allocate memory" in str(e)
         if not full and type(e).__name__ not in ('NonFiniteLoss', 'ProcessLost'): raise
-        sys.exit(fail('the memory is full: end other programs that use it' + ', or give --device cpu'*hasattr(a, 'device') + what_is_left(a) + less_memory(a) if full else e, 1))
+        sys.exit(fail('the memory is full: end other programs that use it' + ', or give --device cpu'*hasattr(a, 'device') + what_is_left(a)
+            + less_memory(a) if full else e, 1))
     except BrokenPipeError: # the reader has seen enough, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if getattr(a, 'finished', False): return # all is written
-        if hasattr(a, 'out') and a.command != 'predict' or getattr(a, 'html', None): sys.exit(fail('whoever read the output has gone, and the work stopped with it' + what_is_left(a), 1))
-    except OSError as e: sys.exit(fail(f'{e.filename or "a file"}: {e.strerror or e}: check the path, the space on the disk, and your right to read or write there', 2))
+        if hasattr(a, 'out') and a.command != 'predict' or getattr(a, 'html', None):
+            sys.exit(fail('whoever read the output has gone, and the work stopped with it' + what_is_left(a), 1))
+    except OSError as e:
+        sys.exit(fail(f'{e.filename or "a file"}: {e.strerror or e}: check the path, the space on the disk, and your right to read or write there', 2))
     except KeyboardInterrupt:
         if alone: signal.signal(signal.SIGINT, signal.SIG_IGN) # pressed again, it would only disturb the end
         sys.exit(fail('stopped' + what_is_left(a), 130))
@@ -179,7 +191,8 @@ def free_dir(
     "Refuse a directory that holds something, unless told otherwise. Raises `InputError`."
     path = Path(path)
     try: str(path).encode()
-    except UnicodeEncodeError: raise InputError(f'the name {str(path)!r} is not UTF-8, and weights could not be read from there: choose another --out') from None
+    except UnicodeEncodeError:
+        raise InputError(f'the name {str(path)!r} is not UTF-8, and weights could not be read from there: choose another --out') from None
     if path.exists() and not path.is_dir(): raise InputError(f'{path} is a file: name a directory for --out')
     if path.is_dir() and any(path.iterdir()) and not (resume or overwrite):
         more = 'go on with --resume, ' if (path/'run'/'settings.json').exists() else ''
@@ -202,7 +215,8 @@ def free_file(
 def file_stamp(
     path, # file, or folder of texts
 ) -> list:
-    "Name, size and content (SHA-256, of files up to 256 MB; of larger ones the time) of a file, or of all texts in a folder: what tells whether the data are the same. Raises `InputError`."
+    """Name, size and content (SHA-256, of files up to 256 MB; of larger ones the time) of a file, or of all texts in a folder: what tells whether the
+    data are the same. Raises `InputError`."""
     if not Path(path).exists(): raise InputError(f'there is no file or folder {str(path)!r}: check the path')
     def content(f):
         if f.stat().st_size > 2**28: return int(f.stat().st_mtime)
@@ -234,13 +248,15 @@ def start_run(
     out = free_dir(out, resume, overwrite)
     run,text = out/'run',json.dumps(what, indent=1, sort_keys=True, default=str)
     if overwrite and not resume and run.exists():
-        if run.is_file() or any(not o.name.startswith('.settings.json.') for o in run.iterdir()) and not (run/'settings.json').exists(): raise InputError(f'{run} is not what a run of this command leaves: move it, or choose another --out')
+        if run.is_file() or any(not o.name.startswith('.settings.json.') for o in run.iterdir()) and not (run/'settings.json').exists():
+            raise InputError(f'{run} is not what a run of this command leaves: move it, or choose another --out')
         shutil.rmtree(run)
     if resume and out.exists() and any(out.iterdir()):
         if not (run/'settings.json').exists(): raise InputError(f'{out} holds no unfinished run: leave out --resume, or name its directory')
         try: was,now = json.loads((run/'settings.json').read_text(encoding='utf-8')),json.loads(text)
         except ValueError: raise InputError(f'{run/"settings.json"} is damaged: begin again with --overwrite, or in another --out') from None
-        if wrong := sorted(k for k in {*was, *now} if was.get(k) != now.get(k)): raise InputError(f'{out} holds a run with other settings or files ({", ".join(wrong)}): repeat them as they were, or choose another --out')
+        if wrong := sorted(k for k in {*was, *now} if was.get(k) != now.get(k)):
+            raise InputError(f'{out} holds a run with other settings or files ({", ".join(wrong)}): repeat them as they were, or choose another --out')
     from ulmfit_nb.runtime import atomic
     run.mkdir(parents=True, exist_ok=True)
     with atomic(run/'settings.json') as tmp: tmp.write_text(text, encoding='utf-8') # several processes come here at once
@@ -292,9 +308,11 @@ def leaving_nothing(
 # %% ../nbs/14_commands.ipynb #eb89b3bf
 def row_text(r:dict, head:list, col:str, where, n:int) -> str: # the text of row `n`
     "The text in column `col`; a row must not have columns that the first row, whose columns are `head`, did not have. Raises `InputError`."
-    if extra := r.keys() - set(head): raise InputError(f'{where} has a column {min(extra, key=str)!r} in row {n} that row 1 has not: give all rows the same columns')
+    if extra := r.keys() - set(head):
+        raise InputError(f'{where} has a column {min(extra, key=str)!r} in row {n} that row 1 has not: give all rows the same columns')
     if col not in r: raise InputError(f'{where} has no {col!r} in row {n}: fill it or remove that row')
-    if isinstance(r[col], (list, dict, bytes)): raise InputError(f'{where} has {str(r[col])[:40]} where row {n} should hold text in {col!r}: fill it or remove that row')
+    if isinstance(r[col], (list, dict, bytes)):
+        raise InputError(f'{where} has {str(r[col])[:40]} where row {n} should hold text in {col!r}: fill it or remove that row')
     return '' if r[col] is None or r[col] != r[col] else str(r[col]) # NaN is what tables have for nothing
 
 class CSVLines:
@@ -303,7 +321,8 @@ class CSVLines:
         file=None, # opened with newline='\n'; `None` is standard output
     ):
         self.buf,self.file = io.StringIO(),file or sys.stdout
-        if not file and hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(encoding='utf-8', newline='\n') # wherever it runs, as the files that are read
+        # wherever it runs, as the files that are read
+        if not file and hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(encoding='utf-8', newline='\n')
     def write(self,
         row, # its fields
     ):
@@ -333,8 +352,10 @@ def read_stdin(
     for sep in ',;\t':
         with suppress(csv.Error): # no table
             if {*cols} & {*next(csv.reader([first], delimiter=sep), [])}: return _csv_rows(where, every, delimiter=sep)
-    if 'text' in cols and any(len(cells) > 1 and all(re.fullmatch(r'"?[^\W\d]\w*"?', c) for c in cells) for cells in (first.strip().split(sep) for sep in ',;\t')): # it looks like the head of a table
-        print(f'standard input is read as a text a line, since its first line, {first.strip()[:60]!r}, has no column {" or ".join(map(repr, sorted(cols)))}: name one with --text', file=sys.stderr)
+    heads = (first.strip().split(sep) for sep in ',;\t') # does it look like the head of a table?
+    if 'text' in cols and any(len(cells) > 1 and all(re.fullmatch(r'"?[^\W\d]\w*"?', c) for c in cells) for cells in heads):
+        print(f'standard input is read as a text a line, since its first line, {first.strip()[:60]!r}, has no column {" or ".join(map(repr, sorted(cols)))}: '
+            'name one with --text', file=sys.stderr)
     return (dict(text=l.rstrip('\r\n')) for l in every)
 
 # %% ../nbs/14_commands.ipynb #583c332c
@@ -349,11 +370,14 @@ def columns_of(
 def text_rows(clf, a): # yields rows, their texts, the columns, and how many rows came before; a thousand rows at a time
     "The texts of `a.file`, or of standard input, for a model: in the column `a.text`, or in that of the training, or in `text`. Raises `InputError`."
     trained,where = columns_of(clf)['text'],'standard input' if a.file in (None, '-') else a.file
-    rows,n,head = read_stdin({a.text} if a.text else {trained, 'text'}) if a.file in (None, '-') else ({'text': l} for l in read_lines(a.file)) if is_plain(a.file) else read_rows(a.file),0,None
+    rows,n,head = read_stdin({a.text} if a.text else {trained, 'text'}) if a.file in (None,
+        '-') else ({'text': l} for l in read_lines(a.file)) if is_plain(a.file) else read_rows(a.file),0,None
     for part in iter(lambda: list(islice(rows, 1000)), []):
         if head is None:
             col = next((c for c in ([a.text] if a.text else [trained, 'text']) if c in part[0]), None)
-            if col is None and a.file in (None, '-'): raise InputError(f'the first line of standard input has no column {a.text or trained!r}: name one that it has with --text, or give a text a line' + ', without --text'*bool(a.text))
+            if col is None and a.file in (None, '-'):
+                raise InputError(f'the first line of standard input has no column {a.text or trained!r}: name one that it has with --text, or give a '
+                    'text a line' + ', without --text'*bool(a.text))
             if col is None: raise InputError(f'{where} has no column {a.text or trained!r}: name one of {", ".join(map(str, part[0]))} with --text')
             head = [*part[0]]
         yield part,[row_text(r, head, col, where, i) for i,r in enumerate(part, n+1)],head,n

@@ -39,32 +39,38 @@ def _kind(path):
     if kind in ('.xlsx', '.xls', '.ods'): raise InputError(f'{path} is a spreadsheet: save the table as "CSV UTF-8" and give that')
     raise InputError(f"{path} has an unknown suffix: use one of {', '.join(_plain+_tables)} (all but .parquet also with .gz or .xz)")
 
+# %% ../nbs/00_corpus.ipynb #70b56e3e
 def _lines(path):
     "Lines of `path`, unpacked and decoded, one in memory at a time."
     at = 0
     try:
         with _packed.get(Path(path).suffix.lower(), open)(path, 'rb') as f:
             for n, b in enumerate(iter(partial(f.readline, _longest), b''), 1):
-                if len(b) == _longest: raise InputError(f'{path} has a line of over {_longest >> 20:,} MB (line {n}), and a text is held in memory whole: break it into lines')
-                if n == 1 and b[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE): raise InputError(f'{path} is UTF-16: save it as UTF-8 (in a spreadsheet: "CSV UTF-8") and try again')
+                if len(b) == _longest:
+                    raise InputError(f'{path} has a line of over {_longest >> 20:,} MB (line {n}), and a text is held in memory whole: break it into lines')
+                if n == 1 and b[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                    raise InputError(f'{path} is UTF-16: save it as UTF-8 (in a spreadsheet: "CSV UTF-8") and try again')
                 if n == 1 and b[:2] == b'\x1f\x8b': raise InputError(f'{path} is packed by gzip: add .gz to its name')
                 yield b.decode('utf-8-sig' if n==1 else 'utf-8')
                 at += len(b)
     except UnicodeDecodeError as e:
         raise InputError(f'{path} is not UTF-8 at line {n} (byte {at+e.start}): save it as UTF-8 and try again') from None
     except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error) as e:
-        if not at and str(e).startswith(('Not a gzipped file', 'Input format not supported')): raise InputError(f'{path} is not packed, whatever its name says: take {Path(path).suffix} away from it') from None
+        if not at and str(e).startswith(('Not a gzipped file', 'Input format not supported')):
+            raise InputError(f'{path} is not packed, whatever its name says: take {Path(path).suffix} away from it') from None
         raise InputError(f'{path} is cut short or damaged and cannot be unpacked: copy or download it again') from None
     except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror or e}): check the path and its permissions') from None
 
 # %% ../nbs/00_corpus.ipynb #99535609
 def _distinct(where, columns):
     "Refuse two columns of one name: one of them would be lost."
-    if len({*columns}) < len(columns) and (twice := [c for c,n in Counter(columns).items() if n > 1]): raise InputError(f'{where} has two columns of the same name ({twice[0]!r}): rename one')
+    if len({*columns}) < len(columns) and (twice := [c for c,n in Counter(columns).items() if n > 1]):
+        raise InputError(f'{where} has two columns of the same name ({twice[0]!r}): rename one')
 
 def _modern(where, first):
     "Refuse a file whose first line holds all others, since its lines end by a carriage return alone."
-    if '\n' not in first and first.count('\r') > 1: raise InputError(f'{where} ends its lines by carriage returns alone: save it with line ends of today (LF, or CR and LF)')
+    if '\n' not in first and first.count('\r') > 1:
+        raise InputError(f'{where} ends its lines by carriage returns alone: save it with line ends of today (LF, or CR and LF)')
 
 # %% ../nbs/00_corpus.ipynb #cf02d1a9
 def _csv_rows(path, lines=None, **opts):
@@ -76,7 +82,8 @@ def _csv_rows(path, lines=None, **opts):
         if first.strip(): opts = dict(delimiter=first[4]) | opts
         before,first = before+1,next(lines, '')
     bare = re.sub('"[^"]*"', '', first) # what stands in quotes separates nothing
-    sep = '\t' if tabs or '\t' in bare and not {*',;'} & {*bare} else ';' if ';' in bare and ',' not in bare else ',' # some spreadsheets write semicolons, or tabs into a .csv
+    # some spreadsheets write semicolons, or tabs into a .csv
+    sep = '\t' if tabs or '\t' in bare and not {*',;'} & {*bare} else ';' if ';' in bare and ',' not in bare else ','
     try: rows = csv.reader(chain([first], lines), **dict(delimiter=sep, strict=True) | opts)
     except (TypeError, ValueError) as e: raise InputError(f'the options {opts} are not what `csv.reader` takes ({e}): correct them') from None
     try:
@@ -84,12 +91,17 @@ def _csv_rows(path, lines=None, **opts):
         _distinct(path, [c for c in head if c]) # a spreadsheet may leave empty ones at the end
         empty = [k for k,c in enumerate(head) if not c]
         for row in rows:
-            if len(empty) > 1 and any(row[k] for k in empty if k < len(row)): raise InputError(f'{path} has {len(empty)} columns without a name, and line {before+rows.line_num} fills one of them: name them in the first line')
-            if len(row) > len(head): raise InputError(f'{path} has {len(row)} fields at line {before+rows.line_num} but {len(head)} columns: quote the fields that hold the separator' + (', a comma, a semicolon or a tab' if len(head) == 1 else ''))
+            if len(empty) > 1 and any(row[k] for k in empty if k < len(row)):
+                raise InputError(f'{path} has {len(empty)} columns without a name, and line {before+rows.line_num} fills one of them: '
+                    'name them in the first line')
+            if len(row) > len(head):
+                raise InputError(f'{path} has {len(row)} fields at line {before+rows.line_num} but {len(head)} columns: quote the fields that hold the '
+                    'separator' + (', a comma, a semicolon or a tab' if len(head) == 1 else ''))
             if row: yield dict(zip(head, row + [None]*(len(head)-len(row))))
     except csv.Error as e:
         _modern(path, first)
-        raise InputError(f'{path} is not a valid table at line {before+rows.line_num} ({e}): check its quotes, or save it as JSONL (in Python: pass quoting=3)') from None
+        raise InputError(f'{path} is not a valid table at line {before+rows.line_num} ({e}): check its quotes, or save it as JSONL (in Python: '
+            'pass quoting=3)') from None
 
 # %% ../nbs/00_corpus.ipynb #5dd6f16b
 def _once(pairs):
@@ -105,7 +117,9 @@ def _jsonl_rows(path, lines=None):
         try: row = json.loads(line, object_pairs_hook=_once)
         except InputError as e: raise InputError(f'{path} has {e} twice at line {n}: remove one of the two') from None
         except (ValueError, RecursionError) as e:
-            raise InputError(f'{path} has broken JSON at line {n} ({getattr(e, "msg", "nested too deeply" if isinstance(e, RecursionError) else str(e).split(":")[0]).removesuffix(" at")}): mend or remove that line') from None
+            raise InputError(f'{path} has broken JSON at line {n} '
+                f'({getattr(e, "msg", "nested too deeply" if isinstance(e, RecursionError) else str(e).split(":")[0]).removesuffix(" at")}): mend or '
+                'remove that line') from None
         if not isinstance(row, dict): raise InputError(f'{path} has no JSON object at line {n}: write one {{"text": …}} a line')
         yield row
 
@@ -121,7 +135,8 @@ def _parquet_rows(path, columns=None):
             for batch in f.iter_batches(4096, columns=columns): yield from batch.to_pylist()
     except (OSError, ValueError, NotImplementedError, OverflowError) as e:
         if isinstance(e, InputError): raise
-        raise InputError(f'{path} is cut short, is no Parquet file, or holds what pyarrow cannot read here ({str(e).splitlines()[0][:100]}): copy it again, or save its columns of texts and labels alone') from None
+        raise InputError(f'{path} is cut short, is no Parquet file, or holds what pyarrow cannot read here ({str(e).splitlines()[0][:100]}): copy it again, '
+            'or save its columns of texts and labels alone') from None
 
 # %% ../nbs/00_corpus.ipynb #a6e24193
 def _need(where, have, want):
@@ -129,7 +144,8 @@ def _need(where, have, want):
     for c in want:
         if c in have: continue
         bar = len(have) == 1 and next((s for s in '|:^~' if str(*have).count(s) > 1), None)
-        raise InputError(f"{where} has no column {c!r}: its columns are {', '.join(map(repr, have))}" + (f'; if {bar} stands between them, save it with commas, semicolons or tabs' if bar else ''))
+        raise InputError(f"{where} has no column {c!r}: its columns are {', '.join(map(repr, have))}"
+            + (f'; if {bar} stands between them, save it with commas, semicolons or tabs' if bar else ''))
 
 def _text_files(path):
     "The `.txt` files of a folder, packed ones too, in sorted order; hidden ones are none of them. A class may be a link."
@@ -148,7 +164,8 @@ def _bounded(path):
     "Lines of a file that becomes one text."
     n = 0
     for line in _lines(path):
-        if (n := n+len(line)) > _longest: raise InputError(f'{path} holds over {_longest >> 20:,} MB, and a file in a folder is one text, held in memory whole: divide it')
+        if (n := n+len(line)) > _longest:
+            raise InputError(f'{path} holds over {_longest >> 20:,} MB, and a file in a folder is one text, held in memory whole: divide it')
         yield line
 
 def _folder_rows(path, text, label):
@@ -160,7 +177,8 @@ def _folder_rows(path, text, label):
 # %% ../nbs/00_corpus.ipynb #080087c1
 def _file_rows(path, text, label, columns, opts):
     "Rows of one file or folder."
-    if not os.path.exists(path): raise InputError(f'there is no file or folder {str(path)[:200]!r}: check the path' + (', or give texts as a list' if ' ' in str(path) else ''))
+    if not os.path.exists(path):
+        raise InputError(f'there is no file or folder {str(path)[:200]!r}: check the path' + (', or give texts as a list' if ' ' in str(path) else ''))
     if os.path.isdir(path): return _folder_rows(path, text, label)
     kind = _kind(path)
     if kind in _plain: return ({text: s} for o in _one_a_line(path) if (s := o.strip()))
@@ -247,17 +265,20 @@ def read_labelled(
     **opts            # for `csv.reader`
 ) -> tuple[list, list]: # texts and labels
     "Read texts and their labels into lists; raises `InputError`, naming the row at fault."
-    if isinstance(source, (str, Path)) and is_plain(source): raise InputError(f'{source} holds texts without labels: give a table with a column of labels, or a folder with a sub-folder for each label')
+    if isinstance(source, (str, Path)) and is_plain(source):
+        raise InputError(f'{source} holds texts without labels: give a table with a column of labels, or a folder with a sub-folder for each label')
     texts, labels, bare = [], [], []
     for where, n, row in _rows(source, text, label, [text, label], **opts):
         texts.append(_text(where, n, row, text))
         _need(where, row, [label])
         if _missing(row[label]): bare.append((row.get('file', f'row {n}'), where))
         labels.append(row[label])
-    if bare and len(bare) == len(labels) and os.path.isdir(bare[0][1]): raise InputError(f'{bare[0][1]} has no sub-folders with texts, whose names would be the labels: make one for each class')
+    if bare and len(bare) == len(labels) and os.path.isdir(bare[0][1]):
+        raise InputError(f'{bare[0][1]} has no sub-folders with texts, whose names would be the labels: make one for each class')
     if bare:
         at = ', '.join(o for o,_ in bare[:10]) + (', …' if len(bare) > 10 else '')
-        raise InputError(f"{bare[0][1]} has no label in {label!r} at {at}: label {'it' if len(bare) == 1 else f'these {len(bare)}'}, remove {'it' if len(bare) == 1 else 'them'}, or give the texts as unlabelled")
+        raise InputError(f"{bare[0][1]} has no label in {label!r} at {at}: label {'it' if len(bare) == 1 else f'these {len(bare)}'}, remove "
+            f"{'it' if len(bare) == 1 else 'them'}, or give the texts as unlabelled")
     try: classes = set(labels)
     except TypeError: raise InputError(f'the labels in {label!r} are lists or objects: give one class a text, as text or a number') from None
     if len({isinstance(o, str) for o in classes}) > 1: raise InputError(f'the labels in {label!r} mix text and numbers: use one of the two')

@@ -58,9 +58,10 @@ def _topics(source):
 
 # %% ../nbs/00b_docs_corpus.ipynb #2325e4ed
 _marker = 'name'    # stands for whatever was masked
-_sections = 'args arguments attributes example examples keyword kwargs note notes parameters raises returns return shape warning warnings yields inputs outputs'.split()
+_sections = ('args arguments attributes example examples keyword kwargs note notes parameters raises returns return shape warning warnings yields '
+    'inputs outputs').split()
 _param = re.compile(r'''[*\\`]*\w[\w*\\`., ]*\s:(\s|$)|[\w.]+\(.*\)$''')                              # numpydoc: `x, y : float`
-_lead = re.compile(r'[-*+•]\s+|\d+[.)]\s+|[*\\`]*\w+[`]*\s*\([^)]*\)[`]*:\s*|[a-z]\w*:\s+|:\w+(\s[\w.*]+)*:\s*|\.\.\s\w+::\s*')   # bullets, `x (int):`, `:param x:`
+_lead = re.compile(r'[-*+•]\s+|\d+[.)]\s+|[*\\`]*\w+[`]*\s*\([^)]*\)[`]*:\s*|[a-z]\w*:\s+|:\w+(\s[\w.*]+)*:\s*|\.\.\s\w+::\s*') # `x (int):`, `:param x:`
 _code = re.compile(r'(def|class|import|from|with|for|while|return|assert|print)\b.*[:(\[)\]]$|\S+\s[-+*]?=\s|[|+].*[|+]$|[$%#>]\s|@\w|[\]\[(){}<>\\/|]')
 
 def prose(
@@ -87,7 +88,8 @@ def prose(
     return '\n'.join(o.strip() for o in out if o.strip())
 
 # %% ../nbs/00b_docs_corpus.ipynb #86d75e81
-_names = r'num-?py|np|scipy|scikits?(?:-learn)?|sklearn|matplotlib|mpl|py-?plot|plt|pylab|networkx|nx|sympy|py-?torch|torch\w*|a-?ten|libtorch|caffe|dynamo|inductor|distutils|f2py|ndarrays?|ufuncs?|dtypes?'
+_names = (r'num-?py|np|scipy|scikits?(?:-learn)?|sklearn|matplotlib|mpl|py-?plot|plt|pylab|networkx|nx|sympy|py-?torch|torch\w*|a-?ten|libtorch|caffe|'
+    r'dynamo|inductor|distutils|f2py|ndarrays?|ufuncs?|dtypes?')
 _markup = re.compile(r'(?::[\w:]+:)?`[^`]+`_*|``.*?``|\$[^$\n]+\$|\[[\w,-]+\]_')
 _word = re.compile(r'''(?x)
     \w+:/\S+ | %\(\S+ | \{\w*\} | [\w.]*\w\([^()]*\) | \\\w+ | <[^<>]+> | (?<!\w)--?[a-z][\w-]+      # links, calls, --flags
@@ -132,7 +134,8 @@ def _read(package):
 
 # %% ../nbs/00b_docs_corpus.ipynb #70fc35e2
 def _jargon(modules, texts):
-    "Module names that give a package away: fewer than 3 times in the standard library's prose, and one package's rate per word above 0.9 of the sum of all rates."
+    """Module names that give a package away: fewer than 3 times in the standard library's prose, and one package's rate per word above 0.9 of the sum
+    of all rates."""
     freq = {p: Counter(w for t in ts for w in _words(t)) for p, ts in texts.items()}
     size = {p: sum(c.values()) or 1 for p, c in freq.items()}
     def tells(w):
@@ -187,7 +190,8 @@ def near_duplicates(
     n_hashes=128,    # MinHash functions
     band=4,          # equal hashes in one band make two texts candidates
 ):                   # `(n_texts,)` cluster of each text, named by its first member; `(n_texts,)` likeness to that member
-    "Cluster texts that share word triples, by MinHash and locality-sensitive hashing; of texts with an equal band only neighbours are compared, so some pairs are missed."
+    """Cluster texts that share word triples, by MinHash and locality-sensitive hashing; of texts with an equal band only neighbours are compared, so
+    some pairs are missed."""
     if not texts: return np.zeros(0, int), np.zeros(0)
     sig = _minhash(*_shingles(texts), n_hashes)
     parent, mix = np.arange(len(texts)), np.random.default_rng(2).integers(1, 2**63, band, dtype=np.uint64)

@@ -92,7 +92,8 @@ class WordVectors:
         vectors, # (len(vocab), dim)
     ):
         self.vocab,self.vectors = list(vocab),np.asarray(vectors, np.float32)
-        if self.vectors.ndim != 2 or len(self.vocab) != len(self.vectors): raise InputError(f'{len(self.vocab)} words and vectors of shape {self.vectors.shape}: give one row a word')
+        if self.vectors.ndim != 2 or len(self.vocab) != len(self.vectors):
+            raise InputError(f'{len(self.vocab)} words and vectors of shape {self.vectors.shape}: give one row a word')
         self.at,self.dim = {w: i for i,w in enumerate(self.vocab)},self.vectors.shape[1]
         self.unit = self.vectors/np.linalg.norm(self.vectors, axis=1, keepdims=True).clip(1e-9)
     def __len__(self): return len(self.vocab)
@@ -129,7 +130,8 @@ def embed(self:WordVectors,
 
 # %% ../nbs/02_embeddings.ipynb #f0314233
 class SkipGram:
-    "Centre and context vectors; a centre is the mean of its pieces' rows (Mikolov et al. 2013; Bojanowski et al. 2017, section 3.2, who write the sum; their code, fastText, takes the mean)."
+    """Centre and context vectors; a centre is the mean of its pieces' rows (Mikolov et al. 2013; Bojanowski et al. 2017, section 3.2, who write the
+    sum; their code, fastText, takes the mean)."""
     def __init__(self,
         vocab_size:int, # words
         dim:int=64, # components

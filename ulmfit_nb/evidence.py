@@ -23,11 +23,13 @@ def baseline(
     if isinstance(texts, str) or hasattr(texts, 'columns'): raise InputError('several texts are needed, in a list or a column')
     texts,labels = list(texts),list(labels)
     if len(texts) != len(labels): raise InputError(f'{len(texts)} texts and {len(labels)} labels: give one label a text')
-    for what,vs,bad in (('text', texts, lambda v: not isinstance(v, str)), ('label', labels, lambda v: v is None or type(v).__name__ in ('NAType', 'NaTType') or v != v)):
+    for what,vs,bad in (('text', texts, lambda v: not isinstance(v, str)),
+        ('label', labels, lambda v: v is None or type(v).__name__ in ('NAType', 'NaTType') or v != v)):
         if wrong := [i for i,v in enumerate(vs) if bad(v)]: raise InputError(f'row {wrong[0]} (counted from 0) holds {vs[wrong[0]]!r} and no {what}: drop it')
     tfidf = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2 if len(texts) > 5000 else 1)
     try:
-        with threadpool_limits(1, 'blas'): return make_pipeline(tfidf, LogisticRegression(C=30, max_iter=1000)).fit(texts, labels) # sums this short lose time to threads
+        # sums this short lose time to threads
+        with threadpool_limits(1, 'blas'): return make_pipeline(tfidf, LogisticRegression(C=30, max_iter=1000)).fit(texts, labels)
     except ValueError as e:
         if 'vocabulary' not in str(e): raise
         raise InputError('there is no word of two letters or more to count: give texts that have some') from None

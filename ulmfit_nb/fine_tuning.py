@@ -23,10 +23,13 @@ def transfer_vocab(
     old:Tokenizer, # its tokenizer
     new:Tokenizer, # the target's tokenizer
 ): # a new model for the new vocabulary (`model` stays as it is), and the share of its rows that were known
-    "Move a backbone to a new vocabulary: known rows are kept, new rows become the mean of all (Howard & Ruder's scripts). Under an adaptive softmax a word's place in the new vocabulary decides its cluster, and stage 2 has to set it right again. Raises `InputError`."
+    """Move a backbone to a new vocabulary: known rows are kept, new rows become the mean of all (Howard & Ruder's scripts). Under an adaptive softmax
+    a word's place in the new vocabulary decides its cluster, and stage 2 has to set it right again. Raises `InputError`."""
     kinds,b = (old.config['kind'], new.config['kind']),model.backbone
-    if kinds[0] != kinds[1]: raise InputError(f'a {kinds[0]} vocabulary does not carry over to a {kinds[1]} one: train the new tokenizer with kind={kinds[0]!r}')
-    if b.vocab_size != old.vocab_size: raise InputError(f'the model has {b.vocab_size} rows and its tokenizer {old.vocab_size} ids: they do not belong together')
+    if kinds[0] != kinds[1]:
+        raise InputError(f'a {kinds[0]} vocabulary does not carry over to a {kinds[1]} one: train the new tokenizer with kind={kinds[0]!r}')
+    if b.vocab_size != old.vocab_size:
+        raise InputError(f'the model has {b.vocab_size} rows and its tokenizer {old.vocab_size} ids: they do not belong together')
     at = {w: i for i,w in enumerate(old.vocab)}
     src = torch.tensor([at.get(w, -1) for w in new.vocab], device=model.bias.device)
     cutoffs = tuple(c for c in model.cutoffs if c < new.vocab_size)
@@ -41,7 +44,8 @@ def transfer_vocab(
     return res.train(model.training), known.float().mean().item()
 
 # %% ../nbs/07_fine_tuning.ipynb #2f3514e0
-LM_MULTS = {2: (1/3, 1, 1/2), 3: (1/6, 1/3, 1, 1/2)} # rates of the LSTM layers and of embedding + decoder in the authors' scripts; for two layers their upper ones
+# rates of the LSTM layers and of embedding + decoder in the authors' scripts; for two layers their upper ones
+LM_MULTS = {2: (1/3, 1, 1/2), 3: (1/6, 1/3, 1, 1/2)}
 
 # %% ../nbs/07_fine_tuning.ipynb #d6ea0b10
 def finetune_lm(

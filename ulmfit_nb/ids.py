@@ -106,7 +106,8 @@ def _numbers(idxs, n):
     idxs = np.asarray(idxs)
     if idxs.ndim != 1: raise InputError(f'documents are chosen by a list of numbers or a mask, and these have the shape {idxs.shape}: give one dimension')
     if idxs.dtype == bool and len(idxs) != n: raise InputError(f'the mask has {len(idxs)} entries for {n} documents: give one each')
-    if idxs.size and idxs.dtype.kind not in 'biu': raise InputError(f'documents are chosen by whole numbers or a mask, and these are {idxs.dtype}: convert them')
+    if idxs.size and idxs.dtype.kind not in 'biu':
+        raise InputError(f'documents are chosen by whole numbers or a mask, and these are {idxs.dtype}: convert them')
     return idxs.nonzero()[0] if idxs.dtype == bool else idxs.astype(int)
 
 # %% ../nbs/01b_ids.ipynb #5a6fcb06
@@ -146,7 +147,8 @@ def _sweep(path):
         if not _dead(int(m[1])): continue
         with suppress(OSError): # another process may be doing the same
             if m[2] and not path.exists(): o.rename(path)              # it died between two renames
-            elif time.time()-max(f.stat().st_mtime for f in (o, *o.glob('*'))) > 600: shutil.rmtree(o) # on another machine, or in a container, that number may be a living process
+            # on another machine, or in a container, that number may be a living process
+            elif time.time()-max(f.stat().st_mtime for f in (o, *o.glob('*'))) > 600: shutil.rmtree(o)
 
 # %% ../nbs/01b_ids.ipynb #12a9f4e4
 @patch(cls_method=True)

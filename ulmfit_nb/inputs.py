@@ -39,9 +39,13 @@ def check_texts(
     "Texts as a list of strings; anything else gets its sentence. Raises `InputError`."
     X = _one_column(X, what)
     if getattr(X, 'ndim', 1) == 2 and X.shape[1] != 1 or getattr(X, 'ndim', 1) > 2: raise InputError(f'{what} has the shape {X.shape}: give one column')
-    if X is None or not hasattr(X, '__iter__') or isinstance(X, (set, frozenset)): raise InputError(f'{what}: {str(X)[:60]} is no list of texts, in an order that stays: give one')
+    if X is None or not hasattr(X, '__iter__') or isinstance(X, (set, frozenset)):
+        raise InputError(f'{what}: {str(X)[:60]} is no list of texts, in an order that stays: give one')
     X = list(np.asarray(X, dtype=object).ravel()) if isinstance(X, np.ndarray) else list(X)
-    if none := [i for i,t in enumerate(X) if not isinstance(t, str)]: raise InputError(f'{what}: row {none[0]} (counted from 0) holds {X[none[0]]!r} and not a text' + (f', and {len(none)-1:,} more {"row holds" if len(none) == 2 else "rows hold"} no text' if none[1:] else '') + ': drop them or put empty strings, as `.fillna("")` does')
+    if none := [i for i,t in enumerate(X) if not isinstance(t, str)]:
+        raise InputError(f'{what}: row {none[0]} (counted from 0) holds {X[none[0]]!r} and not a text'
+            + (f', and {len(none)-1:,} more {"row holds" if len(none) == 2 else "rows hold"} no text' if none[1:] else '') + ': drop them or put empty '
+            'strings, as `.fillna("")` does')
     return X
 
 # %% ../nbs/08c_inputs.ipynb #d46bf1f1
@@ -52,13 +56,27 @@ def label_list(
     "Labels as they were given, one for each text. Raises `InputError`."
     if y is None: raise InputError('there are no labels: give one for each text')
     y = _one_column(y, 'the labels')
-    if not hasattr(y, '__iter__') or isinstance(y, (set, frozenset)): raise InputError(f'the labels: {str(y)[:60]} is no list, in an order that stays: give one label a text')
+    if not hasattr(y, '__iter__') or isinstance(y, (set, frozenset)):
+        raise InputError(f'the labels: {str(y)[:60]} is no list, in an order that stays: give one label a text')
     if hasattr(y, 'toarray'): y = y.toarray() # sparse
     if getattr(y, 'ndim', 1) == 0: raise InputError('the labels: this is one value and no list: give one label a text')
     if getattr(y, 'ndim', 1) == 2 and y.shape[1] == 1: y = y.ravel() # a column
     y = [v.item() if isinstance(v, np.generic) else v for v in list(y)]
     if len(y) != n: raise InputError(f'there are {n} texts and {len(y)} labels: give one label a text')
     return y
+
+# %% ../nbs/08c_inputs.ipynb #f4ba62b1
+def _label_fault(v) -> str|None:
+    "What is wrong with one label, and what to do."
+    if v is None or type(v).__name__ in ('NAType', 'NaTType') or isinstance(v, float) and math.isnan(v) or isinstance(v, str) and not v.strip():
+        return 'no label: drop it, or give its text as unlabelled'
+    if not isinstance(v, (str, int, float)): return f'the label {v!r}: a label is a text or a whole number: `.astype(str)` makes texts of a column'
+    if isinstance(v, str) and len(v) > 1000:
+        return f'a label of {len(v):,} characters, {v[:40]!r}…: check that this is the column of labels, and give labels of 1,000 at most'
+    if isinstance(v, float) and not v.is_integer():
+        return f'the label {v!r}, a number between two classes: give such labels as text, {str(v)!r}'
+    if isinstance(v, str) and any('\ud800' <= c <= '\udfff' for c in v):
+        return f'the label {v!r}, which holds half a character: no file can keep it, so correct it'
 
 # %% ../nbs/08c_inputs.ipynb #7c26ac3c
 def check_labels(
@@ -68,17 +86,18 @@ def check_labels(
     "Labels as indices, their own types kept. Raises `InputError`."
     y = label_list(y, n)
     for i,v in enumerate(y):
-        if v is None or type(v).__name__ in ('NAType', 'NaTType') or (isinstance(v, float) and math.isnan(v)) or (isinstance(v, str) and not v.strip()): raise InputError(f'row {i} (counted from 0) has no label: drop it, or give its text as unlabelled')
-        if not isinstance(v, (str, int, float)): raise InputError(f'row {i} (counted from 0) has the label {v!r}: a label is a text or a whole number: `.astype(str)` makes texts of a column')
-        if isinstance(v, str) and len(v) > 1000: raise InputError(f'row {i} (counted from 0) has a label of {len(v):,} characters, {v[:40]!r}…: check that this is the column of labels, and give labels of 1,000 at most')
-        if isinstance(v, float) and not v.is_integer(): raise InputError(f'row {i} (counted from 0) has the label {v!r}, a number between two classes: give such labels as text, {str(v)!r}')
-        if isinstance(v, str) and any('\ud800' <= c <= '\udfff' for c in v): raise InputError(f'row {i} (counted from 0) has the label {v!r}, which holds half a character: no file can keep it, so correct it')
+        if fault := _label_fault(v): raise InputError(f'row {i} (counted from 0) has {fault}')
     kinds = {type(v) for v in y}
     if len(kinds) > 1: raise InputError(f'labels are of several types ({", ".join(sorted(k.__name__ for k in kinds))}): make them one')
     classes = sorted(set(y))
-    if len(classes) < 2: raise InputError(f'all {n} rows have the label {classes[0]!r}: a classifier needs two at least' if classes else 'there are no rows: a classifier needs labelled texts')
-    if any(type(a) is not type(b) or a != b for a,b in zip(np.array(classes).tolist(), classes)): raise InputError('an array cannot keep these labels as they are (a zero byte at the end, or a whole number of 2**63 or more): give other ones')
-    if odd := missing_words(classes): warnings.warn(f'the label {odd[0]!r} looks like a missing one that was made text: if it is, drop its rows or give their texts as unlabelled', stacklevel=3)
+    if len(classes) < 2:
+        raise InputError(f'all {n} rows have the label {classes[0]!r}: a classifier needs two at least' if classes else 'there are no rows: a '
+            'classifier needs labelled texts')
+    if any(type(a) is not type(b) or a != b for a,b in zip(np.array(classes).tolist(), classes)):
+        raise InputError('an array cannot keep these labels as they are (a zero byte at the end, or a whole number of 2**63 or more): give other ones')
+    if odd := missing_words(classes):
+        warnings.warn(f'the label {odd[0]!r} looks like a missing one that was made text: if it is, drop its rows or give their texts as '
+            'unlabelled', stacklevel=3)
     at = {c: i for i,c in enumerate(classes)}
     return np.array(classes), np.array([at[v] for v in y])
 
@@ -97,7 +116,8 @@ def _column_names(X, y) -> dict: # for the model directory, so that `ulmfit pred
     return dict(columns=dict(text=text or 'text', label=label or 'label')) if text or label else {}
 
 # %% ../nbs/08c_inputs.ipynb #3fe1a6d3
-WHOLE = dict(bs=2, vocab_size=1, bptt=1, max_len=1, min_count=1, lm_bs=1, epochs=1, self_train=0) # settings, and their smallest values; from min_count on `None` is the default
+# settings, and their smallest values; from min_count on `None` is the default
+WHOLE = dict(bs=2, vocab_size=1, bptt=1, max_len=1, min_count=1, lm_bs=1, epochs=1, self_train=0)
 NUMBERS = dict(lm_lr=0, lr=0, lm_epochs=0, drop_mult=0, lm_drop_mult=0) # rates are above it; from lr on `None` is the default
 
 def _number(v, least, whole=False, above=False) -> bool:
@@ -110,15 +130,19 @@ def check_numbers(
     "Refuse numbers that cannot be meant. Raises `InputError`."
     for name,least in WHOLE.items():
         v = getattr(est, name)
-        if not (v is None and name in ('min_count', 'lm_bs', 'epochs', 'self_train') or _number(v, least, True)): raise InputError(f'{name}={v!r}: give a whole number of {least} or more')
+        if not (v is None and name in ('min_count', 'lm_bs', 'epochs', 'self_train') or _number(v, least, True)):
+            raise InputError(f'{name}={v!r}: give a whole number of {least} or more')
     for name,least in NUMBERS.items():
         v,above = getattr(est, name),name.endswith('lr')
-        if not (v is None and name != 'lm_lr' or _number(v, least, above=above)): raise InputError(f'{name}={v!r}: give a number {"above" if above else "of"} {least}{"" if above else " or more"}')
+        if not (v is None and name != 'lm_lr' or _number(v, least, above=above)):
+            raise InputError(f'{name}={v!r}: give a number {"above" if above else "of"} {least}{"" if above else " or more"}')
     divs = est.div if isinstance(est.div, (list, tuple)) else [1. if est.div is None else est.div]
-    if not divs or not all(_number(d, 0, above=True) for d in divs): raise InputError(f'div={est.div!r}: give a number above 0, such as 2.6, or one for each layer group')
+    if not divs or not all(_number(d, 0, above=True) for d in divs):
+        raise InputError(f'div={est.div!r}: give a number above 0, such as 2.6, or one for each layer group')
     if est.n_jobs not in (None, 1, 2) or est.n_jobs is True: raise InputError(f'n_jobs={est.n_jobs!r}: give 1, 2 or None')
     r = est.random_state
-    if not (r is None or isinstance(r, np.random.RandomState) or _number(r, 0, True) and r < 2**32): raise InputError(f'random_state={r!r}: give a whole number from 0 to {2**32-1:,}, a RandomState, or None')
+    if not (r is None or isinstance(r, np.random.RandomState) or _number(r, 0, True) and r < 2**32):
+        raise InputError(f'random_state={r!r}: give a whole number from 0 to {2**32-1:,}, a RandomState, or None')
 
 # %% ../nbs/08c_inputs.ipynb #53059663
 def _plain_value(v):
@@ -135,8 +159,10 @@ def _plain(ps:dict) -> dict: # what JSON can hold
     return {k: v for k,v in ps.items() if v is None or isinstance(v, (bool, int, float, str, list))}
 
 # %% ../nbs/08c_inputs.ipynb #7aa00c76
-PAPER = dict(lm_bs=64, lm_drop_mult=.7, lm_div=None, max_lm_epochs=15, lr=.01, drop_mult=.5, recipe='freez', div=2.6, max_epochs=30, self_train=0) # the paper and its scripts of 2018, as the table of chapter 08 chooses between them; dropouts and passes of fastai's lesson notebook
-SMALL = dict(lm_bs=16, lm_drop_mult=.1, lm_div=1., max_lm_epochs=3, lr=.01, drop_mult=.5, recipe='full', div=1., max_epochs=10, self_train=2000) # chosen on held-out training texts: see results/LOG.md
+# the paper and its scripts of 2018, as the table of chapter 08 chooses between them; dropouts and passes of fastai's lesson notebook
+PAPER = dict(lm_bs=64, lm_drop_mult=.7, lm_div=None, max_lm_epochs=15, lr=.01, drop_mult=.5, recipe='freez', div=2.6, max_epochs=30, self_train=0)
+# chosen on held-out training texts: see results/LOG.md
+SMALL = dict(lm_bs=16, lm_drop_mult=.1, lm_div=1., max_lm_epochs=3, lr=.01, drop_mult=.5, recipe='full', div=1., max_epochs=10, self_train=2000)
 
 MANY = 2000 # labels from which on a small backbone learns them by heart at the rate that suits few
 
@@ -145,10 +171,12 @@ def default_settings(
     pretrained:bool=True, # or trained on the given texts alone?
     n_labels:int=0, # labelled texts
 ) -> dict: # what `None` means in `ULMFiT`
-    "`PAPER`, the paper's settings, for networks of its size; `SMALL` for smaller ones (everything trained at once, at the rate 0.01 in all layers; less dropout in stage 2, fewer passes), with the rate 0.003 from 2,000 labels on. `PAPER` with one rate in stage 2 where nothing is pretrained."
+    """`PAPER`, the paper's settings, for networks of its size; `SMALL` for smaller ones (everything trained at once, at the rate 0.01 in all layers;
+    less dropout in stage 2, fewer passes), with the rate 0.003 from 2,000 labels on. `PAPER` with one rate in stage 2 where nothing is pretrained."""
     if not pretrained: return PAPER | dict(lm_div=1.)
     return PAPER if Size.of(size).n_hid >= 1000 else SMALL | (dict(lr=.003) if n_labels >= MANY else {})
 
+# %% ../nbs/08c_inputs.ipynb #dedf4b2b
 def lm_passes(
     n_tokens:int, # of the corpus
     most:float=15, # passes where texts are few

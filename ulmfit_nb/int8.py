@@ -45,7 +45,9 @@ class Int8Weights:
         with _packing, warnings.catch_warnings():
             warnings.simplefilter('ignore') # that quantized tensors move to another package
             was,q.engine = q.engine,'fbgemm'
-            try: self.packed = torch.ops.quantized.linear_prepack(torch.quantize_per_channel(w, self.scale.double(), torch.zeros(len(w), dtype=torch.long), 0, torch.qint8), None)
+            try:
+                self.packed = torch.ops.quantized.linear_prepack(torch.quantize_per_channel(w, self.scale.double(),
+                    torch.zeros(len(w), dtype=torch.long), 0, torch.qint8), None)
             finally: q.engine = was
 
 # %% ../nbs/03c_int8.ipynb #f18fc74b

@@ -35,7 +35,8 @@ from .ulmfit import ULMFiT
 _stretch = re.compile(rf'{_break.pattern}|((?:(?!{_break.pattern})\S)+)')
 
 def _align(a, b):
-    "Where two lists of words are equal, and what stands between: (kind, begin and end in `a`, begin and end in `b`). They differ in few places, after each of which the nearest three words that agree are looked for."
+    """Where two lists of words are equal, and what stands between: (kind, begin and end in `a`, begin and end in `b`). They differ in few places,
+    after each of which the nearest three words that agree are looked for."""
     i,j = 0,0
     while i < len(a) or j < len(b):
         n = next((k for k,(x,y) in enumerate(zip(a[i:i+4096], b[j:j+4096])) if x != y), min(len(a)-i, len(b)-j, 4096))
@@ -339,7 +340,8 @@ def comprehensiveness(
     seed:int=0, # of these
 ) -> dict: # n; mean and sd of the drop; random_mean, random_sd; gain over random and its standard error se
     "How far the probability falls without the words that decided, beside as many words at random (DeYoung et al. 2020). Raises `InputError`."
-    if n_random < 1 or not (at := list(at)) or not all(0 < s <= 1 for s in at): raise InputError(f'n_random={n_random} and at={at}: give one random deletion or more, and shares of words above 0, up to 1')
+    if n_random < 1 or not (at := list(at)) or not all(0 < s <= 1 for s in at):
+        raise InputError(f'n_random={n_random} and at={at}: give one random deletion or more, and shares of words above 0, up to 1')
     found = [a for a in (attribute(clf, t, None, method) for t in check_texts(texts)) if a.words]
     if len(found) < 2: raise InputError(f'{len(found)} texts with words in them are too few for a spread: give two at least')
     falls = [a.confidence - _deleted(clf, a, [max(1, round(s*len(a.words))) for s in at], n_random, [seed, i]).mean(1) for i,a in enumerate(found)]
@@ -351,7 +353,9 @@ def _truth(clf, texts, labels, probs=None):
     "Probabilities of the texts, and the index of each label."
     texts = check_texts(texts)
     probs,shape = np.asarray(clf.predict_proba(texts) if probs is None else probs, float),(len(texts), len(clf.classes_))
-    if probs.shape != shape: raise InputError(f'the probabilities have the shape {probs.shape}, and {shape[0]} texts and {shape[1]} labels want {shape}: give what predict_proba says of these texts')
+    if probs.shape != shape:
+        raise InputError(f'the probabilities have the shape {probs.shape}, and {shape[0]} texts and {shape[1]} labels want {shape}: give what '
+            'predict_proba says of these texts')
     labels,at = label_list(labels, len(texts)),{l: i for i,l in enumerate(clf.classes_.tolist())}
     def index(l):
         try: return at[l]
@@ -425,7 +429,9 @@ def neighbours(
     texts = check_texts(texts)
     states = pooled_states(clf, texts) if states is None else states
     q = pooled_states(clf, check_texts([text]))[0]
-    if np.shape(states) != (len(texts), len(q)): raise InputError(f'the states have the shape {np.shape(states)}, and these {len(texts)} texts have {(len(texts), len(q))}: give what pooled_states says of the same texts')
+    if np.shape(states) != (len(texts), len(q)):
+        raise InputError(f'the states have the shape {np.shape(states)}, and these {len(texts)} texts have {(len(texts), len(q))}: give what '
+            'pooled_states says of the same texts')
     sim = states @ q/np.maximum(np.linalg.norm(states, axis=1)*np.linalg.norm(q), 1e-12)
     return [dict(index=int(i), similarity=float(sim[i]), text=texts[i]) for i in np.argsort(-sim, kind='stable')[:k]]
 

@@ -44,7 +44,8 @@ class Task:
         return sorted({l for _,l in self.train})
 
 FILES = {'imdb': dict(train='imdb/train', test='imdb/test', more='imdb/unsup'), 'trec-6': dict(train='trec6/train', test='trec6/test'),
-    'vsfc': dict(train='vietnamese/vsfc_train', test='vietnamese/vsfc_test'), **{k: dict(train=f'{k}/train', test=f'{k}/test') for k in ('ag-news', 'dbpedia', 'yelp-2', 'yelp-5')}}
+    'vsfc': dict(train='vietnamese/vsfc_train', test='vietnamese/vsfc_test'),
+    **{k: dict(train=f'{k}/train', test=f'{k}/test') for k in ('ag-news', 'dbpedia', 'yelp-2', 'yelp-5')}}
 COLUMNS = {'vsfc': ('text', 'sentiment')}
 HUB_SPLITS = {'imdb': dict(more='unsupervised')}
 
@@ -94,8 +95,7 @@ class TimeUp(Exception):
 class Lab:
     "A folder of stages that are computed once, a budget of minutes, rows that are written as soon as they are known. Raises `InputError`."
     def __init__(self,
-        out, # folder of stages; may be thrown away when all rows are written
-        results='results', # where rows go; see `record_result`
+        out, results='results', # folder of stages, which may be thrown away when all rows are written; where rows go: see `record_result`
         minutes:float|None=None, # stop in time
         backbone=None, # directory of a pretrained backbone, or `None`
         size='tiny', # of networks without backbone
@@ -119,7 +119,8 @@ class Lab:
         if recipe is not None: recipe_phases(recipe) # refused before anything is computed
         for name,least in dict(bs=1, clas_bs=2, epochs=1, draws=1, unlabelled=1, test=1).items():
             if (v := getattr(self, name)) is not None and not v >= least: raise InputError(f'{name}={v}: give {least} or more')
-        self.clas_bs,self.lr_lm,self.out,self.begun = clas_bs or (32 if bs is None else max(2, bs//2)),lr_lm or (30. if opt == 'ntasgd' else 4e-3),Path(out),time.monotonic()
+        self.clas_bs,self.lr_lm = clas_bs or (32 if bs is None else max(2, bs//2)),lr_lm or (30. if opt == 'ntasgd' else 4e-3)
+        self.out,self.begun = Path(out),time.monotonic()
 
 # %% ../nbs/13a_lab.ipynb #ac75057f
 @patch
@@ -135,7 +136,8 @@ def claim(self:Lab,
     **what, # settings of the experiment, beside the lab's own
 ):
     "Finished stages are found by name, so a folder belongs to one experiment with one set of settings. Raises `InputError`."
-    names = 'size', 'bs', 'lm_epochs', 'epochs', 'lr_lm', 'lr', 'labels', 'draws', 'unlabelled', 'test', 'direction', 'variants', 'lm_drop_mult', 'recipe', 'clas_bs', 'precision', 'as_scripts', 'opt'
+    names = ('size', 'bs', 'lm_epochs', 'epochs', 'lr_lm', 'lr', 'labels', 'draws', 'unlabelled', 'test', 'direction', 'variants', 'lm_drop_mult', 'recipe',
+        'clas_bs', 'precision', 'as_scripts', 'opt')
     what |= {k: getattr(self, k) for k in names} | dict(backbone=None, weights=None)
     if self.backbone:
         b = find_backbone(self.backbone).resolve()
@@ -147,7 +149,9 @@ def claim(self:Lab,
     try: was,now = dict(as_scripts=False, opt='adam') | json.loads(f.read_text()),json.loads(text) # folders of before know neither
     except (ValueError, TypeError): raise InputError(f'{f} is damaged: choose another folder') from None
     if 'lm_epochs' not in was: raise InputError(f'{f} is not what an experiment leaves: choose another folder')
-    if wrong := [k for k in now if k in was and was[k] != now[k]]: raise InputError(f'{self.out} holds an experiment with other settings ({wrong[0]} was {was[wrong[0]]}): repeat them as they were, or choose another folder')
+    if wrong := [k for k in now if k in was and was[k] != now[k]]:
+        raise InputError(f'{self.out} holds an experiment with other settings ({wrong[0]} was {was[wrong[0]]}): repeat them as they were, '
+            'or choose another folder')
 
 # %% ../nbs/13a_lab.ipynb #787ad296
 @patch
@@ -232,7 +236,8 @@ def texts(self:Lab, task:Task, extra:list=(), key='inductive'): # tokenizer, cor
     elif known.read_text() != h.hexdigest(): raise InputError(f'{self.out} holds an experiment on other texts: choose another folder')
     if not tok_file.exists():
         old = load_backbone(self.backbone)[1] if self.backbone else None
-        tok = old if old and old.config['kind'] != 'word' else Tokenizer.train(everything, kind='word' if old else 'bpe', vocab_size=60000 if old else 8000, also=old)
+        tok = old if old and old.config['kind'] != 'word' else Tokenizer.train(everything, kind='word' if old else 'bpe',
+            vocab_size=60000 if old else 8000, also=old)
         tok.save(tok_file)
     tok = Tokenizer.load(tok_file)
     if not folder.exists(): Corpus.write(folder, tok.encode_iter(everything), tok.vocab_size, dict(tokenizer=tok.fingerprint))
@@ -249,7 +254,8 @@ def start(self:Lab,
     torch.manual_seed(seed)
     if not self.backbone: return LanguageModel(AWDLSTM(tok.vocab_size, self.size))
     lm,old = load_backbone(self.backbone, direction)
-    if not pretrained: return LanguageModel(AWDLSTM(tok.vocab_size, lm.backbone.size, skip=lm.backbone.skip), cutoffs=[c for c in lm.cutoffs if c < tok.vocab_size])
+    if not pretrained:
+        return LanguageModel(AWDLSTM(tok.vocab_size, lm.backbone.size, skip=lm.backbone.skip), cutoffs=[c for c in lm.cutoffs if c < tok.vocab_size])
     return lm if old.fingerprint == tok.fingerprint else transfer_vocab(lm, old, tok)[0]
 
 # %% ../nbs/13a_lab.ipynb #eff29b5f
@@ -271,7 +277,9 @@ def lm(self:Lab,
     if recipe is None:
         s = self.settings(build(), pretrained)
         kw,bs = dict(drop_mult=s['lm_drop_mult'], div=s['lm_div']),s['lm_bs']
-    else: s,kw,bs = PAPER,dict(LM_RECIPES[recipe], drop_mult=PAPER['lm_drop_mult'] if dropout else 0.) | ({} if pretrained and self.backbone else dict(div=1.)),self.bs or PAPER['lm_bs']
+    else:
+        s,bs = PAPER,self.bs or PAPER['lm_bs']
+        kw = dict(LM_RECIPES[recipe], drop_mult=s['lm_drop_mult'] if dropout else 0.) | ({} if pretrained and self.backbone else dict(div=1.))
     epochs = epochs or self.lm_epochs or lm_passes(corpus.n_tokens, s['max_lm_epochs'])
     held = np.random.default_rng(seed).permutation(len(corpus))[:max(1, min(len(corpus)//20, 500))]
     train,valid = corpus.select(np.setdiff1d(np.arange(len(corpus)), held)),corpus.select(held)
@@ -281,14 +289,17 @@ def lm(self:Lab,
             path=path, resume=True, minutes=minutes, progress=self.progress, **kw)
     name = (recipe or 'default').replace(' ', '') + ('' if pretrained else '-random') + ('' if dropout else '-plain')
     model,facts = self.stage(f'{key}/lm-{name}-{direction}-{seed}', build, fit)
-    return model, facts | dict(epochs=epochs, settings=dict(zip(LM_SETTINGS, (bs, kw['drop_mult'], kw.get('div'), kw.get('schedule', 'stlr'), s['max_lm_epochs']))))
+    return model, facts | dict(epochs=epochs, settings=dict(zip(LM_SETTINGS,
+        (bs, kw['drop_mult'], kw.get('div'), kw.get('schedule', 'stlr'), s['max_lm_epochs']))))
 
 # %% ../nbs/13a_lab.ipynb #760238d2
 CLAS_RECIPES = { # table 7: recipe, rates by layer, schedule
-    'from scratch': dict(recipe='from-scratch', div=1.), 'full': dict(recipe='full', div=1., schedule='constant'), 'full + discr': dict(recipe='full', schedule='constant'),
+    'from scratch': dict(recipe='from-scratch', div=1.), 'full': dict(recipe='full', div=1., schedule='constant'),
+    'full + discr': dict(recipe='full', schedule='constant'),
     'last': dict(recipe='last', schedule='constant'), 'chain-thaw': dict(recipe='chain-thaw', div=1., schedule='constant'),
     'freez': dict(recipe='freez', div=1., schedule='constant'), 'freez + discr': dict(recipe='freez', schedule='constant'),
-    'freez + stlr': dict(recipe='freez', div=1.), 'freez + cosine': dict(recipe='freez', div=1., schedule='cosine'), 'freez + discr + stlr': dict(recipe='freez')}
+    'freez + stlr': dict(recipe='freez', div=1.), 'freez + cosine': dict(recipe='freez', div=1., schedule='cosine'),
+    'freez + discr + stlr': dict(recipe='freez')}
 
 # %% ../nbs/13a_lab.ipynb #4473ff37
 @patch
@@ -312,7 +323,8 @@ def classifier(self:Lab,
         return finetune_classifier(model, docs, ys, valid, epochs=epochs, lr=lr, bs=bs, cfg=self.cfg(seed, clip=25.), backward=direction=='backward', seed=seed,
             path=path, resume=True, minutes=minutes, progress=self.progress, weights=weights, **kw)
     model,facts = self.stage(f'{key}/{name}-{direction}-{seed}', build, fit)
-    return model, facts | dict(epochs=round(facts['history'][-1]['epoch']), settings=dict(max_epochs=s['max_epochs'], bs=bs, lr=lr, drop_mult=float(drops.weight/CLAS_DROPOUTS.weight), schedule='stlr') | kw | (SCRIPTS if self.as_scripts else {}))
+    return model, facts | dict(epochs=round(facts['history'][-1]['epoch']), settings=dict(max_epochs=s['max_epochs'], bs=bs, lr=lr,
+        drop_mult=float(drops.weight/CLAS_DROPOUTS.weight), schedule='stlr') | kw | (SCRIPTS if self.as_scripts else {}))
 
 # %% ../nbs/13a_lab.ipynb #cea84c23
 @patch
@@ -354,8 +366,10 @@ def row(self:Lab,
         if was.exists() and not here.exists(): # asked for in another folder
             with atomic(here) as tmp: shutil.copyfile(was, tmp)
         if here.exists(): return
-    made = record_result(self.out/'made', or_best(self.device), backbone=str(Path(self.backbone).name) if self.backbone else None, **fields) # here first: killed before its mark, it stands in no results twice
+    # here first: killed before its mark, it stands in no results twice
+    made = record_result(self.out/'made', or_best(self.device), backbone=str(Path(self.backbone).name) if self.backbone else None, **fields)
     with atomic(mark) as tmp: tmp.write_text(json.dumps(dict(key=key, file=str(made.resolve()))))
     with atomic(Path(self.results)/fields['experiment']/made.name) as tmp: shutil.copyfile(made, tmp)
-    beside = f' (counting words {fields["baseline_accuracy"]:.2%}, the mean of both {fields["mean_accuracy"]:.2%})' if fields.get('mean_accuracy') is not None else ''
+    beside = (f' (counting words {fields["baseline_accuracy"]:.2%}, the mean of both {fields["mean_accuracy"]:.2%})'
+        if fields.get('mean_accuracy') is not None else '')
     self.say(f'{key}: {fields["accuracy"]:.2%}{beside}' if fields.get('accuracy') is not None else f'{key}: {fields.get("perplexity"):.1f}')

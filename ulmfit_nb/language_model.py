@@ -51,7 +51,8 @@ class LMBatches:
         lengths = zlib.crc32(np.ascontiguousarray(c.lengths, np.int64).tobytes())
         docs = [c[i] for i in (*range(0, len(c), max(1, len(c)//100)), -1)]
         ids = np.concatenate([p for d in docs for p in (d[:500], d[-500:])]) # a sample: the corpus may be larger than memory
-        return f'lm {len(c)} {c.n_tokens} {c.meta} {lengths} {zlib.crc32(np.ascontiguousarray(ids, np.int64).tobytes())} {self.bs} {self.bptt} {self.seed} {self.variable} {self.shuffle} {self.backward}'
+        crc = zlib.crc32(np.ascontiguousarray(ids, np.int64).tobytes())
+        return f'lm {len(c)} {c.n_tokens} {c.meta} {lengths} {crc} {self.bs} {self.bptt} {self.seed} {self.variable} {self.shuffle} {self.backward}'
 
 # %% ../nbs/06_language_model.ipynb #7793f39d
 @patch
@@ -182,7 +183,8 @@ def _same_vocab(model, *corpora):
     "Ids of another vocabulary would be other words."
     for c in corpora:
         if c is not None and c.vocab_size != model.backbone.vocab_size:
-            raise InputError(f'the corpus has ids of a vocabulary of {c.vocab_size} and the model one of {model.backbone.vocab_size}: encode it with the model\'s own tokenizer')
+            raise InputError(f'the corpus has ids of a vocabulary of {c.vocab_size} and the model one of {model.backbone.vocab_size}: encode it with '
+                'the model\'s own tokenizer')
 
 # %% ../nbs/06_language_model.ipynb #afab3a0c
 def perplexity(
@@ -195,7 +197,8 @@ def perplexity(
     "Perplexity a token: exp of the mean negative log-likelihood. Raises `InputError`."
     _same_vocab(model, corpus)
     batches = LMBatches(corpus, bs, variable=False, shuffle=False, backward=backward)
-    with torch.autocast(next(model.parameters()).device.type, enabled=False), full_float32(): return (cache.metrics(model, batches) if cache else lm_metrics(model, batches))['perplexity']
+    with torch.autocast(next(model.parameters()).device.type, enabled=False), full_float32():
+        return (cache.metrics(model, batches) if cache else lm_metrics(model, batches))['perplexity']
 
 # %% ../nbs/06_language_model.ipynb #27a5ceb4
 def lm_scores(
@@ -210,7 +213,8 @@ def lm_scores(
     texts = list(texts)
     corpus = Corpus.from_docs(tok.encode_iter(texts), tok.vocab_size)
     _same_vocab(model, corpus)
-    with torch.autocast(next(model.parameters()).device.type, enabled=False), full_float32(): m = lm_metrics(model, LMBatches(corpus, bs, variable=False, shuffle=False, backward=backward))
+    with torch.autocast(next(model.parameters()).device.type, enabled=False), full_float32():
+        m = lm_metrics(model, LMBatches(corpus, bs, variable=False, shuffle=False, backward=backward))
     nats,words,n_bytes = m['valid_loss']*(corpus.n_tokens-1),sum(len(t.split()) for t in texts),sum(len(t.encode('utf-8', 'surrogatepass')) for t in texts)
     unknown = float(np.mean(np.concatenate([corpus[i] for i in range(len(corpus))]) == tok.unk_id))
     return dict(n=len(texts), tokens=corpus.n_tokens, words=words, bytes=n_bytes, unknown=unknown, **m,
@@ -258,7 +262,8 @@ def pretrain(
     init:LanguageModel|None=None, # go on from this model, which brings its own size, skip and cutoffs
     **kw, # bs, bptt, backward, path, resume, minutes, progress: see `train_lm`
 ) -> Trainer: # `.model` is the `LanguageModel`
-    "Stage 1 (Howard & Ruder 2018, section 3.1): a language model on general text; one rate for all layers, in one cycle (with NT-ASGD a constant one), is ours (their scripts: lr/6, lr/3, lr and lr by group). Raises `InputError`."
+    """Stage 1 (Howard & Ruder 2018, section 3.1): a language model on general text; one rate for all layers, in one cycle (with NT-ASGD a constant
+    one), is ours (their scripts: lr/6, lr/3, lr and lr by group). Raises `InputError`."""
     cfg = (cfg or TrainConfig()).seeded(seed)
     if lr is None and cfg.opt == 'sgd': raise InputError('plain SGD has no usual rate: give lr')
     lr = lr if lr is not None else 30. if cfg.opt == 'ntasgd' else 4e-3
@@ -296,7 +301,8 @@ def generate(
 ) -> str: # prompt and what follows; ends early where the document would
     "Go on from a prompt: each token is read once, and the state carried. Raises `InputError`."
     if not 0 <= temperature < math.inf: raise InputError(f'temperature must be 0 or more, and it is {temperature}')
-    if tok.vocab_size != model.backbone.vocab_size: raise InputError(f'the model has {model.backbone.vocab_size} rows and the tokenizer {tok.vocab_size} ids: they do not belong together')
+    if tok.vocab_size != model.backbone.vocab_size:
+        raise InputError(f'the model has {model.backbone.vocab_size} rows and the tokenizer {tok.vocab_size} ids: they do not belong together')
     gen = torch.Generator().manual_seed(seed) if seed is not None else None
     new = ids = [int(i) for i in tok.encode(prompt)]
     state = None

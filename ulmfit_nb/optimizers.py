@@ -58,7 +58,8 @@ class Phase:
         "Indices of the groups that train, of `n`. Raises `InputError`."
         if self.train is None: return list(range(n))
         count = isinstance(self.train, Integral)
-        if isinstance(self.train, str) or (self.train < 1 if count else not len(self.train)): raise InputError(f'train={self.train!r} trains nothing: give the number of upper groups, their indices, or None for all')
+        if isinstance(self.train, str) or (self.train < 1 if count else not len(self.train)):
+            raise InputError(f'train={self.train!r} trains nothing: give the number of upper groups, their indices, or None for all')
         if count: return list(range(max(0, n-int(self.train)), n))
         if wrong := [i for i in self.train if not -n <= i < n]: raise InputError(f'there is no layer group {wrong[0]} among {n}: give indices from 0 to {n-1}')
         return list(dict.fromkeys(int(i)%n for i in self.train))
@@ -132,7 +133,8 @@ class TrainConfig:
     device:str|None=None  # cpu, cuda or mps; `None` takes the best there is
     seed:int=0            # of dropout, and of the order where the stages make the batches
     eval_every:int=0      # steps between evaluations inside an epoch; 0 is none
-    save_minutes:float=5. # minutes between checkpoints inside an epoch; at an epoch's end one is written where the last is a minute old, at a phase's end always
+    # minutes between checkpoints inside an epoch; at an epoch's end one is written where the last is a minute old, at a phase's end always
+    save_minutes:float=5.
     def __post_init__(self):
         if self.opt not in ('adam', 'sgd', 'ntasgd'): raise InputError(f'unknown optimiser {self.opt!r}: choose adam, sgd or ntasgd')
         if self.precision not in ('auto', 'float32', 'bf16'): raise InputError(f'unknown precision {self.precision!r}: choose auto, float32 or bf16')

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LOWSHOT', 'N_LABELS', 'ABLATIONS', 'MERITY_DROPOUTS', 'EXPERIMENTS', 'in_force', 'scores', 'headline', 'draw',
-           'taught', 'one_draw', 'lowshot', 'ablation_rows', 'ablation', 'wikitext2_lines', 'wikitext2_ids',
-           'wikitext2', 'vietnamese', 'vietnamese_articles', 'reproduce']
+           'taught', 'one_draw', 'asked_variants', 'lowshot', 'ablation_rows', 'ablation', 'wikitext2_lines',
+           'wikitext2_ids', 'wikitext2', 'vietnamese', 'vietnamese_articles', 'reproduce']
 
 # %% ../nbs/13b_reproduce.ipynb #1f8bdf98
 import lzma, math, shutil, tempfile
@@ -32,7 +32,8 @@ from .tokenization import Tokenizer
 
 # %% ../nbs/13b_reproduce.ipynb #60868704
 def in_force(lm_facts:dict, facts:dict) -> dict: # name → value
-    "The settings that were in force in stages 2 and 3; those of stage 2 are `None` where there was none. A second round of its own labels is the business of `one_draw`."
+    """The settings that were in force in stages 2 and 3; those of stage 2 are `None` where there was none. A second round of its own labels is the
+    business of `one_draw`."""
     return dict(self_train=0) | lm_facts['settings'] | facts['settings']
 
 def scores(
@@ -41,7 +42,8 @@ def scores(
     classes:list, # in the order of the columns of `p`
     base:np.ndarray|None=None, # (n, n_classes) of the baseline, to stand beside it
 ) -> dict: # for a row
-    "How often it is right, how sure it is in the mean, and the gap between the two (chapter 10b); then how often the baseline is right, and the mean of both, and on how many texts only the one or the other."
+    """How often it is right, how sure it is in the mean, and the gap between the two (chapter 10b); then how often the baseline is right, and the
+    mean of both, and on how many texts only the one or the other."""
     ys = np.array([classes.index(l) for _,l in rows])
     def right(p): return p.argmax(1) == ys
     res = dict(accuracy=float(right(p).mean()), confidence=float(p.max(1).mean()), calibration_error=float(calibration_error(p, ys)))
@@ -58,7 +60,7 @@ def headline(
     protocol:str='inductive', # or transductive
     experiment:str='imdb', # name of the rows
 ):
-    "The three stages on all labels (Howard & Ruder 2018, tables 2 and 3). A tenth, 500 at most, is held out to watch stage 3; the baseline learns from it, too. Raises `TimeUp`."
+    "The three stages on all labels (Howard & Ruder 2018, tables 2 and 3); a tenth, 500 at most, watches stage 3 (TF-IDF learns from it). Raises `TimeUp`."
     key,classes,directions = protocol,task.classes,lab.directions(directions)
     tok,corpus = lab.texts(task, [t for t,_ in task.test] if protocol == 'transductive' else (), key)
     base = lab.base(task.name, task.train, task.test, classes)
@@ -70,12 +72,14 @@ def headline(
         def docs(idx): return [np.asarray(corpus[i]) for i in idx]
         for d in directions:
             lm,f2 = lab.lm(tok, corpus, d, seed, key=key)
-            model,f3 = lab.classifier('clas', lm, docs(used), ys[used], len(classes), d, seed, epochs=lab.epochs, valid=(docs(held), ys[held]) if held else None, key=key)
-            p = lab.probs('clas', model, tok, [t for t,_ in task.test], d, seed, key)
-            ps.append(p); cost += f2['minutes'] + f3['minutes']
+            model,f3 = lab.classifier('clas', lm, docs(used), ys[used], len(classes), d, seed, epochs=lab.epochs,
+                valid=(docs(held), ys[held]) if held else None, key=key)
+            ps.append(p := lab.probs('clas', model, tok, [t for t,_ in task.test], d, seed, key)); cost += f2['minutes'] + f3['minutes']
             common = dict(experiment=experiment, dataset=task.name, split='test', n=len(task.test), protocol=protocol, labels=len(used), seed=seed,
-                unlabelled=len(task.more), epochs=f3['epochs'], lm_epochs=f2['epochs'], lr_lm=lab.lr_lm, settings=in_force(f2, f3), note=task.note, variant='ulmfit')
-            lab.row(f'{key} {d} seed {seed}', direction=d, **scores(p, task.test, classes, base), minutes=f2['minutes']+f3['minutes'], history=dict(lm=f2['history'], classifier=f3['history']), **common)
+                unlabelled=len(task.more), epochs=f3['epochs'], lm_epochs=f2['epochs'], lr_lm=lab.lr_lm, settings=in_force(f2, f3),
+                note=task.note, variant='ulmfit')
+            lab.row(f'{key} {d} seed {seed}', direction=d, **scores(p, task.test, classes, base), minutes=f2['minutes']+f3['minutes'],
+                history=dict(lm=f2['history'], classifier=f3['history']), **common)
         if len(ps) > 1: lab.row(f'{key} both seed {seed}', direction='both', **scores(np.mean(ps, 0), task.test, classes, base), minutes=cost, **common)
 
 # %% ../nbs/13b_reproduce.ipynb #fdeec131
@@ -112,8 +116,15 @@ def taught(
     return [docs[i] for i in idx], own
 
 # %% ../nbs/13b_reproduce.ipynb #c20d8e47
-LOWSHOT = 'from scratch', 'pretraining only', 'supervised', 'ulmfit', 'self-training' # the second and third need a backbone; the last follows the fourth, where the package would do it
+# the second and third need a backbone; the last follows the fourth, where the package would do it
+LOWSHOT = 'from scratch', 'pretraining only', 'supervised', 'ulmfit', 'self-training'
 N_LABELS = 20, 100, 500, 1000, 5000
+
+# %% ../nbs/13b_reproduce.ipynb #5cfdceea
+def _supervised(lab, task, rows, seed, key):
+    "Where stage 2 reads the labelled texts and no others: its key, tokenizer (of their words) and corpus, and what the rows say of it."
+    at = f'{key}/supervised-{len(rows)}-{seed}'
+    return at, *lab.texts(replace(task, train=rows, more=[]), key=at), dict(unlabelled=0, note=f'{task.note}; stage 2 read the labelled texts and no others')
 
 # %% ../nbs/13b_reproduce.ipynb #7b5fc253
 def one_draw(
@@ -128,23 +139,38 @@ def one_draw(
     for v in variants:
         own = taught(lab, tok, teachers, read.more, [t for t,_ in rows], seed, key) if v == 'self-training' and teachers else None
         if v == 'self-training' and own is None: continue
-        alone = v == 'supervised' # stage 2 reads the labelled texts and no others, and the vocabulary is theirs
-        at,told = (f'{key}/supervised-{n}-{seed}',dict(unlabelled=0, note=f'{task.note}; stage 2 read the labelled texts and no others')) if alone else (key,{})
-        t,c = lab.texts(replace(task, train=rows, more=[]), key=at) if alone else (tok, corpus)
+        at,t,c,told = _supervised(lab, task, rows, seed, key) if v == 'supervised' else (key, tok, corpus, {})
         docs,ys = list(t.encode_iter([x for x,_ in rows])),np.array([classes.index(l) for _,l in rows])
         if own: docs,ys = docs + own[0],np.concatenate([ys, own[1]])
         epochs = second_passes(math.ceil(len(docs)/lab.clas_bs)) if own else None
         name,ps = f'{v.replace(" ", "-")}-{n}',{}
         for d in lab.directions(['forward']):
             lm,f2 = lab.lm(t, c, d, recipe=None if v in LOWSHOT[2:] else 'none', pretrained=v != 'from scratch', key=at)
-            model,f3 = lab.classifier(name, lm, docs, ys, len(classes), d, seed, recipe='from scratch' if v == 'from scratch' else None, epochs=epochs, key=at, n_labels=n)
+            model,f3 = lab.classifier(name, lm, docs, ys, len(classes), d, seed, recipe='from scratch' if v == 'from scratch' else None,
+                epochs=epochs, key=at, n_labels=n)
             if v == 'ulmfit': teachers[d],spent[d] = (name, model),f3['minutes']
             ps[d] = lab.probs(name, model, t, [x for x,_ in test], d, seed, at),f2['minutes'] + f3['minutes'] + (spent[d] if own else 0.)
         if len(ps) > 1: ps['both'] = np.mean([p for p,_ in ps.values()], 0),sum(m for _,m in ps.values())
         for d,(p,minutes) in ps.items():
             if own and 'both' in ps and d != 'both': continue # each was taught by both
-            lab.row(f'{"" if key == "inductive" else key + " "}{v} {n} labels, draw {seed}, {len(test)} texts, {d}', variant=v, direction=d, **scores(p, test, classes, base), labels=n, seed=seed, minutes=minutes,
+            lab.row(f'{"" if key == "inductive" else key + " "}{v} {n} labels, draw {seed}, {len(test)} texts, {d}', variant=v, direction=d,
+                **scores(p, test, classes, base), labels=n, seed=seed, minutes=minutes,
                 epochs=f3['epochs'], lm_epochs=f2['epochs'], settings=in_force(f2, f3) | (dict(self_train=len(own[0])) if own else {}), **common | told)
+
+# %% ../nbs/13b_reproduce.ipynb #69360228
+def asked_variants(
+    lab:Lab, # where
+    asked, # names of variants
+    protocol:str, # inductive or transductive
+) -> list:
+    "Those of `LOWSHOT` that are asked for and can be run. Raises `InputError`."
+    if unknown := set(asked) - set(LOWSHOT): raise InputError(f'there is no variant {min(unknown)!r}: choose among {", ".join(LOWSHOT)}')
+    if 'self-training' in asked and 'ulmfit' not in asked: raise InputError("self-training follows the three stages: ask for 'ulmfit' as well")
+    if asked is not LOWSHOT and not lab.backbone and (idle := [v for v in LOWSHOT[1:3] if v in asked]):
+        raise InputError(f'{idle[0]!r} needs a backbone: give one, or ask for other variants')
+    if asked is not LOWSHOT and 'supervised' in asked and protocol == 'transductive':
+        raise InputError("'supervised' reads labelled texts alone, so it has no transductive figure: ask for other variants")
+    return [v for v in LOWSHOT if v in asked and (lab.backbone or v not in LOWSHOT[1:3]) and (protocol == 'inductive' or v != 'supervised')]
 
 # %% ../nbs/13b_reproduce.ipynb #6e4b12fa
 def lowshot(
@@ -154,20 +180,17 @@ def lowshot(
     protocol:str='inductive', # or transductive: the test texts are among those that stage 2 reads, whose number stays the same
 ):
     "Accuracy against the number of labels (Howard & Ruder 2018, section 5 and figure 3). Raises `InputError`, `TimeUp`."
-    asked = variants or lab.variants or LOWSHOT
-    if unknown := set(asked) - set(LOWSHOT): raise InputError(f'there is no variant {min(unknown)!r}: choose among {", ".join(LOWSHOT)}')
-    if 'self-training' in asked and 'ulmfit' not in asked: raise InputError("self-training follows the three stages: ask for 'ulmfit' as well")
-    if asked is not LOWSHOT and not lab.backbone and (idle := [v for v in LOWSHOT[1:3] if v in asked]): raise InputError(f'{idle[0]!r} needs a backbone: give one, or ask for other variants')
-    if asked is not LOWSHOT and 'supervised' in asked and protocol == 'transductive': raise InputError("'supervised' reads labelled texts alone, so it has no transductive figure: ask for other variants")
-    variants = [v for v in LOWSHOT if v in asked and (lab.backbone or v not in LOWSHOT[1:3]) and (protocol == 'inductive' or v != 'supervised')]
+    variants = asked_variants(lab, variants or lab.variants or LOWSHOT, protocol)
     read,labels = lab.reads(task),lab.labels or N_LABELS
     test = [task.test[i] for i in np.random.default_rng(0).permutation(len(task.test))[:lab.test]]
     seen = [t for t,_ in test] if protocol == 'transductive' else []
     read = replace(read, more=seen + read.more[:None if lab.unlabelled is None else max(0, lab.unlabelled-len(seen))])
-    common = dict(experiment=f'{task.name}-lowshot', dataset=task.name, split='test', n=len(test), protocol=protocol, unlabelled=len(read.more), lr_lm=lab.lr_lm,
+    common = dict(experiment=f'{task.name}-lowshot', dataset=task.name, split='test', n=len(test), protocol=protocol,
+        unlabelled=len(read.more), lr_lm=lab.lr_lm,
         note=f'{task.note}; stage 2 read {len(read.train)} training texts and {len(read.more)} others')
     fit = [n for n in labels if n <= len(task.train)]
-    if not fit or lab.labels and len(fit) < len(labels): raise InputError(f'{task.name} has {len(task.train)} labels, fewer than {min({*labels} - {*fit})}: ask for fewer')
+    if not fit or lab.labels and len(fit) < len(labels):
+        raise InputError(f'{task.name} has {len(task.train)} labels, fewer than {min({*labels} - {*fit})}: ask for fewer')
     if min(labels) < len(task.classes): raise InputError(f'{min(labels)} labels are fewer than the {len(task.classes)} classes: ask for more')
     tok,corpus = lab.texts(read, key=protocol)
     for n in fit:
@@ -188,7 +211,8 @@ def ablation_rows(lab:Lab, task:Task): # rows that are held out, rows to learn f
     used = without_twins([task.train[i] for i in perm[n:]], held)
     if lab.labels and len(lab.labels) > 1: raise InputError(f'an ablation has one number of labels, not {len(lab.labels)}: give one')
     few = lab.labels[0] if lab.labels else len(used)
-    if not len(task.classes) <= few <= len(used): raise InputError(f'an ablation of {task.name} has {len(task.classes)} to {len(used)} labels, not {few}: give a number between them')
+    if not len(task.classes) <= few <= len(used):
+        raise InputError(f'an ablation of {task.name} has {len(task.classes)} to {len(used)} labels, not {few}: give a number between them')
     return held,used,few
 
 # %% ../nbs/13b_reproduce.ipynb #a5b8388b
@@ -212,13 +236,15 @@ def ablation(
         docs,ys = [np.asarray(i) for i in tok.encode_iter([t for t,_ in rows])],np.array([classes.index(l) for _,l in rows])
         base = lab.base(f'{task.name}-ablation' + (f'-{few}-{seed}' if lab.labels else ''), rows, held, classes)
         for name in names:
-            a = ABLATIONS[name]
-            lm,f2 = lab.lm(tok, corpus, d, seed, recipe=a.get('lm', 'full + discr + stlr'), pretrained=a.get('pretrained', True), dropout=a.get('dropout', True), key=key)
-            run = name.replace(' ', '-')
+            a,run = ABLATIONS[name],name.replace(' ', '-')
+            lm,f2 = lab.lm(tok, corpus, d, seed, recipe=a.get('lm', 'full + discr + stlr'), pretrained=a.get('pretrained', True),
+                dropout=a.get('dropout', True), key=key)
             model,f3 = lab.classifier(run, lm, docs, ys, len(classes), d, seed, recipe=a.get('clas', 'freez + discr + stlr'), key=key)
             p = lab.probs(run, model, tok, [t for t,_ in held], d, seed, key)
-            lab.row(f'{name}, seed {seed}' + ('' if d == 'forward' else f', {d}'), experiment=f'{experiment or task.name}-ablation', dataset=task.name, split='a tenth of train', n=len(held), protocol='inductive', direction=d, variant=name,
-                labels=len(rows), seed=seed, unlabelled=len(read.more), **scores(p, held, classes, base), epochs=f3['epochs'], lm_epochs=f2['epochs'], lr_lm=lab.lr_lm, settings=in_force(f2, f3), minutes=f2['minutes']+f3['minutes'], note=task.note)
+            lab.row(f'{name}, seed {seed}' + ('' if d == 'forward' else f', {d}'), experiment=f'{experiment or task.name}-ablation', dataset=task.name,
+                split='a tenth of train', n=len(held), protocol='inductive', direction=d, variant=name,
+                labels=len(rows), seed=seed, unlabelled=len(read.more), **scores(p, held, classes, base), epochs=f3['epochs'], lm_epochs=f2['epochs'],
+                lr_lm=lab.lr_lm, settings=in_force(f2, f3), minutes=f2['minutes']+f3['minutes'], note=task.note)
 
 # %% ../nbs/13b_reproduce.ipynb #d1256cab
 def wikitext2_lines(split:str, folder=None): # train, valid or test → its lines
@@ -238,9 +264,10 @@ def wikitext2_ids(
     return vocab, *(Corpus.from_docs([[at.get(w, 0) if limit else at[w] for w in ws]], len(vocab)) for ws in parts.values())
 
 
-# %% ../nbs/13b_reproduce.ipynb #1fdcd906
+# %% ../nbs/13b_reproduce.ipynb #3eace452
 MERITY_DROPOUTS = Dropouts(input=.65, weight=.5, embedding=.1, hidden=.2, output=.4) # Merity et al.'s for WikiText-2
 
+# %% ../nbs/13b_reproduce.ipynb #1fdcd906
 def wikitext2(
     lab:Lab, # where; its `lm_drop_mult` multiplies the dropouts, by 1 if left out
     drops=MERITY_DROPOUTS, # of the network; see chapter 03
@@ -249,25 +276,27 @@ def wikitext2(
     limit:int|None=None, # rehearse with so many lines a split
 ):
     "Test perplexity of the network alone (Merity et al. 2017, tables 2 and 4: 65.8, and without weight-drop 74.9). Raises `InputError`, `TimeUp`."
-    if lab.backbone or lab.direction not in (None, 'forward'): raise InputError('wikitext2 trains a network of its own, forward: leave out the backbone and the direction')
+    if lab.backbone or lab.direction not in (None, 'forward'):
+        raise InputError('wikitext2 trains a network of its own, forward: leave out the backbone and the direction')
     if lab.lm_epochs == 0: raise InputError('wikitext2 trains a language model: give --lm-epochs above 0')
     drops = drops*(1. if lab.lm_drop_mult is None else lab.lm_drop_mult)
     bs,epochs,averaged = lab.bs or PAPER['lm_bs'],lab.lm_epochs or 1.,lab.opt == 'ntasgd'
-    cfg = lab.cfg(seed, opt=lab.opt, clip=.25) if averaged else lab.cfg(seed, opt=lab.opt)
+    phases = [Phase(epochs, lab.lr_lm, div=1., schedule='constant' if averaged else 'one_cycle')]
+    cfg = lab.cfg(seed, opt=lab.opt, **(dict(clip=.25) if averaged else {}))
     vocab,train,valid,test = wikitext2_ids(data_dir() and data_dir()/'wikitext-2', limit)
     for v in variants:
         ds = drops if v == 'AWD-LSTM' else replace(drops, weight=0.)
         def build():
             torch.manual_seed(seed)
             return LanguageModel(AWDLSTM(len(vocab), lab.size, ds))
-        def fit(model, path, minutes):
-            return train_lm(model, train, valid, [Phase(epochs, lab.lr_lm, div=1., schedule='constant' if averaged else 'one_cycle')], cfg, bs, path=path, resume=True, minutes=minutes, progress=lab.progress)
+        def fit(model, path, minutes): return train_lm(model, train, valid, phases, cfg, bs, path=path, resume=True, minutes=minutes, progress=lab.progress)
         model,facts = lab.stage(f'wikitext2/{v.replace(" ", "-")}-{seed}', build, fit)
-        with full_float32(): res = {s: lm_metrics(model.eval(), LMBatches(c, 10, variable=False, shuffle=False))['perplexity'] for s,c in (('valid', valid), ('test', test))}
-        lab.row(f'wikitext-2 {v} seed {seed}', experiment='wikitext2', dataset='wikitext-2', split='test', n=test.n_tokens, protocol='inductive', direction='forward', variant=v, labels=0, seed=seed,
-            accuracy=None, baseline_accuracy=None, epochs=0, lm_epochs=epochs, lr_lm=lab.lr_lm, minutes=facts['minutes'], perplexity=res['test'], valid_perplexity=res['valid'], size=str(lab.size),
+        with full_float32():
+            res = {s: lm_metrics(model.eval(), LMBatches(c, 10, variable=False, shuffle=False))['perplexity'] for s,c in (('valid', valid), ('test', test))}
+        lab.row(f'wikitext-2 {v} seed {seed}', experiment='wikitext2', dataset='wikitext-2', split='test', n=test.n_tokens, protocol='inductive',
+            direction='forward', variant=v, labels=0, seed=seed, accuracy=None, baseline_accuracy=None, epochs=0, lm_epochs=epochs, lr_lm=lab.lr_lm,
+            minutes=facts['minutes'], perplexity=res['test'], valid_perplexity=res['valid'], size=str(lab.size),
             history=dict(lm=facts['history']), settings=dict(opt=lab.opt, lm_bs=bs, **asdict(ds)))
-
 
 # %% ../nbs/13b_reproduce.ipynb #d39e14c4
 def vietnamese(
@@ -276,7 +305,7 @@ def vietnamese(
     out=None, # directory of the backbone; `None` is one in the lab's folder
     limit:int|None=None, # rehearse with so many articles, and rows a split
 ):
-    "A new language: a backbone from Vietnamese Wikipedia, forward where the lab names no direction, then the sentiment of students' feedback, in one call. Raises `InputError`, `TimeUp`."
+    "A new language: a backbone from Vietnamese Wikipedia, forward unless the lab says else, then students' feedback. Raises `InputError`, `TimeUp`."
     if lab.backbone: raise InputError('vietnamese makes its own backbone: leave out the backbone')
     ways,runs = lab.directions(['forward']),{}
     def texts(): return (r['text'] for r in islice(read_rows(articles), limit and limit+40))
@@ -294,7 +323,9 @@ def vietnamese(
             runs[d] = pretrain(train, valid, lab.size, s['lm_drop_mult'] if small else .5, lr=lab.lr_lm, cfg=lab.cfg(0), skip=small, bs=lab.bs or s['lm_bs'],
                 backward=d=='backward', path=lab.out/'vi'/('run' if d == 'forward' else f'run-{d}'), resume=True, minutes=lab.left(), progress=lab.progress)
             if not runs[d].done: raise TimeUp
-        save_backbone(folder, {d: t.model for d,t in runs.items()}, tok, [dict(direction=d, **r) for d,t in runs.items() for r in t.history], data='Vietnamese Wikipedia', tokens=train.n_tokens, seconds=round(sum(t.seconds for t in runs.values())), training={d: t.settings for d,t in runs.items()})
+        save_backbone(folder, {d: t.model for d,t in runs.items()}, tok, [dict(direction=d, **r) for d,t in runs.items() for r in t.history],
+            data='Vietnamese Wikipedia', tokens=train.n_tokens, seconds=round(sum(t.seconds for t in runs.values())),
+            training={d: t.settings for d,t in runs.items()})
     lab.backbone = folder
     headline(lab, load_task('vsfc', limit), ways, experiment='vietnamese')
 
@@ -318,14 +349,19 @@ EXPERIMENTS = { # name → function of a `Lab` and the number of rows to rehears
     'wikitext2': lambda lab, limit=None: wikitext2(lab, limit=limit),
     'vietnamese': lambda lab, limit=None: vietnamese(lab, vietnamese_articles(), limit=limit)}
 
+# %% ../nbs/13b_reproduce.ipynb #bc6824ce
 def _refuse_idle(name, lab):
     "Settings that would change nothing. Raises `InputError`."
     if 'lowshot' not in name:
         for k in ('test', 'variants') if 'ablation' in name else ('labels', 'draws', 'unlabelled', 'test', 'variants'):
-            if getattr(lab, k) is not None: raise InputError(f'{name} has no use for --{k}, which belongs to experiments with few labels' + (" and to ablations" if k in ('labels', 'draws', 'unlabelled') else '') + ': leave it out')
+            if getattr(lab, k) is not None:
+                raise InputError(f'{name} has no use for --{k}, which belongs to experiments with few labels'
+                    + (" and to ablations" if k in ('labels', 'draws', 'unlabelled') else '') + ': leave it out')
     if name != 'wikitext2' and lab.opt != 'adam': raise InputError(f'--opt {lab.opt} belongs to wikitext2, and {name} is trained by Adam: leave it out')
-    stage3 = dict(as_scripts=lab.as_scripts, lr=lab.lr, recipe=lab.recipe, epochs=lab.epochs != 4, clas_bs=lab.clas_bs != (32 if lab.bs is None else max(2, lab.bs//2)))
-    if name == 'wikitext2' and (idle := [k for k,v in stage3.items() if v]): raise InputError(f'wikitext2 has no use for --{idle[0].replace("_", "-")}, which belongs to stage 3: leave it out')
+    stage3 = dict(as_scripts=lab.as_scripts, lr=lab.lr, recipe=lab.recipe, epochs=lab.epochs != 4,
+        clas_bs=lab.clas_bs != (32 if lab.bs is None else max(2, lab.bs//2)))
+    if name == 'wikitext2' and (idle := [k for k,v in stage3.items() if v]):
+        raise InputError(f'wikitext2 has no use for --{idle[0].replace("_", "-")}, which belongs to stage 3: leave it out')
 
 # %% ../nbs/13b_reproduce.ipynb #2852e789
 def reproduce(
@@ -340,7 +376,8 @@ def reproduce(
     lab.directions(['forward']) # as is a backbone that lacks one
     new = not lab.out.exists()
     if lab.out.is_file(): raise InputError(f'{lab.out} is a file: name a folder')
-    if not new and any(lab.out.iterdir()) and not (lab.out/'settings.json').exists(): raise InputError(f'{lab.out} is not empty and holds no experiment: choose another folder')
+    if not new and any(lab.out.iterdir()) and not (lab.out/'settings.json').exists():
+        raise InputError(f'{lab.out} is not empty and holds no experiment: choose another folder')
     try:
         Path(lab.results).mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=lab.results).close()

@@ -54,7 +54,8 @@ def record_result(
     if missing: raise ValueError(f'a result needs {", ".join(missing)}: give them, as None where there is none')
     row |= dict(hardware=hardware(device), torch=torch.__version__, python=platform.python_version(), commit=commit(),
         recorded=datetime.now(timezone.utc).isoformat(timespec='seconds'))
-    if not re.fullmatch(r'[\w-][\w.-]*', str(row['experiment'])): raise ValueError(f'experiment={row["experiment"]!r} is no name of a folder: use letters, digits, - and _')
+    if not re.fullmatch(r'[\w-][\w.-]*', str(row['experiment'])):
+        raise ValueError(f'experiment={row["experiment"]!r} is no name of a folder: use letters, digits, - and _')
     row = json.loads(json.dumps(row, default=lambda o: o.item() if hasattr(o, 'item') else str(o), allow_nan=False))
     path = Path(folder)/row['experiment']/f"{hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:12]}.json"
     with atomic(path) as tmp: tmp.write_text(json.dumps(row, indent=1, ensure_ascii=False)+'\n', encoding='utf-8')
@@ -87,7 +88,8 @@ def summary(
         k = [rs[0].get(c) for c in by]
         acc,base = ([r[c] for r in rs if r.get(c) is not None] for c in ('accuracy', 'baseline_accuracy'))
         res.append(dict(zip(by, k), runs=len(rs), accuracy=float(np.mean(acc)), sd=float(np.std(acc, ddof=1)) if len(acc) > 1 else None,
-            baseline=float(np.mean(base)) if base else None, minutes=float(np.mean([r['minutes'] for r in rs if r.get('minutes') is not None] or [np.nan])), hardware=rs[0].get('hardware')))
+            baseline=float(np.mean(base)) if base else None, minutes=float(np.mean([r['minutes'] for r in rs if r.get('minutes') is not None] or [np.nan])),
+            hardware=rs[0].get('hardware')))
     return res
 
 # %% ../nbs/13_results.ipynb #b9c4f721
@@ -108,15 +110,21 @@ def ran_on(
     for m in sorted({machine(r['hardware']) for r in rows}):
         rs = [r for r in rows if machine(r['hardware']) == m]
         t = sorted({short(r['minutes']) for r in rs if r.get('minutes') is not None}, key=float)
-        out.append(f"{m}: {' to '.join(dict.fromkeys((t[0], t[-1]))) if t else 'unknown'} minutes a run, torch {all_of(rs, 'torch')}, commit {all_of(rs, 'commit', 7)}.")
+        out.append(f"{m}: {' to '.join(dict.fromkeys((t[0], t[-1]))) if t else 'unknown'} minutes a run, torch {all_of(rs, 'torch')}, commit "
+            f"{all_of(rs, 'commit', 7)}.")
     return ' '.join(out)
 
 # %% ../nbs/13_results.ipynb #6d692b9e
-SHORT = [ # task, experiment, variants (of several the first that was run with so many labels), direction, backbone, the paper's accuracy, labels in the shorter table (none: all)
-    ('film reviews (IMDb)', 'imdb-lowshot', ('self-training', 'ulmfit'), 'both', 'en-small', None, (100, 1000)), ('film reviews (IMDb)', 'imdb', ('ulmfit',), 'both', 'en-small', .954, ()),
-    ('film reviews (IMDb)', 'imdb-lowshot', ('ulmfit',), 'forward', 'en-base', None, (100, 1000)), ('film reviews (IMDb)', 'imdb', ('ulmfit',), 'both', 'en-base', .954, ()),
+# task, experiment, variants (of several the first that was run with so many labels), direction, backbone, the paper's accuracy, labels in the shorter
+# table (none: all)
+SHORT = [
+    ('film reviews (IMDb)', 'imdb-lowshot', ('self-training', 'ulmfit'), 'both', 'en-small', None, (100, 1000)),
+    ('film reviews (IMDb)', 'imdb', ('ulmfit',), 'both', 'en-small', .954, ()),
+    ('film reviews (IMDb)', 'imdb-lowshot', ('ulmfit',), 'forward', 'en-base', None, (100, 1000)),
+    ('film reviews (IMDb)', 'imdb', ('ulmfit',), 'both', 'en-base', .954, ()),
     ("students' feedback (Vietnamese)", 'vietnamese', ('ulmfit',), 'both', 'vi-backbone', None, ()),
-    ('kinds of questions (TREC-6)', 'trec6', ('ulmfit',), 'both', 'en-small', .964, ()), ('which package a docstring is from', 'docs-demo', ('ulmfit',), 'forward', 'en-small', None, ())]
+    ('kinds of questions (TREC-6)', 'trec6', ('ulmfit',), 'both', 'en-small', .964, ()), ('which package a docstring is from', 'docs-demo', ('ulmfit',),
+        'forward', 'en-small', None, ())]
 
 def short_rows(
     rows:list[dict], # of `read_results`
@@ -124,7 +132,8 @@ def short_rows(
     "The runs behind a cell of `short_table` or `full_table`, a tuple a cell."
     res = []
     for task,e,variants,d,b,paper,few in SHORT:
-        of = {v: [r for r in rows if (r['experiment'], r.get('variant'), r['direction'], r['backbone'], r['protocol']) == (e, v, d, b, 'inductive')] for v in variants}
+        asked = [r for r in rows if (r['experiment'], r['direction'], r['backbone'], r['protocol']) == (e, d, b, 'inductive')]
+        of = {v: [r for r in asked if r.get('variant') == v] for v in variants}
         first = {r['labels']: v for v in reversed(variants) for r in of[v]}
         for n,more in sorted({(r['labels'], r.get('unlabelled') or 0) for v in of for r in of[v] if first[r['labels']] == v}):
             res.append((task, n, more, b, paper, not few or n in few, [r for r in of[first[n]] if (r['labels'], r.get('unlabelled') or 0) == (n, more)]))
@@ -132,13 +141,15 @@ def short_rows(
 
 def _lines(heads, align, lines):
     def pct(x): return x if isinstance(x, str) else '–' if x is None else f'{100*x:.1f} %'
-    return '\n'.join(f'| {" | ".join(l)} |' for l in [['task', 'labels', *heads], align, *([task, f'{n:,}', *map(pct, cells)] for (task,n),cells in lines.items())])
+    return '\n'.join(f'| {" | ".join(l)} |' for l in [['task', 'labels', *heads], align,
+        *([task, f'{n:,}', *map(pct, cells)] for (task,n),cells in lines.items())])
 
 # %% ../nbs/13_results.ipynb #32b9c8d5
 def short_table(
     rows:list[dict], # of `read_results`
 ) -> str: # Markdown
-    "The recorded runs in short, a line for a task and a number of labels: mean accuracies, of several amounts of text without labels the largest, beside counting words on the same rows."
+    """The recorded runs in short, a line for a task and a number of labels: mean accuracies, of several amounts of text without labels the largest,
+    beside counting words on the same rows."""
     lines = {}
     for task,n,_,b,paper,shown,rs in short_rows(rows):
         if not shown: continue
@@ -150,17 +161,21 @@ def short_table(
 def full_table(
     rows:list[dict], # of `read_results`
 ) -> str: # Markdown
-    "Every number of labels and amount of text: mean accuracy, and how far ahead of counting words on the same rows each run is, or the worst and the best of three or more."
+    """Every number of labels and amount of text: mean accuracy, and how far ahead of counting words on the same rows each run is, or the worst and
+    the best of three or more."""
     heads,lines = ['small backbone, up to 10,000 more texts', 'small backbone, 49,730 more texts', '`en-base`, 49,730 more texts, on a GPU'],{}
     for task,n,more,b,paper,_,rs in short_rows(rows):
-        s,ahead = summary(rs, ('labels',))[0],[f'{round(1000*a)/10 + 0.:+.1f}'.replace('-', '−') for a in sorted(r['accuracy']-r['baseline_accuracy'] for r in rs)] # + 0.: no −0.0
+        # + 0.: no −0.0
+        s,ahead = summary(rs, ('labels',))[0],[f'{round(1000*a)/10 + 0.:+.1f}'.replace('-', '−')
+            for a in sorted(r['accuracy']-r['baseline_accuracy'] for r in rs)]
         cell = f'**{100*s["accuracy"]:.1f} %** ({", ".join(ahead) if len(ahead) < 3 else ahead[0] + " to " + ahead[-1]})'
         line,k = lines.setdefault((task, n), [s['baseline'], None, None, None, paper]),3 if b == 'en-base' else 1+(more > 10000) # which of `heads`
         line[k] = f'{line[k]}; {cell}' if line[k] else cell
     return _lines(['counting words', *heads, 'the paper'], ['---', '--:', '--:', *['---']*len(heads), '--:'], lines)
 
 # %% ../nbs/13_results.ipynb #e82b5d06
-ROADS = [('from scratch', 'forward'), ('pretraining only', 'forward'), ('supervised', 'forward'), ('supervised', 'backward'), ('supervised', 'both'), ('ulmfit', 'forward'), ('ulmfit', 'backward'), ('ulmfit', 'both'), ('self-training', 'both')]
+ROADS = [('from scratch', 'forward'), ('pretraining only', 'forward'), ('supervised', 'forward'), ('supervised', 'backward'), ('supervised', 'both'),
+    ('ulmfit', 'forward'), ('ulmfit', 'backward'), ('ulmfit', 'both'), ('self-training', 'both')]
 
 def lowshot_table(
     rows:list[dict], # of `imdb-lowshot`

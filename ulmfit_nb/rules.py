@@ -24,7 +24,8 @@ _surrogate = re.compile('[\ud800-\udfff]')
 _invisible = re.compile('[\u00ad\u200b\u2060\ufeff]') # soft hyphen, zero-width space and joiner, byte-order mark
 _piled = re.compile(r'[^\w\s!-~]{31,}') # a million accents on one letter would make normalisation quadratic: those beyond the thirtieth go
 _entity = re.compile(r'&(amp;|#0{0,9}38;|#[xX]0{0,9}26;)+|&#(?:\d{1,7}|[xX][\da-fA-F]{1,6});|&[a-zA-Z][\da-zA-Z]{1,30};'
-                     r'|(?<!;)#(?:3[469]|14[5-8]|15[01]|82[12]\d);|(?<!;)\b(?:quot|nbsp|amp|lt|gt);') # some files have lost the ampersand; behind another entity it may be about to come back
+                     # some files have lost the ampersand; behind another entity it may be about to come back
+                     r'|(?<!;)#(?:3[469]|14[5-8]|15[01]|82[12]\d);|(?<!;)\b(?:quot|nbsp|amp|lt|gt);')
 _break = re.compile(r'<(?:[bB][rR]\s{0,9}/?|/?[pP])>')
 _wikitext = re.compile(r'\s@([-,.])@\s')
 

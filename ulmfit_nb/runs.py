@@ -33,8 +33,10 @@ if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_after_fo
 
 @contextmanager
 def own_state():
-    "One `fit` at a time in a process; the caller's random numbers, of the CPU and of GPUs in use, go on as if nothing had happened, and their defaults of torch do not reach in."
-    with _one_fit, torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()), torch.inference_mode(False), torch.enable_grad():
+    """One `fit` at a time in a process; the caller's random numbers, of the CPU and of GPUs in use, go on as if nothing had happened, and their
+    defaults of torch do not reach in."""
+    with _one_fit, torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized()
+        else ()), torch.inference_mode(False), torch.enable_grad():
         was = torch.get_default_dtype()
         torch.set_default_dtype(torch.float32)
         try:
@@ -97,7 +99,8 @@ def seed_of_run(
         was = json.loads(at.read_text(encoding='utf-8'))
         seed,_ = was.pop('seed'),was.pop('ended', None)
     except (ValueError, KeyError, TypeError, AttributeError): raise InputError(f'{at} is damaged: choose another folder') from None
-    if wrong := sorted(k for k in {*now, *was} if now.get(k) != was.get(k)): raise InputError(f'{at.parent} holds a run that differs in {wrong[0]}: repeat the call as it was, or choose another folder')
+    if wrong := sorted(k for k in {*now, *was} if now.get(k) != was.get(k)):
+        raise InputError(f'{at.parent} holds a run that differs in {wrong[0]}: repeat the call as it was, or choose another folder')
     if given not in (None, seed): raise InputError(f'{at.parent} holds a run of random_state {seed}: repeat it, or choose another folder')
     return seed
 
@@ -108,7 +111,8 @@ def begin_run(
     random_state=None, # a seed, a `RandomState` to draw one from, or None; a seed in `facts` goes before it
     resume:bool=False, # go on from checkpoints
 ) -> int: # the seed of this run, one for all processes
-    "`folder`/fit.json keeps the seed and the facts; a run is never taken for another one, nor replaced before it has ended. Several processes must have met before (`connect`). Raises `InputError`."
+    """`folder`/fit.json keeps the seed and the facts; a run is never taken for another one, nor replaced before it has ended. Several processes must
+    have met before (`connect`). Raises `InputError`."""
     rank = world()[0]
     for d in [] if rank else folder.glob(READ + '*'): shutil.rmtree(d, ignore_errors=True) # of a run that was killed
     if folder.exists() and not folder.is_dir(): raise InputError(f'{folder} is a file: name a folder for the checkpoints')
@@ -119,10 +123,12 @@ def begin_run(
     if resume and stopped_run(folder): raise InputError(f'{folder} holds checkpoints and no fit.json that says of which run: choose another folder')
     if stopped_run(folder): raise InputError(f'{folder} holds a run that was stopped: go on with resume=True, delete that folder, or choose another')
     if isinstance(random_state, np.random.RandomState): given = int(random_state.randint(2**31-1))
-    seed = int(given) if given is not None else int(joint_sum(0 if rank else check_random_state(None).randint(2**31-1))[0]) # of NumPy's own generator, as scikit-learn has it
+    # of NumPy's own generator, as scikit-learn has it
+    seed = int(given) if given is not None else int(joint_sum(0 if rank else check_random_state(None).randint(2**31-1))[0])
     if not rank:
         folder.mkdir(parents=True, exist_ok=True)
-        for f in [folder/'own.json', *(f for d in DIRECTIONS for f in (folder/d).rglob('*.pt'))]: f.unlink(missing_ok=True) # of a run before: it must not be taken for this one
+        # of a run before: it must not be taken for this one
+        for f in [folder/'own.json', *(f for d in DIRECTIONS for f in (folder/d).rglob('*.pt'))]: f.unlink(missing_ok=True)
         with atomic(old) as tmp: tmp.write_text(json.dumps(now | dict(seed=seed), indent=1), encoding='utf-8')
     return seed
 

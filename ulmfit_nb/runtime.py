@@ -97,7 +97,8 @@ def on_cpu():
     with nullcontext() if torch.get_default_device().type == 'cpu' else torch.device('cpu'): yield
 
 class NoDraws(torch.overrides.TorchFunctionMode):
-    "Within it no first weights are drawn (`uniform_`, `normal_` and `kaiming_uniform_` do nothing): for a model whose weights are loaded at once, so that torch's generator, which all threads share, stays where it is."
+    """Within it no first weights are drawn (`uniform_`, `normal_` and `kaiming_uniform_` do nothing): for a model whose weights are loaded at once,
+    so that torch's generator, which all threads share, stays where it is."""
     def __torch_function__(self, f, types, args=(), kwargs=None):
         if getattr(f, '__name__', '') in ('uniform_', 'normal_', 'kaiming_uniform_'): return (*args, *(kwargs or {}).values())[0]
         return f(*args, **(kwargs or {}))
@@ -107,7 +108,8 @@ _reusing = [0] # how many calls of `reuse_memory` are open
 
 @contextmanager
 def reuse_memory():
-    "While it is open, the C library keeps what is freed, however large, for the next tensor (glibc, in the main thread; elsewhere nothing happens). Gives whether it is glibc."
+    """While it is open, the C library keeps what is freed, however large, for the next tensor (glibc, in the main thread; elsewhere nothing happens).
+    Gives whether it is glibc."""
     try:
         lib = ctypes.CDLL(None)
         mallopt,trim = lib.mallopt,lib.malloc_trim
@@ -186,7 +188,9 @@ def as_lost(
 ) -> ProcessLost|None:
     "A broken connection as what it means; `None` if the error is another one."
     net = isinstance(e, getattr(torch.distributed, 'DistError', ())) or any(w in str(e).lower() for w in ('gloo', 'connection closed', 'connection reset'))
-    if net: return ProcessLost('another process of this run has ended: look for its message, then start the same command with --resume to go on from the last checkpoint')
+    if net:
+        return ProcessLost('another process of this run has ended: look for its message, then start the same command with --resume to go on '
+            'from the last checkpoint')
 
 # %% ../nbs/04b_runtime.ipynb #7c6e6e67
 def connect(
@@ -240,7 +244,8 @@ def plot_history(
 
 # %% ../nbs/04b_runtime.ipynb #61c2d9ae
 class Progress:
-    "A bar for the epoch and a line for each evaluation; in Jupyter one display, updated in place, and below it the losses as a plot; in a log file, where there is no terminal, now and then a line in place of the bar."
+    """A bar for the epoch and a line for each evaluation; in Jupyter one display, updated in place, and below it the losses as a plot; in a log file,
+    where there is no terminal, now and then a line in place of the bar."""
     def __init__(self, show:bool|None=None, every:float=300.): # every: seconds between two lines of a log file
         self.show,self.every = show is not False,every
         self.begin()
@@ -331,14 +336,16 @@ def _view(self:Progress, name, content, **kw):
 # %% ../nbs/04b_runtime.ipynb #9126c60a
 @contextmanager
 def asked_to_stop():
-    "Gives a function that tells whether Ctrl-C, SIGTERM, or SIGHUP where nobody handles it, has come meanwhile; a second one raises `KeyboardInterrupt` at once. A signal that is ignored stays so; outside the main thread nothing changes."
+    """Gives a function that tells whether Ctrl-C, SIGTERM, or SIGHUP where nobody handles it, has come meanwhile; a second one raises
+    `KeyboardInterrupt` at once. A signal that is ignored stays so; outside the main thread nothing changes."""
     asked = []
     def note(sig, frame):
         if asked: raise KeyboardInterrupt
         asked.append(sig)
     main = threading.current_thread() is threading.main_thread() # no other may set handlers
     hangup = getattr(signal, 'SIGHUP', None) # not on Windows; `nohup` ignores it, which stays
-    sigs = [s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) != signal.SIG_IGN] + ([hangup] if hangup and main and signal.getsignal(hangup) == signal.SIG_DFL else [])
+    sigs = [s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) != signal.SIG_IGN]
+    if hangup and main and signal.getsignal(hangup) == signal.SIG_DFL: sigs.append(hangup)
     old = {s: signal.signal(s, note) for s in sigs} if main else {}
     try: yield lambda: bool(asked)
     finally:
@@ -391,12 +398,15 @@ def meanwhile(
     kwargs:dict, # its arguments, in what JSON can hold
     n_threads:int=1, # that it computes with
 ):
-    "Runs a function in another process, which imports this package from where this one did. Gives a function that waits for its end and says what went wrong, or `None`; leaving the block before that interrupts it, as by Ctrl-C, and waits for a minute at most."
+    """Runs a function in another process, which imports this package from where this one did. Gives a function that waits for its end and says what
+    went wrong, or `None`; leaving the block before that interrupts it, as by Ctrl-C, and waits for a minute at most."""
     path = [os.path.abspath(p) for p in sys.path if isinstance(p, str)] # '' is where this process is now
     told = dict(path=path, package=os.path.abspath(sys.modules['ulmfit_nb'].__file__), function=function, kwargs=kwargs, n_threads=n_threads)
     env = os.environ | dict(OMP_NUM_THREADS=str(n_threads), ULMFIT_NB_JOB='1')
     with tempfile.TemporaryFile() as errors:
-        try: p = subprocess.Popen([sys.executable or '', '-P', '-c', _begin], env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True, creationflags=getattr(subprocess, 'CREATE_NEW_PROCESS_GROUP', 0)) # Ctrl-C is for us alone
+        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors)
+        own = dict(start_new_session=True, creationflags=getattr(subprocess, 'CREATE_NEW_PROCESS_GROUP', 0)) # Ctrl-C is for us alone
+        try: p = subprocess.Popen([sys.executable or '', '-P', '-c', _begin], env=env, **pipes, **own)
         except OSError as e:
             yield lambda: str(e)
             return

@@ -98,11 +98,13 @@ def profile_steps(
     t:Trainer, # a fresh one
     steps:int=10, # that are looked at, after two that are not
 ) -> dict: # 'parts': name → seconds a step; 'ops': name → seconds a step, the largest first; 'steps'
-    "Where the time of a training step goes, by torch's profiler. On a GPU each part waits for it, so that the next one does not pay for it. Raises `InputError`."
+    """Where the time of a training step goes, by torch's profiler. On a GPU each part waits for it, so that the next one does not pay for it. Raises
+    `InputError`."""
     from torch.profiler import ProfilerActivity, profile
     os.environ.setdefault('KINETO_LOG_LEVEL', '99') # or the profiler says when it begins and ends
     gpu = t.device.type == 'cuda'
-    if (n := t.source.n_batches(0)) < steps+2: raise InputError(f'the text has {n} batches and a profile of {steps} steps needs {steps+2}: lower the batch size, or give more text')
+    if (n := t.source.n_batches(0)) < steps+2:
+        raise InputError(f'the text has {n} batches and a profile of {steps} steps needs {steps+2}: lower the batch size, or give more text')
     if t.opt is None: t._begin()
     batches = iter(t.source.batches(0))
     for _ in range(2): t.train_batch(next(batches), True)
@@ -134,9 +136,11 @@ def print_profile(
 
 # %% ../nbs/12_scaling.ipynb #312b95e2
 COMPARED = {'tokenizing': 'tokenizing', 'train-30k': 'LM step, 30,000 words', 'train-60k': 'LM step, 60,000 words', 'classifier': 'classifier epoch',
-    'predict': 'prediction from text', 'one-text': 'one text, warm', 'cold': 'one text, new process', 'baseline': 'TF-IDF + logistic regression, fit and predict'}
+    'predict': 'prediction from text', 'one-text': 'one text, warm', 'cold': 'one text, new process',
+    'baseline': 'TF-IDF + logistic regression, fit and predict'}
 
-AIMS = {'tokenizing': 8, ('train-30k', 'float32'): 1.8, ('train-30k', 'bf16'): 1.8, ('train-60k', 'float32'): 2, ('train-60k', 'bf16'): 2, ('train-60k', 'adaptive'): 3, 'classifier': 2.5, ('predict', 'float32'): 1.3, ('predict', 'bf16'): 3, ('predict', 'int8'): 3, 'one-text': 5,
+AIMS = {'tokenizing': 8, ('train-30k', 'float32'): 1.8, ('train-30k', 'bf16'): 1.8, ('train-60k', 'float32'): 2, ('train-60k', 'bf16'): 2,
+    ('train-60k', 'adaptive'): 3, 'classifier': 2.5, ('predict', 'float32'): 1.3, ('predict', 'bf16'): 3, ('predict', 'int8'): 3, 'one-text': 5,
     ('cuda', 'train-30k'): 2.5, ('cuda', 'train-60k'): 2.5} # times as fast as fastai; by row, by row and kind, or by device and row
 
 def compare_rows(
@@ -157,7 +161,8 @@ def _machines(rows):
     return {m: i for i,m in enumerate(sorted(first, key=first.get), 1)}
 
 def _lines(cells, notes):
-    return '\n'.join([*(f'| {" | ".join(c or "–" for c in line)} |' for line in cells), '', *(f'- [{i}] ' + hw + ', GPU'*(d == 'cuda') for (d,hw),i in notes.items())])
+    return '\n'.join([*(f'| {" | ".join(c or "–" for c in line)} |' for line in cells), '',
+        *(f'- [{i}] ' + hw + ', GPU'*(d == 'cuda') for (d,hw),i in notes.items())])
 
 # %% ../nbs/12_scaling.ipynb #e00c5d6b
 def compare_table(
@@ -171,7 +176,8 @@ def compare_table(
         keys = (r['device'], r['row']),r['row'],(r['row'], r['kind'])
         aim = next((wanted[k] for k in keys if k in wanted), None) if r['ratio'] else None
         share = '' if r['floor_share'] is None else f'{r["floor_share"]:.0%}'.replace('%', ' %')
-        out.append([_work(r, notes), r['kind'], _unit(r), _num(r['ours']), _num(r['fastai']), _times(r), _num(aim), '' if aim is None else 'yes' if r['ratio'] >= aim else 'no', ' / '.join(map(_num, r['peak_gb'])), share])
+        out.append([_work(r, notes), r['kind'], _unit(r), _num(r['ours']), _num(r['fastai']), _times(r), _num(aim),
+            '' if aim is None else 'yes' if r['ratio'] >= aim else 'no', ' / '.join(map(_num, r['peak_gb'])), share])
     return _lines(out, notes)
 
 # %% ../nbs/12_scaling.ipynb #e00c5d6c

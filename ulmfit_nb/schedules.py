@@ -52,7 +52,8 @@ def stlr(
     cut_frac=0.1,  # part of the steps that rise (Howard & Ruder, section 3.2)
     ratio=32,      # highest rate over lowest (Howard & Ruder, section 3.2)
 ):                 # rate(s), float or array
-    "Slanted triangular rate (Howard & Ruder, eq. 3, mended): rises from `lr_max/ratio` to `lr_max` at the cut and falls back to `lr_max/ratio` at step `T-1`. With T=1 it is `lr_max/ratio`, with T=2 it only rises. Raises `InputError`."
+    """Slanted triangular rate (Howard & Ruder, eq. 3, mended): rises from `lr_max/ratio` to `lr_max` at the cut and falls back to `lr_max/ratio` at
+    step `T-1`. With T=1 it is `lr_max/ratio`, with T=2 it only rises. Raises `InputError`."""
     return lr_max*_between(1/ratio, 1., _slant(t, T, cut_frac)) # eq. 3: lr_max*(1 + p*(ratio-1))/ratio
 
 # %% ../nbs/04_schedules.ipynb #691823ab
@@ -254,7 +255,8 @@ class CLR(Schedule):
 # %% ../nbs/04_schedules.ipynb #29ca3316
 @delegates()
 class SGDR(Schedule):
-    "`sgdr` whose first cycle lasts `T_0` batches; each group falls towards `lowest` times its highest rate, which it would reach one step after the end of a cycle."
+    """`sgdr` whose first cycle lasts `T_0` batches; each group falls towards `lowest` times its highest rate, which it would reach one step after the
+    end of a cycle."""
     def __init__(self,
         optimizer, # see `Schedule`
         T_0,       # batches in the first cycle

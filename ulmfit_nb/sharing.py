@@ -33,8 +33,11 @@ class _Counts(_Inert): "In place of `collections.Counter`, which a file could ch
 
 class Forbidden(pickle.UnpicklingError): "A pickle asked for a name that is not on the list."
 
-_keys = {pickle.SETITEM: lambda s: s[-2:-1], pickle.SETITEMS: lambda s: s[::2], pickle.DICT: lambda s: s[::2], pickle.ADDITEMS: lambda s: s, pickle.FROZENSET: lambda s: s} # on the stack
+# on the stack
+_keys = {pickle.SETITEM: lambda s: s[-2:-1], pickle.SETITEMS: lambda s: s[::2], pickle.DICT: lambda s: s[::2], pickle.ADDITEMS: lambda s: s,
+    pickle.FROZENSET: lambda s: s}
 
+# %% ../nbs/09b_sharing.ipynb #56fdce8d
 def _words_only(op, keys):
     "An operation that looks keys up: those of tuples in tuples would take for ever."
     load = pickle._Unpickler.dispatch[op[0]]
@@ -46,7 +49,8 @@ def _words_only(op, keys):
 class ListReader(pickle._Unpickler):
     "Reads plain values; every name but two is refused before it is imported."
     names = {'collections.Counter': _Counts, 'fastcore.foundation.L': _Inert}
-    dispatch = {k: v for k,v in pickle._Unpickler.dispatch.items() if k != pickle.BYTEARRAY8[0]} | {op[0]: _words_only(op, keys) for op,keys in _keys.items()} # it asks for any memory
+    # it asks for any memory
+    dispatch = {k: v for k,v in pickle._Unpickler.dispatch.items() if k != pickle.BYTEARRAY8[0]} | {op[0]: _words_only(op, keys) for op,keys in _keys.items()}
     def find_class(self, module, name):
         if f'{module}.{name}' not in self.names: raise Forbidden(f'{module}.{name}')
         return self.names[f'{module}.{name}']
@@ -62,11 +66,13 @@ def read_itos(
         words = words.state['items'] if isinstance(words, _Inert) and not isinstance(words, _Counts) else words
     except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror}): check the path') from None
     except Forbidden as e:
-        if not re.fullmatch(r'[\w. ]+', str(e)): raise InputError(f'{path} is not a pickle: name the .pkl with the list of words') from None # words of another file that read like an order
+        # words of another file that read like an order
+        if not re.fullmatch(r'[\w. ]+', str(e)): raise InputError(f'{path} is not a pickle: name the .pkl with the list of words') from None
         raise InputError(f'{path} asks for {e}, which no list of words needs: nothing in it was run; do not use the file') from None
     except Exception: raise InputError(f'{path} is not a pickle, or it is cut short: name the .pkl with the list of words') from None
     if isinstance(words, _Counts): raise InputError(f'{path} holds counts of words and not their order: save the list itself, `list(learn.dls.vocab)`')
-    if not isinstance(words, list) or not words or not all(isinstance(w, str) for w in words) or sum(map(len, words)) > 10*Path(path).stat().st_size: raise InputError(f'{path} does not hold a list of words: name the .pkl with `itos`')
+    if not isinstance(words, list) or not words or not all(isinstance(w, str) for w in words) or sum(map(len, words)) > 10*Path(path).stat().st_size:
+        raise InputError(f'{path} does not hold a list of words: name the .pkl with `itos`')
     return words
 
 # %% ../nbs/09b_sharing.ipynb #baaaa814
@@ -79,8 +85,10 @@ def _check_size(path):
     if asks: raise InputError(f'{path} asks for a bytearray, which no weights need and which may be of any size: nothing in it was run; do not use the file')
     if not zipped: return
     try:
-        with zipfile.ZipFile(path) as z: packed = any(i.compress_type for i in z.infolist()) or sum(i.file_size for i in z.infolist()) > Path(path).stat().st_size
-    except (zipfile.BadZipFile, NotImplementedError, ValueError): raise InputError(f'{path} is not a checkpoint, or it is cut short: copy it again, or do not use the file') from None
+        with zipfile.ZipFile(path) as z:
+            packed = any(i.compress_type for i in z.infolist()) or sum(i.file_size for i in z.infolist()) > Path(path).stat().st_size
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):
+        raise InputError(f'{path} is not a checkpoint, or it is cut short: copy it again, or do not use the file') from None
     if packed: raise InputError(f'{path} is compressed, which torch.save never does, and may unpack to any size: do not use the file')
 
 # %% ../nbs/09b_sharing.ipynb #60667d26
@@ -103,7 +111,8 @@ def read_weights(
     if not isinstance(state, dict) or not state or not all(isinstance(k, str) and isinstance(v, Tensor) for k,v in state.items()):
         raise InputError(f'{path} does not hold tensors by name: name the .pth that `learn.save` wrote')
     for k,v in state.items():
-        if v.layout != torch.strided or v.numel()*v.element_size() > v.untyped_storage().nbytes(): raise InputError(f'{path}: {k} claims to be larger than what is stored: do not use the file')
+        if v.layout != torch.strided or v.numel()*v.element_size() > v.untyped_storage().nbytes():
+            raise InputError(f'{path}: {k} claims to be larger than what is stored: do not use the file')
     return state
 
 # %% ../nbs/09b_sharing.ipynb #13c05aac
@@ -123,15 +132,18 @@ def our_names(
         elif m := _rnn.fullmatch(k):
             if m[3] or f'backbone.{m[1]}.{m[2]}' not in res: res[f'backbone.{m[1]}.{m[2]}'] = v.float() # raw beats the dropped copy
         elif k == '1.decoder.bias': res['bias'] = v.float()
-        elif k != '1.decoder.weight': raise InputError(f'{path} holds {key}, which a forward AWD-LSTM language model has not: only that architecture can be imported')
+        elif k != '1.decoder.weight':
+            raise InputError(f'{path} holds {key}, which a forward AWD-LSTM language model has not: only that architecture can be imported')
     emb,dec,bias = res.get('backbone.encoder.weight'),state.get('1.decoder.weight'),res.get('bias')
     if emb is None or emb.dim() != 2: raise InputError(f'{path} holds no embedding: it is not a language model of fastai')
-    if bias is not None and bias.dim() != 1: raise InputError(f'{path}: 1.decoder.bias has the shape {tuple(bias.shape)} and is no list of numbers: only an AWD-LSTM can be imported')
+    if bias is not None and bias.dim() != 1:
+        raise InputError(f'{path}: 1.decoder.bias has the shape {tuple(bias.shape)} and is no list of numbers: only an AWD-LSTM can be imported')
     if dec is not None and not torch.equal(dec.float(), emb): raise InputError(f'{path} has a decoder with weights of its own: only tied ones can be imported')
     return dict(dict(bias=emb.new_zeros(len(emb))), **res)
 
 # %% ../nbs/09b_sharing.ipynb #db76086c
-OLD_NAMES = {'_unk_': 'xxunk', '_pad_': 'xxpad', 'xbos': 'xxbos', 't_up': 'xxup', 'tk_rep': 'xxrep', 'tk_wrep': 'xxwrep', '\n': 'xxnl'} # the 2018 scripts; a new line in all of them
+# the 2018 scripts; a new line in all of them
+OLD_NAMES = {'_unk_': 'xxunk', '_pad_': 'xxpad', 'xbos': 'xxbos', 't_up': 'xxup', 'tk_rep': 'xxrep', 'tk_wrep': 'xxwrep', '\n': 'xxnl'}
 ENGLISH = {'…': '...', "n't": "'t", 'i': 'I'} # in lists that know n't: the same token, spelled by two sets of rules
 
 def spell(
@@ -178,11 +190,14 @@ def import_fastai(
     "Read a language model that fastai 1, fastai 2 or the 2018 scripts saved; nothing in the files is run. Raises `InputError`."
     words,state = read_itos(itos),our_names(read_weights(weights), weights)
     emb = state['backbone.encoder.weight']
-    if {len(emb), len(state['bias'])} != {len(words)}: raise InputError(f'{weights} has {len(emb)} rows and {itos} {len(words)} words: they do not belong together')
+    if {len(emb), len(state['bias'])} != {len(words)}:
+        raise InputError(f'{weights} has {len(emb)} rows and {itos} {len(words)} words: they do not belong together')
     n = len([k for k in state if k.endswith('weight_hh_l0')])
     hid = state.get('backbone.rnns.0.weight_hh_l0')
     if hid is None or hid.dim() != 2: raise InputError(f'{weights} holds no LSTM layers: it is not a language model of fastai')
-    if hid.shape[0] != 4*hid.shape[1]: raise InputError(f'{weights}: the sizes of its layers are not those of an AWD-LSTM: only that architecture can be imported') # before a network is built, which takes whatever memory they say
+    # before a network is built, which takes whatever memory they say
+    if hid.shape[0] != 4*hid.shape[1]:
+        raise InputError(f'{weights}: the sizes of its layers are not those of an AWD-LSTM: only that architecture can be imported')
     new,rows = match_vocab(words)
     tok = Tokenizer(_learn([(w, 1) for w in new], 'word', len(rows), 1), dict(kind='word', rules=True, rules_version=RULES_VERSION))
     model = LanguageModel(AWDLSTM(len(rows), (emb.shape[1], hid.shape[1], n)))
@@ -195,7 +210,8 @@ def their_words(
     tok:Tokenizer, # with words
 ) -> list[str]: # `itos`
     "Our vocabulary as fastai would write it. Raises `InputError`."
-    if tok.config['kind'] != 'word': raise InputError(f'fastai reads words and this tokenizer has pieces of them ({tok.config["kind"]}): only a word vocabulary can be exported')
+    if tok.config['kind'] != 'word':
+        raise InputError(f'fastai reads words and this tokenizer has pieces of them ({tok.config["kind"]}): only a word vocabulary can be exported')
     back = {'xxnl': '\n'} | ({v: k for k,v in ENGLISH.items()} if "'t" in tok.vocab else {})
     return [re.sub(rf'{_hidden}\d+$', '', w) for w in spell(tok.vocab, back)]
 
@@ -223,7 +239,8 @@ def export_fastai(
 ) -> tuple[Path, Path]: # NAME.pth, NAME_itos.pkl: what `pretrained_fnames=[NAME, NAME_itos]` finds in fastai's model directory
     "Write a language model for fastai 2. Raises `InputError`."
     words,path = their_words(tok),Path(path)
-    if len(words) != model.backbone.vocab_size: raise InputError(f'the model has {model.backbone.vocab_size} rows and the tokenizer {len(words)} ids: they do not belong together')
+    if len(words) != model.backbone.vocab_size:
+        raise InputError(f'the model has {model.backbone.vocab_size} rows and the tokenizer {len(words)} ids: they do not belong together')
     if path.exists() and not path.is_dir(): raise InputError(f'{path} is a file: name a directory')
     tensors = their_names(model)
     path.mkdir(parents=True, exist_ok=True)
@@ -243,13 +260,18 @@ MODEL_FILES,EXTRAS = ('config.json', 'tokenizer.json', 'model.safetensors'),('hi
 def _why(e, name, revision, file, offline=False):
     "A sentence for what the hub's client raises."
     from huggingface_hub import errors as h
-    if offline: return f'{name} is not in the cache, and a name that stands in a saved model asks no network: ULMFiT.from_pretrained({str(name)!r}) fetches it, set_params(backbone=…) names another'
+    if offline:
+        return (f'{name} is not in the cache, and a name that stands in a saved model asks no network: ULMFiT.from_pretrained({str(name)!r}) fetches it, '
+            'set_params(backbone=…) names another')
     if isinstance(e, h.RevisionNotFoundError): return f'{name} has no revision {revision!r} on the hub: name a commit or a branch that exists'
-    if isinstance(e, h.RepositoryNotFoundError): return f'{name} is no local directory, and the hub has no such repository or shows it to members only: check the name, or log in with `hf auth login`'
-    if isinstance(e, (h.LocalEntryNotFoundError, h.OfflineModeIsEnabled)): return f'{name} is no local directory, not in the cache, and the hub cannot be reached: check the network, or name a directory'
+    if isinstance(e, h.RepositoryNotFoundError):
+        return f'{name} is no local directory, and the hub has no such repository or shows it to members only: check the name, or log in with `hf auth login`'
+    if isinstance(e, (h.LocalEntryNotFoundError, h.OfflineModeIsEnabled)):
+        return f'{name} is no local directory, not in the cache, and the hub cannot be reached: check the network, or name a directory'
     if isinstance(e, h.EntryNotFoundError): return f'{name} on the hub holds no {file}: it is not a model of this package'
     return f'{name} could not be moved whole ({type(e).__name__} at {file}): try again'
 
+# %% ../nbs/09b_sharing.ipynb #c10f2200
 def fetch_model(
     name:str, # owner/name on the hub
     revision:str|None=None, # commit, branch or tag; a commit pins what comes; `None` is the main branch of the moment
@@ -299,7 +321,8 @@ def push_model(
     token=None, # `None` takes the one of `hf auth login`
     endpoint:str|None=None, # see `fetch_model`
 ) -> str: # the commit
-    "Check a model directory and put it on the hub as one commit: weights, settings, labels, and the vocabulary, which is words of the texts. The repository is made where there is none. Raises `InputError`."
+    """Check a model directory and put it on the hub as one commit: weights, settings, labels, and the vocabulary, which is words of the texts. The
+    repository is made where there is none. Raises `InputError`."""
     from huggingface_hub import HfApi
     load_model(path, model_kind(path))
     api = HfApi(endpoint=endpoint, token=token)
@@ -314,7 +337,8 @@ def push_model(
 @patch
 def _from(self:ULMFiT):
     "As before, and `owner/name` on the hub, which is fetched once; a name that comes from a saved model is looked for in the cache alone."
-    if getattr(self, '_found', (None,))[0] != self.backbone: self._found = self.backbone,local_model(self.backbone, local_files_only=isinstance(self.backbone, NamedInFile))
+    if getattr(self, '_found', (None,))[0] != self.backbone:
+        self._found = self.backbone,local_model(self.backbone, local_files_only=isinstance(self.backbone, NamedInFile))
     return self._found[1]
 
 @patch(cls_method=True)
@@ -329,7 +353,8 @@ def from_pretrained(cls:ULMFiT,
     path = local_model(backbone, revision, cache_dir=cache_dir, endpoint=endpoint)
     at = path if path is None else find_backbone(path)
     if at is None or not at.is_dir() or model_kind(at) != 'classifier': return cls(backbone=path, **kw)
-    if kw.keys() - {'device'}: raise InputError(f'{backbone} is a trained classifier and takes no settings but device: leave out {", ".join(sorted(kw.keys() - {"device"}))}')
+    if kw.keys() - {'device'}:
+        raise InputError(f'{backbone} is a trained classifier and takes no settings but device: leave out {", ".join(sorted(kw.keys() - {"device"}))}')
     return cls.load(path, **kw)
 
 # %% ../nbs/09b_sharing.ipynb #6835a66b
@@ -344,7 +369,8 @@ def save_pretrained(self:ULMFiT,
     src,path = find_backbone(self._from()),Path(path).resolve()
     load_model(src, 'language model')
     if path.exists() and (not path.is_dir() or path == src.resolve()): raise InputError(f'{path} is a file, or the backbone itself: name another directory')
-    if (there := [f for f in (*MODEL_FILES, *EXTRAS) if (path/f).exists()]) and not ((path/'config.json').exists() and model_kind(path) == 'language model'): raise InputError(f"{path} holds a {there[0]} that is no backbone's: choose another directory")
+    if (there := [f for f in (*MODEL_FILES, *EXTRAS) if (path/f).exists()]) and not ((path/'config.json').exists() and model_kind(path) == 'language model'):
+        raise InputError(f"{path} holds a {there[0]} that is no backbone's: choose another directory")
     hidden = f'.{path.name}.{uuid.uuid4().hex[:8]}'
     tmp = path/hidden if path.exists() else path.with_name(hidden) # on the same file system
     try:
@@ -353,6 +379,7 @@ def save_pretrained(self:ULMFiT,
             if not (src/f).exists(): (path/f).unlink(missing_ok=True) # of a model that stood there before
     finally: shutil.rmtree(tmp, ignore_errors=True)
 
+# %% ../nbs/09b_sharing.ipynb #c0d7475f
 @patch
 def push_to_hub(self:ULMFiT,
     repo_id:str, # owner/name

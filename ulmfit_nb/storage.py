@@ -22,7 +22,8 @@ from .tokenization import Tokenizer
 
 # %% ../nbs/06b_storage.ipynb #9c302690
 def _stamped(data): # bytes of a safetensors file → the same with a stamp of its content, and the stamp
-    "The stamp stands in config.json, too, so that parts of two models are noticed. Two entries of metadata would be written in either order by the library: the same model, other bytes."
+    """The stamp stands in config.json, too, so that parts of two models are noticed. Two entries of metadata would be written in either order by the
+    library: the same model, other bytes."""
     n,stamp = 8+int.from_bytes(data[:8], 'little'),hashlib.sha256(data).hexdigest()[:16]
     header = json.loads(data[8:n])
     header['__metadata__']['weights'] = stamp
@@ -71,7 +72,8 @@ def save_model(
         (tmp/'model.safetensors').write_bytes(data)
         tokenizer.save(tmp/'tokenizer.json')
         config = dict(format=FORMAT, tokenizer=tokenizer.fingerprint, weights=weights, **config)
-        (tmp/'config.json').write_text(json.dumps(config, indent=1, ensure_ascii=False, default=lambda o: o.item() if isinstance(o, np.generic) else str(o))+'\n', encoding='utf-8', errors='backslashreplace') # a file's name need not be UTF-8
+        text = json.dumps(config, indent=1, ensure_ascii=False, default=lambda o: o.item() if isinstance(o, np.generic) else str(o))
+        (tmp/'config.json').write_text(text+'\n', encoding='utf-8', errors='backslashreplace') # a file's name need not be UTF-8
         (tmp/'README.md').write_text(card, encoding='utf-8', errors='backslashreplace')
         write_history(list(history), tmp/'history.csv')
         for f in tmp.iterdir(): _sync(f) # on the disk before the names point to it
@@ -96,7 +98,9 @@ def from_8bit(
     tensors:dict, # of `to_8bit`, or any other
 ) -> dict:
     "Back to floats. Raises `ValueError` where matrices and scales do not go together."
-    if odd := [k for k,v in tensors.items() if v.dtype == torch.int8 and (v.ndim != 2 or f'{k}.scale' not in tensors or tensors[f'{k}.scale'].shape != v.shape[:1])]: raise ValueError(odd[0])
+    if odd := [k for k,v in tensors.items() if v.dtype == torch.int8
+        and (v.ndim != 2 or f'{k}.scale' not in tensors or tensors[f'{k}.scale'].shape != v.shape[:1])]:
+        raise ValueError(odd[0])
     return {k: v.float()*tensors[f'{k}.scale'].unsqueeze(1) if v.dtype == torch.int8 else v for k,v in tensors.items() if not k.endswith('.scale')}
 
 # %% ../nbs/06b_storage.ipynb #5acefb42
@@ -112,9 +116,10 @@ def backbone_card(
         if isinstance(v, (list, tuple)): return ', '.join(map(shown, v))
         return f'{v:,}' if isinstance(v, int) else f'{v:g}' if isinstance(v, float) else str(v)
     c,rows = config['model'],'\n'.join(f'| {k} | {shown(v)} |' for k,v in config['meta'].items() if k != 'training')
+    skip = ', skip connections' if c.get('skip') else ''
     return f"""# ULMFiT backbone
 
-An AWD-LSTM language model ({', '.join(config['directions'])}): embedding {c['emb_sz']}, hidden {c['n_hid']}, {c['n_layers']} layers{', skip connections' if c.get('skip') else ''},
+An AWD-LSTM language model ({', '.join(config['directions'])}): embedding {c['emb_sz']}, hidden {c['n_hid']}, {c['n_layers']} layers{skip},
 {tokenizer.config['kind']} vocabulary of {tokenizer.vocab_size:,}. Written by ulmfit_nb; load it with `ULMFiT(backbone=…)`, its directory or name.
 {about}
 | | |
@@ -127,7 +132,8 @@ def refuse_unended(
     path:Path, # model directory
 ):
     "A run that was stopped leaves its folder, and no model yet. Raises `InputError`."
-    if not (path/'config.json').exists() and (path/'run').is_dir(): raise InputError(f'{path} holds no config.json but a run that has not ended: go on with it by --resume')
+    if not (path/'config.json').exists() and (path/'run').is_dir():
+        raise InputError(f'{path} holds no config.json but a run that has not ended: go on with it by --resume')
 
 def model_kind(
     path, # model directory
@@ -135,13 +141,15 @@ def model_kind(
     "What a model directory holds: 'language model' or 'classifier'. Raises `InputError`."
     refuse_unended(Path(path))
     try: return str(json.loads((Path(path)/'config.json').read_text(encoding='utf-8'))['kind'])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError): raise InputError(f'{path} holds no sound config.json: name a directory that `save` wrote') from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise InputError(f'{path} holds no sound config.json: name a directory that `save` wrote') from None
 
 # %% ../nbs/06b_storage.ipynb #0c6e5b56
 def _is_language_model(path) -> bool:
     try: return model_kind(path) == 'language model'
     except InputError: return False
 
+# %% ../nbs/06b_storage.ipynb #0aa15602
 def save_backbone(
     path, # the directory
     models:dict, # 'forward' and/or 'backward' → `LanguageModel`
@@ -153,13 +161,16 @@ def save_backbone(
     **meta, # goes into config.json: data, tokens seen, …
 ):
     "Write a pretrained language model, in one direction or both. Raises `InputError`."
-    if not models or not models.keys() <= DIRECTIONS.keys(): raise InputError(f'a backbone holds models for forward, backward or both, and these are {list(models)}')
+    if not models or not models.keys() <= DIRECTIONS.keys():
+        raise InputError(f'a backbone holds models for forward, backward or both, and these are {list(models)}')
     configs = [m.config for m in models.values()]
     if any(c != configs[0] for c in configs): raise InputError('the two directions have different sizes: train them with the same settings')
-    if configs[0]['vocab_size'] != tokenizer.vocab_size: raise InputError(f'the model has {configs[0]["vocab_size"]} rows and the tokenizer {tokenizer.vocab_size} ids: save it with its own tokenizer')
+    if configs[0]['vocab_size'] != tokenizer.vocab_size:
+        raise InputError(f'the model has {configs[0]["vocab_size"]} rows and the tokenizer {tokenizer.vocab_size} ids: save it with its own tokenizer')
     there = [f for f in ('config.json', 'README.md', 'history.csv', 'tokenizer.json', 'model.safetensors') if (Path(path)/f).exists()]
     broken_off = 'model.safetensors' in there and 'config.json' not in there
-    if there and not overwrite and not broken_off and not ('config.json' in there and _is_language_model(path)): raise InputError(f"{path} holds a {there[0]} that is no backbone's: choose another directory, or pass overwrite=True")
+    if there and not overwrite and not broken_off and not ('config.json' in there and _is_language_model(path)):
+        raise InputError(f"{path} holds a {there[0]} that is no backbone's: choose another directory, or pass overwrite=True")
     if bits not in (8, 32): raise InputError(f'weights are stored with 8 or 32 bits, not {bits}')
     tensors = {DIRECTIONS[d]+k: v for d,m in models.items() for k,v in m.state_dict().items()}
     if bits == 8: tensors = to_8bit(tensors)
@@ -177,13 +188,18 @@ def model_card(
     labels = [' '.join(printable(str(l)).split()).replace('`', "'") for l in config['labels']] # a label may hold Markdown
     b = (config.get('params') or {}).get('backbone')
     begun = f', from the backbone {Path(b).name or b}, whose own card names what it was made of and its licence' if isinstance(b, str) else ''
-    sure = 'A fresh classifier is surer than it is right; `ulmfit calibrate` mends that, and config.json holds the temperature.' if (t := config.get('temperature', 1.)) == 1 else f'Its probabilities were softened by the temperature {t:.2f}, chosen on labelled texts of their own (`ulmfit calibrate`); config.json holds the one that is in force.'
+    if (t := config.get('temperature', 1.)) == 1:
+        sure = 'A fresh classifier is surer than it is right; `ulmfit calibrate` mends that, and config.json holds the temperature.'
+    else:
+        sure = (f'Its probabilities were softened by the temperature {t:.2f}, chosen on labelled texts of their own (`ulmfit calibrate`); config.json '
+            'holds the one that is in force.')
     return f"""# Text classifier
 
 ULMFiT ({' and '.join(config['directions'])}): AWD-LSTM of embedding {c['emb_sz']}, hidden {c['n_hid']}, {c['n_layers']} layers, vocabulary {c['vocab_size']:,}.
 Labels: {', '.join(f'`{o}`' for o in labels)}. Trained with ulmfit_nb{begun}; how the losses fell is in history.csv.
 
-Every text gets one of these labels, whatever it is about. How often the label is right does not stand here: `ulmfit evaluate` says it, on labelled texts that were not trained on. {sure}
+Every text gets one of these labels, whatever it is about. How often the label is right does not stand here:
+`ulmfit evaluate` says it, on labelled texts that were not trained on. {sure}
 
     from ulmfit_nb import ULMFiT
     ULMFiT.load("this directory").predict(["a text"])
@@ -213,7 +229,8 @@ def read_history(
     res = {}
     try:
         with open(path, newline='', encoding='utf-8') as f:
-            for r in csv.DictReader(f): res.setdefault(r.pop('stage'), []).append({k: float(v) if set(v) - set('0123456789-') else int(v) for k,v in r.items() if v})
+            for r in csv.DictReader(f):
+                res.setdefault(r.pop('stage'), []).append({k: float(v) if set(v) - set('0123456789-') else int(v) for k,v in r.items() if v})
     except (OSError, ValueError, KeyError, TypeError, csv.Error): return {}
     return res
 
@@ -249,7 +266,9 @@ def load_config(
     "The config.json of a model whose files are there; each way in which it can be wrong has its sentence. Raises `InputError`."
     path = find_backbone(path)
     f = path/'config.json'
-    if not path.is_dir(): raise InputError(f'{path} is not a directory: name one that `save`, `ulmfit train` or `ulmfit pretrain` wrote' + (f', or {" or ".join(list_backbones())}, which the package brings' if kind == 'language model' else ''))
+    if not path.is_dir():
+        raise InputError(f'{path} is not a directory: name one that `save`, `ulmfit train` or `ulmfit pretrain` wrote'
+            + (f', or {" or ".join(list_backbones())}, which the package brings' if kind == 'language model' else ''))
     refuse_unended(path)
     for k in ('config.json', 'tokenizer.json', 'model.safetensors'):
         if not (path/k).is_file(): raise InputError(f'{path} holds no {k}: it is not a model directory, or a copy that broke off; save or copy it again')
@@ -259,11 +278,14 @@ def load_config(
     if not isinstance(config, dict) or not {'kind', 'tokenizer', 'model', 'directions'} <= config.keys() or not isinstance(config.get('format'), int):
         raise InputError(f'{f} does not describe a model of this package: name a directory that `save` wrote')
     ds = config['directions']
-    if not isinstance(ds, list) or not ds or not all(d in tuple(DIRECTIONS) for d in ds): raise InputError(f'{f} names no directions: save or copy the model again')
+    if not isinstance(ds, list) or not ds or not all(d in tuple(DIRECTIONS) for d in ds):
+        raise InputError(f'{f} names no directions: save or copy the model again')
     if config['format'] > FORMAT: raise InputError(f'{path} was written by a newer version of ulmfit_nb: upgrade the package')
-    if config['kind'] != kind: raise InputError(f'{path} holds a {config["kind"]}, not a {kind}: ' + (f'`ulmfit train FILE --backbone {path}` makes one of it' if kind == 'classifier' else 'name another directory'))
+    instead = f'`ulmfit train FILE --backbone {path}` makes one of it' if kind == 'classifier' else 'name another directory'
+    if config['kind'] != kind: raise InputError(f'{path} holds a {config["kind"]}, not a {kind}: {instead}')
     _sound_network(config['model'], f)
-    if lack := [d for d in directions if d not in ds]: raise InputError(f'{path} holds no {lack[0]} model, only {", ".join(ds)}: choose that, or pretrain the other')
+    if lack := [d for d in directions if d not in ds]:
+        raise InputError(f'{path} holds no {lack[0]} model, only {", ".join(ds)}: choose that, or pretrain the other')
     return config
 
 # %% ../nbs/06b_storage.ipynb #f2e4f902
@@ -276,13 +298,16 @@ def load_model(
     from safetensors.torch import load_file
     config,path = load_config(path, kind, directions),find_backbone(path)
     tok = Tokenizer.load(path/'tokenizer.json')
-    if tok.fingerprint != config['tokenizer']: raise InputError(f'{path/"tokenizer.json"} is not the tokenizer that this model was trained with: put back the one that was saved beside it')
+    if tok.fingerprint != config['tokenizer']:
+        raise InputError(f'{path/"tokenizer.json"} is not the tokenizer that this model was trained with: put back the one that was saved beside it')
     try:
         with safe_open(path/'model.safetensors', 'pt') as f: weights = (f.metadata() or {}).get('weights')
         tensors = from_8bit(load_file(path/'model.safetensors'))
     except FileNotFoundError: raise InputError(f'{path} is being written: wait and try again') from None
     except (SafetensorError, KeyError, ValueError) as e: raise InputError(f'{path/"model.safetensors"} is damaged: save or copy the model again') from e
-    if weights and weights != config.get('weights', weights): raise InputError(f'{path} holds the weights of one model and the {"labels" if kind == "classifier" else "description"} of another: if it is being written, wait and try again; else save or copy it again')
+    if weights and weights != config.get('weights', weights):
+        raise InputError(f'{path} holds the weights of one model and the {"labels" if kind == "classifier" else "description"} of another: if it is being '
+            'written, wait and try again; else save or copy it again')
     return config, tok, tensors
 
 # %% ../nbs/06b_storage.ipynb #213609fa
@@ -297,8 +322,10 @@ def check_sizes(
     shapes,n = {k: tuple(v.shape) for k,v in tensors.items()},model['n_layers']
     layers = [k for k in shapes if re.fullmatch(rf'{re.escape(prefix)}backbone\.rnns\.\d+\.weight_hh_l0', k)]
     outs = [model['n_hid']]*(len(layers)-1) + [model['emb_sz']]
-    sound = n == len(layers) and shapes.get(f'{prefix}backbone.encoder.weight') == (model['vocab_size'], model['emb_sz']) and n_hidden in (None, *shapes.get(f'{prefix}head.2.bias', ()))
-    if not sound or any(shapes.get(f'{prefix}backbone.rnns.{i}.weight_hh_l0') != (4*o, o) for i,o in enumerate(outs)): raise InputError(f'the weights in {path} do not fit its config.json: save or copy the model again')
+    sound = (n == len(layers) and shapes.get(f'{prefix}backbone.encoder.weight') == (model['vocab_size'], model['emb_sz'])
+        and n_hidden in (None, *shapes.get(f'{prefix}head.2.bias', ())))
+    if not sound or any(shapes.get(f'{prefix}backbone.rnns.{i}.weight_hh_l0') != (4*o, o) for i,o in enumerate(outs)):
+        raise InputError(f'the weights in {path} do not fit its config.json: save or copy the model again')
 
 # %% ../nbs/06b_storage.ipynb #b4fff9f5
 def load_tensors(
@@ -320,8 +347,10 @@ def load_backbone(
     "Read one direction of a pretrained language model. Raises `InputError`."
     config,tok,tensors = load_model(path, 'language model', [direction])
     vocab_size,pad_id,*size = (config['model'][k] for k in ('vocab_size', 'pad_id', 'emb_sz', 'n_hid', 'n_layers'))
-    if vocab_size != tok.vocab_size: raise InputError(f'{path}: the model has {vocab_size} rows and the tokenizer {tok.vocab_size} ids: they do not belong together')
+    if vocab_size != tok.vocab_size:
+        raise InputError(f'{path}: the model has {vocab_size} rows and the tokenizer {tok.vocab_size} ids: they do not belong together')
     check_sizes(config['model'], tensors, DIRECTIONS[direction], path)
-    with on_cpu(), NoDraws(): model = LanguageModel(AWDLSTM(vocab_size, size, drops, pad_id, bool(config['model'].get('skip'))), cutoffs=config['model'].get('cutoffs') or ())
+    with on_cpu(), NoDraws():
+        model = LanguageModel(AWDLSTM(vocab_size, size, drops, pad_id, bool(config['model'].get('skip'))), cutoffs=config['model'].get('cutoffs') or ())
     load_tensors(model, tensors, DIRECTIONS[direction], path)
     return model, tok

@@ -21,7 +21,8 @@ from threading import Thread
 import numpy as np
 from fastcore.basics import patch
 from .corpus import InputError
-from .rules import BOS, EOS, PAD, RULES_VERSION, SPECIALS, UNK, _bos, _collapse, _face, _join, _lines, _mark, _nl, _piece, _rep, _reserved, _suffix, _unk, _wrep, mark, split, undo
+from .rules import (BOS, EOS, PAD, RULES_VERSION, SPECIALS, UNK, _bos, _collapse, _face, _join, _lines, _mark, _nl, _piece, _rep, _reserved,
+    _suffix, _unk, _wrep, mark, split, undo)
 
 # %% ../nbs/01_tokenization.ipynb #96f96245
 _batch_chars, _batch_texts = 2**18, 4096
@@ -81,7 +82,8 @@ def _result(f, state, batch, job):
     "What a job gives, or what this process computes where a worker died."
     try: return f(state, batch) if job is None else job.result()
     except BrokenProcessPool:
-        warnings.warn("a worker process died, so this one goes on alone, which is slower: put a script's own code under `if __name__ == '__main__':`, and see whether memory is short", stacklevel=2)
+        warnings.warn("a worker process died, so this one goes on alone, which is slower: put a script's own code under `if __name__ == '__main__':`, "
+            "and see whether memory is short", stacklevel=2)
         return f(state, batch)
 
 # %% ../nbs/01_tokenization.ipynb #b5e536d7
@@ -152,7 +154,8 @@ def _steady(hf, models):
     "The same unigram vocabulary without what the trainer leaves to chance."
     vocab = json.loads(hf.to_str())['model']['vocab'][len(_mark):]
     least = min((s for w,s in vocab if len(w) > 1), default=-20.)
-    vocab = sorted(((w, round(least if len(w) == 1 and s < least+.03 else max(s, least), 3)) for w,s in vocab), key=lambda x: (-x[1], x[0])) # bytes that are hardly used
+    # bytes that are hardly used
+    vocab = sorted(((w, round(least if len(w) == 1 and s < least+.03 else max(s, least), 3)) for w,s in vocab), key=lambda x: (-x[1], x[0]))
     hf.model = models.Unigram([(c, 0.) for c in _mark] + vocab, unk_id=UNK, byte_fallback=False)
 
 # %% ../nbs/01_tokenization.ipynb #af0ff96f
@@ -347,7 +350,8 @@ def from_json(cls:Tokenizer,
     try: kind,rules,version = config['kind'],config['rules'],int(config['rules_version'])
     except (KeyError, TypeError, ValueError, OverflowError): raise InputError(f'{name} does not say how it splits text: copy it again') from None
     if version > RULES_VERSION: raise InputError(f'{name} needs version {version} of the text rules and this is version {RULES_VERSION}: upgrade ulmfit_nb')
-    if kind not in _kinds or rules not in (True, False): raise InputError(f'{name} has a kind or rules that this version does not know ({config}): upgrade ulmfit_nb')
+    if kind not in _kinds or rules not in (True, False):
+        raise InputError(f'{name} has a kind or rules that this version does not know ({config}): upgrade ulmfit_nb')
     try: return cls(HF.from_str(s), config)
     except InputError: raise
     except BaseException as e: # the library panics over some files, and that is no `Exception`

@@ -20,7 +20,8 @@ from torch.profiler import record_function
 from .awd_lstm import detach
 from .corpus import InputError
 from .optimizers import NTASGD, Phase, TrainConfig, group_rates, layer_params, make_optimizer
-from .runtime import Progress, as_lost, asked_to_stop, atomic, gather_rows, get_accelerator, joint_sum, read_checkpoint, reuse_memory, rng_states, set_rng_states, use_bf16, world, write_history
+from .runtime import (Progress, as_lost, asked_to_stop, atomic, gather_rows, get_accelerator, joint_sum, read_checkpoint, reuse_memory, rng_states,
+    set_rng_states, use_bf16, world, write_history)
 from .schedules import make_schedule
 
 # %% ../nbs/05_training.ipynb #8bdac3c6
@@ -36,7 +37,8 @@ class Batch:
         device, # where the tensors go
     ):
         "Its tensors on a device."
-        self.inputs = {k: v.to(device, non_blocking=torch.device(device).type == 'cuda') if isinstance(v, Tensor) else v for k,v in self.inputs.items()} # elsewhere the source might be freed before it was read
+        # elsewhere the source might be freed before it was read
+        self.inputs = {k: v.to(device, non_blocking=torch.device(device).type == 'cuda') if isinstance(v, Tensor) else v for k,v in self.inputs.items()}
         return self
 
 # %% ../nbs/05_training.ipynb #15919d29
@@ -44,7 +46,8 @@ def _check_ntasgd(phases, evaluate):
     "What NT-ASGD cannot do without. Raises `InputError`."
     if evaluate is None: raise InputError('ntasgd averages once the validation loss stops falling: give held-out texts, or choose sgd')
     for p in phases:
-        if p.schedule != 'constant': raise InputError(f"ntasgd wants a constant rate, and a phase has the schedule {p.schedule!r}: give it schedule='constant', or choose adam or sgd")
+        if p.schedule != 'constant':
+            raise InputError(f"ntasgd wants a constant rate, and a phase has the schedule {p.schedule!r}: give it schedule='constant', or choose adam or sgd")
 
 # %% ../nbs/05_training.ipynb #f19cf49f
 class Trainer:
@@ -68,7 +71,7 @@ class Trainer:
         if self.world > 1: source.shard(self.rank, self.world)
         self.bf16 = joint_sum(float(use_bf16(cfg.precision, self.device)))[0] == self.world # all processes or none
         self.model.to(self.device)
-        self.groups,self.kept = layer_params(model.layer_groups()),{id(p) for p in model.parameters() if not p.requires_grad} # what the caller has frozen stays as it is
+        self.groups,self.kept = layer_params(model.layer_groups()),{id(p) for p in model.parameters() if not p.requires_grad} # frozen by the caller
         self.phase = self.epoch = self.phase_epoch = self.batch = self.step = 0 # the position; `epoch` counts over all phases
         self.state = self.opt = None # the LSTM's state after the last batch; the optimiser, which is made anew for each phase
         self.meter = [0., 0] # of this epoch: sum of the losses, each times its number of items, and number of items
@@ -191,7 +194,8 @@ def check_finite(self:Trainer,
 ):
     "Stop before a broken loss, or a broken weight, reaches a checkpoint, and where gradients stay broken. Raises `NonFiniteLoss`."
     kept = 'the last checkpoint is from before' if self.path and (self.path/'last.pt').exists() else 'nothing was saved yet'
-    if self.broken >= 10: raise NonFiniteLoss(f'{int(self.broken)} gradients in a row were not finite, to step {self.step}: lower the rate or clip harder; {kept}')
+    if self.broken >= 10:
+        raise NonFiniteLoss(f'{int(self.broken)} gradients in a row were not finite, to step {self.step}: lower the rate or clip harder; {kept}')
     if math.isfinite(float(self.meter[0])) and not (weights and any(not p.isfinite().all() for p in self.model.parameters())): return
     raise NonFiniteLoss(f'the loss is not finite at step {self.step} (rate {self.lr:.2g}): lower the rate or clip harder; {kept}')
 
@@ -229,7 +233,8 @@ def record(self:Trainer,
     if self.evaluate:
         self.model.eval()
         with self.opt.averaged() if isinstance(self.opt, NTASGD) else nullcontext(), torch.inference_mode():
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16): row |= {k: v.tolist() if hasattr(v, 'tolist') else v for k,v in self.evaluate(self.model).items()}
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                row |= {k: v.tolist() if hasattr(v, 'tolist') else v for k,v in self.evaluate(self.model).items()}
             loss = row['valid_loss']
             if math.isfinite(loss) and (self.best is None or loss < self.best):
                 self.best = loss
@@ -247,8 +252,10 @@ def key(self:Trainer) -> str:
     cfg = {k: v for k,v in asdict(self.cfg).items() if k not in ('device', 'save_minutes')} | dict(wd=self.cfg.weight_decay)
     b = getattr(self.model, 'backbone', self.model)
     config,drops = getattr(b, 'config', None),getattr(b, 'drops', None)
-    model = config if isinstance(config, dict) else None,asdict(drops) if is_dataclass(drops) else None,{k: getattr(self.model, k, None) for k in ('alpha', 'beta', 'cutoffs', 'bptt', 'max_len', 'full_bptt', 'masks')}
-    shapes = zlib.crc32(repr([(k, *v.shape) for k,v in self.model.state_dict().items()] + [n for n,p in self.model.named_parameters() if id(p) in self.kept]).encode())
+    own = {k: getattr(self.model, k, None) for k in ('alpha', 'beta', 'cutoffs', 'bptt', 'max_len', 'full_bptt', 'masks')}
+    model = config if isinstance(config, dict) else None,asdict(drops) if is_dataclass(drops) else None,own
+    shapes = zlib.crc32(repr([(k, *v.shape) for k,v in self.model.state_dict().items()]
+        + [n for n,p in self.model.named_parameters() if id(p) in self.kept]).encode())
     what = dict(cfg=cfg, phases=[asdict(p) for p in self.phases], source=self.source.key, model=model, shapes=shapes)
     return json.dumps(what, sort_keys=True, default=lambda o: o.tolist() if hasattr(o, 'tolist') else list(o))
 
@@ -261,7 +268,8 @@ def save(self:Trainer):
     rng = [gather_rows(s[None].to(self.device)).cpu() for s in rng_states(self.device)] # a row a process
     state = self.state and [tuple(gather_rows(t) for t in s) for s in self.state]
     meter = joint_sum(torch.as_tensor(self.meter[0]).cpu(), self.meter[1])
-    self._write('last.pt', dict(key=self.key, held=getattr(self.evaluate, 'key', None), pos=_plain(pos), meter=meter, rng=rng, state=state, model=self.model.state_dict(),
+    self._write('last.pt', dict(key=self.key, held=getattr(self.evaluate, 'key', None), pos=_plain(pos), meter=meter, rng=rng, state=state,
+        model=self.model.state_dict(),
         opt=self.opt and _plain(self.opt.state_dict()), sched=self.opt and _plain(self.sched.state_dict())))
     if self.history and self.rank == 0: write_history(self.history, self.path/'history.csv')
     if self.world > 1: torch.distributed.barrier() # who reads it next finds it
@@ -286,7 +294,8 @@ def resume(self:Trainer,
     if 0 < found < self.world: raise InputError(f'{found} of {self.world} processes see {f}: give one folder that all of them share')
     ck = read_checkpoint(f)
     held = ck.get('held'),getattr(self.evaluate, 'key', None) # of a function of the caller's own nothing is known
-    if ck.get('key') != self.key or None not in held and held[0] != held[1]: raise InputError(f'{f} belongs to a run with other settings or other data: use the same ones, or another folder')
+    if ck.get('key') != self.key or None not in held and held[0] != held[1]:
+        raise InputError(f'{f} belongs to a run with other settings or other data: use the same ones, or another folder')
     self.model.load_state_dict(ck['model'])
     for k,v in ck['pos'].items(): setattr(self, k, v)
     self.untold = len(self.history)
@@ -296,7 +305,8 @@ def resume(self:Trainer,
     loss,n = ck['meter']
     self.meter = [torch.as_tensor(loss).to(self.device), n] if n and self.rank == 0 else [0., 0]
     self.state = ck['state'] and [tuple(t[slice(None) if self.world == 1 else self.source.mine].to(self.device) for t in s) for s in ck['state']]
-    if self.rank < len(ck['rng'][0]): set_rng_states([s[self.rank].clone() for s in ck['rng']], self.device) # torch reads a row in the middle of a tensor beyond its end
+    # torch reads a row in the middle of a tensor beyond its end
+    if self.rank < len(ck['rng'][0]): set_rng_states([s[self.rank].clone() for s in ck['rng']], self.device)
     else: torch.manual_seed(self.cfg.seed + 1000003*self.rank + self.step) # a process that the interrupted run had not
     return True
 
@@ -337,7 +347,8 @@ def fit(self:Trainer,
     minutes:float|None=None, # stop cleanly after so long, with a checkpoint
     steps:int|None=None, # stop after so many steps in all
 ) -> list[dict]: # the history
-    "Train to the end of the last phase, or until time or steps are up; call again to go on. Where there is a folder, Ctrl-C and SIGTERM end the step and save before they raise `KeyboardInterrupt`."
+    """Train to the end of the last phase, or until time or steps are up; call again to go on. Where there is a folder, Ctrl-C and SIGTERM end the
+    step and save before they raise `KeyboardInterrupt`."""
     with asked_to_stop() if self.path is not None else nullcontext(lambda: False) as asked: self._fit(minutes, steps, asked)
     if self._agree(asked())[0]: raise KeyboardInterrupt # in every process
     return self.history

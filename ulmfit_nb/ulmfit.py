@@ -28,7 +28,8 @@ from .classifier import Predictor, finetune_classifier, predict_logits, recipe_p
 from .corpus import _missing, InputError
 from .fine_tuning import finetune_lm, transfer_vocab
 from .ids import Corpus
-from .inputs import _column_names, _plain, _plain_value, PAPER, check_labels, check_numbers, check_texts, clas_passes, default_settings, label_list, lm_passes, text_keys
+from .inputs import (_column_names, _plain, _plain_value, PAPER, check_labels, check_numbers, check_texts, clas_passes, default_settings,
+    label_list, lm_passes, text_keys)
 from .optimizers import TrainConfig
 from .rules import is_blank
 from .runs import as_before_if_it_fails, begin_run, data_key, each_direction, end_run, held_folder, own_state
@@ -41,7 +42,7 @@ from .tokenization import _check_kind, Tokenizer
 class ULMFiT(ClassifierMixin, BaseEstimator, Predictor):
     "Text classifier by universal language model fine-tuning (Howard & Ruder 2018), as a scikit-learn estimator."
     def __init__(self,
-        backbone='en-small', # name of a backbone that travels in the package, directory of one, or owner/name on the hub; `None` trains a language model on the given texts alone
+        backbone='en-small', # one that travels in the package, a directory, or owner/name on the hub; `None` trains on the given texts alone
         direction:str=None, # forward, backward or both: the mean of their probabilities; `None` is both where a small backbone has both, else forward
         *,
         size='tiny', # of a language model that is trained here: see `Size`
@@ -67,7 +68,7 @@ class ULMFiT(ClassifierMixin, BaseEstimator, Predictor):
         precision:str='auto', # of training; see `TrainConfig`
         device:str=None, # cpu, cuda; `None` is the best there is
         random_state:int=None, # a number makes two runs equal
-        n_jobs:int=None, # directions that are trained at the same time on a CPU, each on its share of the threads: 1 or 2; `None` is 2 where texts are many, and threads and memory are there
+        n_jobs:int=None, # directions trained at the same time on a CPU, sharing its threads: 1 or 2; `None` is 2 where texts are many and there is room
         progress:bool=True, # say what happens
     ):
         store_attr()
@@ -80,13 +81,17 @@ def _explain_parameters(
     try: found = docments(f.__init__ if isinstance(f, type) else f, full=True, returns=False) if f.__doc__ else {}
     except (OSError, TypeError): return # the source is not at hand
     if not found: return # python -OO
-    def kind(p): return ', '.join(([p.anno.__name__] if isinstance(p.anno, type) and p.anno not in (empty, type(None)) else []) + ([f'default={p.default!r}'] if p.default is not empty else []))
+    def kind(p):
+        return ', '.join(([p.anno.__name__] if isinstance(p.anno, type) and p.anno not in (empty, type(None)) else [])
+            + ([f'default={p.default!r}'] if p.default is not empty else []))
     lines = [f'{k} : {kind(p)}'.rstrip(' :') + f'\n    {p.docment[:1].upper()}{p.docment[1:]}.' for k,p in found.items() if k != 'self' and p.docment]
     f.__doc__ += '\n\nParameters\n----------\n' + '\n'.join(lines)
 
 if ULMFiT.__doc__: ULMFiT.__doc__ += """
 
-After `fit`: `classes_`, the labels, sorted; `history_`, losses and rates by stage; `settings_`, what was in force; `tokenizer_`; `models_`, a network a direction; `temperature_`, which `calibrate` chooses; `meta_`, what `save` keeps beside them, such as the settings of the loop in each stage (`training`)."""
+After `fit`: `classes_`, the labels, sorted; `history_`, losses and rates by stage; `settings_`, what was in force;
+`tokenizer_`; `models_`, a network a direction; `temperature_`, which `calibrate` chooses; `meta_`, what `save` keeps
+beside them, such as the settings of the loop in each stage (`training`)."""
 _explain_parameters(ULMFiT)
 
 # %% ../nbs/09_ulmfit.ipynb #ec4faa09
@@ -109,7 +114,8 @@ def __sklearn_tags__(self:ULMFiT):
 @patch
 def check(self:ULMFiT):
     "Refuse settings that cannot work before anything is read or written. Raises `InputError`."
-    if self.backbone is not None and not isinstance(self.backbone, (str, os.PathLike)): raise InputError(f'backbone={self.backbone!r}: give the name of a backbone, a directory, owner/name on the hub, or None')
+    if self.backbone is not None and not isinstance(self.backbone, (str, os.PathLike)):
+        raise InputError(f'backbone={self.backbone!r}: give the name of a backbone, a directory, owner/name on the hub, or None')
     check_device(self.device)
     self._directions()
     check_numbers(self)
@@ -124,7 +130,8 @@ def check(self:ULMFiT):
     TrainConfig(precision=self.precision)
     if self.backbone is not None:
         for d in self._directions(): n_layers = load_backbone(self._from(), d)[0].backbone.size.n_layers # damaged weights are refused before anything begins
-    if isinstance(self.div, (list, tuple)) and len(self.div) != n_layers+2: raise InputError(f'div has {len(self.div)} rates for {n_layers+2} layer groups (embedding, {n_layers} LSTM layers, head): give one each')
+    if isinstance(self.div, (list, tuple)) and len(self.div) != n_layers+2:
+        raise InputError(f'div has {len(self.div)} rates for {n_layers+2} layer groups (embedding, {n_layers} LSTM layers, head): give one each')
     return self
 
 # %% ../nbs/09_ulmfit.ipynb #83df2cbf
@@ -171,11 +178,11 @@ def _seed(self:ULMFiT, folder:Path, texts, labels, extra, resume) -> int:
 def fit(self:ULMFiT,
     X, # texts
     y, # a label each
-    unlabelled=None, # more texts of the same sort, without labels: an iterable; blank ones are left out. Cross-validation would split it as it splits the texts if it held as many
+    unlabelled=None, # iterable of more texts of the same sort; blank ones are left out (cross-validation would split it if it held as many as `X`)
     run_dir=None, # folder for checkpoints; `None` keeps none, and SIGTERM then ends Python at once
     resume:bool=False, # go on from that folder's checkpoints; a run that was stopped is refused without it
 ):
-    "Stages 2 and 3: fine-tune the language model on all texts, then the classifier on the labelled ones, then perhaps on its own surest answers. Raises `InputError`."
+    "Stages 2 and 3: the language model on all texts, the classifier on the labelled ones, then perhaps on its own surest answers. Raises `InputError`."
     if resume and run_dir is None: raise InputError('there is nothing to resume from: name the folder of the checkpoints as run_dir')
     texts = check_texts(X)
     if texts and all(map(is_blank, texts)): raise InputError('every text is empty: there is nothing to learn from')
@@ -186,7 +193,7 @@ def fit(self:ULMFiT,
         seed = self._seed(folder, texts, (classes.tolist(), ys.tolist()), extra, resume)
         tok,corpus,known = self._read(texts, extra, directions[0])
         job = self._job(directions, tok, corpus, known, ys, seed, folder)
-        at = {d: folder/d if run_dir is not None or job and d == directions[-1] else None for d in directions} # checkpoints are for those who asked, and for what another process hands over
+        at = {d: folder/d if run_dir is not None or job and d == directions[-1] else None for d in directions} # checkpoints: who asked, or a process between
         def stages(d, resume): return self._stages(tok, corpus, known, ys, len(classes), d, seed, at[d], resume and at[d] is not None)
         done = self._each(directions, stages, resume, job)
         models,lms = ({d: r[i] for d,r in done.items()} for i in (0, 1))
@@ -225,7 +232,8 @@ def _job(self:ULMFiT, directions, tok, corpus, known, ys, seed, folder) -> dict|
     here = in_a_job() or 'WORLD_SIZE' in os.environ or multiprocessing.parent_process() or get_accelerator(self.device).device.type != 'cpu'
     known_there = f'{type(self).__module__}.{type(self).__qualname__}' == 'ulmfit_nb.ulmfit.ULMFiT' # no class of somebody's own
     if len(directions) < 2 or self.n_jobs == 1 or here or not known_there: return None
-    if self.n_jobs is None and (torch.get_num_threads() < 2 or corpus.n_tokens < 300_000 or total_memory() < 10*2**30): return None # not what is free now: equal runs on one machine stay equal
+    # not what is free now: equal runs on one machine stay equal
+    if self.n_jobs is None and (torch.get_num_threads() < 2 or corpus.n_tokens < 300_000 or total_memory() < 10*2**30): return None
     params = _plain_params(self) | ({} if self.backbone is None else dict(backbone=_plain_value(self._from()))) # of a backbone on a hub: where it lies
     return dict(tok=tok, corpus=corpus, params=params, folder=str(folder.resolve()), direction=directions[-1], known=known, ys=ys.tolist(), seed=seed)
 
@@ -252,8 +260,11 @@ def _read(self:ULMFiT, texts, extra, direction):
     "For both directions: the tokenizer, all texts as ids, and which share of them the backbone knows (`None` without one)."
     old = self.backbone and load_backbone(self._from(), direction)[1]
     if old and (old.config['kind'] != 'word' or self.lm_epochs == 0): tok = old # without stage 2 new words would stay what they begin as
-    else: tok = Tokenizer.train(texts + extra, kind='word' if old else self.kind, vocab_size=self.vocab_size, min_count=self.min_count or (3 if old or len(texts)+len(extra) > 1000 else 1), also=old)
-    corpus,words = Corpus.from_docs(tok.encode_iter(texts + extra), tok.vocab_size),{*old.vocab} if old else () # NumPy would make room for the longest word in the place of each
+    else:
+        tok = Tokenizer.train(texts + extra, kind='word' if old else self.kind, vocab_size=self.vocab_size,
+            min_count=self.min_count or (3 if old or len(texts)+len(extra) > 1000 else 1), also=old)
+    # NumPy would make room for the longest word in the place of each
+    corpus,words = Corpus.from_docs(tok.encode_iter(texts + extra), tok.vocab_size),{*old.vocab} if old else ()
     return tok, corpus, None if not old else 1. if tok is old else float(np.array([w in words for w in tok.vocab])[corpus.ids].mean())
 
 @patch
@@ -276,7 +287,8 @@ def _stage2(self:ULMFiT, lm, tok, corpus, known, direction, seed, path, resume):
     held = np.random.default_rng(seed).permutation(n)[:min(n//10, 500)]
     train = corpus.select(np.setdiff1d(np.arange(n), held)) if n >= 20 else corpus
     valid = corpus.select(held) if n >= 20 else None
-    start = 'from random weights' if known is None else f'{known:.0%} of its tokens known to the backbone' + (', which has learned another language or another sort of text' if known < .7 else '')
+    start = 'from random weights' if known is None else f'{known:.0%} of its tokens known to the backbone' + (', which has learned another language or '
+        'another sort of text' if known < .7 else '')
     self._say(f'Stage 2, {direction}: language model on {n:,} texts ({corpus.n_tokens:,} tokens), vocabulary {tok.vocab_size:,}, {start}')
     bs = max(world()[1], min(self._setting('lm_bs', lm), train.n_tokens//(70*20))) # a row a process at least
     cfg = TrainConfig(precision=self.precision, device=self.device, seed=seed)
@@ -299,7 +311,8 @@ def _stage3(self:ULMFiT, lm, docs, ys, n_classes, direction, seed, path, resume,
     self._say(f'Stage 3, {direction}: classifier on {len(docs):,} {labelled}, {n_classes} classes, passes: {passes:g}, recipe {s["recipe"]}')
     cfg = TrainConfig(clip=25., precision=self.precision, device=self.device, seed=seed)
     t = finetune_classifier(model, docs, ys, recipe=s['recipe'], epochs=epochs, lr=s['lr'], div=s['div'], bs=self.bs, cfg=cfg,
-        backward=direction=='backward', seed=seed, path=path, resume=resume, progress=self.progress, weights=None if self.class_weight is None else compute_sample_weight(self.class_weight, ys))
+        backward=direction=='backward', seed=seed, path=path, resume=resume, progress=self.progress,
+        weights=None if self.class_weight is None else compute_sample_weight(self.class_weight, ys))
     self.history_[f'{key} {direction}'],self._training[f'{key} {direction}'] = t.history,t.settings
     return t.model.eval()
 
@@ -311,7 +324,9 @@ def _second_round(self:ULMFiT, lms, models, tok, corpus, ys, texts, extra, seed,
     if not sample:
         labelled = {t.strip() for t in texts}
         known = sum(t.strip() in labelled for t in extra)
-        self._say(f'No second round: it wants two texts without a label for each that has one ({2*len(ys):,}), and takes {min(self.settings_["self_train"], len(extra)-known):,} here' + (f', since {known:,} of the unlabelled ones are among those with a label' if known else ''))
+        self._say(f'No second round: it wants two texts without a label for each that has one ({2*len(ys):,}), and takes '
+            f'{min(self.settings_["self_train"], len(extra)-known):,} here' + (f', since {known:,} of the unlabelled ones are among those '
+                'with a label' if known else ''))
         return models
     sample = list(tok.encode_iter(sample))
     self._say(f'Self-training: the classifier labels {len(sample):,} of the unlabelled texts and keeps the surer half')
@@ -324,18 +339,22 @@ def _second_round(self:ULMFiT, lms, models, tok, corpus, ys, texts, extra, seed,
 def _stage3_again(self:ULMFiT, lm, corpus, more, ys, own, n_classes, d, seed, at, resume):
     "Stage 3 on the labels and on `own` labels of `more` documents."
     docs = labelled_docs(corpus, ys) + more
-    return self._stage3(lm, docs, np.concatenate([ys, own]), n_classes, d, seed, at and at/'self-training', resume, second_passes(math.ceil(len(docs)/self.bs)), 'self-training', f'texts, {len(more):,} of them labelled by itself')
+    return self._stage3(lm, docs, np.concatenate([ys, own]), n_classes, d, seed, at and at/'self-training', resume,
+        second_passes(math.ceil(len(docs)/self.bs)), 'self-training', f'texts, {len(more):,} of them labelled by itself')
 
 # %% ../nbs/09_ulmfit.ipynb #8306a642
 @patch
 def _own_labels(self:ULMFiT, models, sample, folder, resume):
-    "What the first round says of `sample`: indices of the surest and their labels. `folder` keeps them, and process 0 decides, since another machine would round otherwise."
+    """What the first round says of `sample`: indices of the surest and their labels. `folder` keeps them, and process 0 decides, since another
+    machine would round otherwise."""
     f,rank = folder/'own.json',world()[0]
     if resume and f.exists():
         try: idx,own = (np.array(v, np.int64) for v in json.loads(f.read_text(encoding='utf-8')))
         except (ValueError, TypeError): raise InputError(f'{f} is damaged: choose another folder') from None
     else:
-        def probs(d, m): return predict_logits(m, sample, backward=d=='backward', precision='bf16' if use_bf16(self.precision, next(m.parameters()).device) else 'float32').softmax(1)
+        def probs(d, m):
+            bf16 = use_bf16(self.precision, next(m.parameters()).device)
+            return predict_logits(m, sample, backward=d=='backward', precision='bf16' if bf16 else 'float32').softmax(1)
         idx,own = pseudo_labels(torch.stack([probs(d, m) for d,m in models.items()]).mean(0).numpy())
         if not rank:
             with atomic(f) as tmp: tmp.write_text(json.dumps([idx.tolist(), own.tolist()]), encoding='utf-8')
@@ -347,7 +366,7 @@ def _own_labels(self:ULMFiT, models, sample, folder, resume):
 @patch
 def predict_proba(self:ULMFiT,
     X, # texts
-    precision:str='float32', # or bf16: quicker where the hardware has it, within about 1e-2 on ordinary texts; int8: quicker on a CPU for a network of the paper's size, most of all for a few texts, and slower for one such as `en-small`; within about 5e-2
+    precision:str='float32', # or bf16: quicker where hardware has it, within about 1e-2; int8: quicker on a CPU with a large network, within about 5e-2
     bs:int=256, # texts at a time: changes speed, not results
 ) -> np.ndarray: # float32 (n, n_classes), columns as in `classes_`
     "Probability of each class for each text; it depends on the text alone."
@@ -377,7 +396,8 @@ def score(self:ULMFiT,
     y,known = label_list(y, len(texts)),self.classes_.tolist()
     if not texts: raise InputError('there are no texts: give one at least')
     if lack := [i for i,l in enumerate(y) if _missing(l)]: raise InputError(f'row {lack[0]} (counted from 0) has no label: leave its text out')
-    if odd := [l for l in y if isinstance(l, str) != isinstance(known[0], str)]: raise InputError(f'the label {odd[0]!r} is of another type than those of the training ({", ".join(map(repr, known[:5]))}): give labels of that type')
+    if odd := [l for l in y if isinstance(l, str) != isinstance(known[0], str)]:
+        raise InputError(f'the label {odd[0]!r} is of another type than those of the training ({", ".join(map(repr, known[:5]))}): give labels of that type')
     return float(accuracy_score(y, self.predict(texts), sample_weight=sample_weight))
 
 # %% ../nbs/09_ulmfit.ipynb #d20982bb
@@ -394,13 +414,18 @@ def save(self:ULMFiT,
 ):
     "Write a model directory: config.json, tokenizer.json, model.safetensors, history.csv, README.md. Raises `InputError`."
     check_is_fitted(self, 'models_')
-    if not isinstance(cols := meta.get('columns', {}), dict) or not all(isinstance(v, str) for v in cols.values()): raise InputError(f'columns names the columns of texts and labels, and is {cols!r}: give dict(text=…, label=…)')
+    if not isinstance(cols := meta.get('columns', {}), dict) or not all(isinstance(v, str) for v in cols.values()):
+        raise InputError(f'columns names the columns of texts and labels, and is {cols!r}: give dict(text=…, label=…)')
     others = [f for f in ('README.md', 'config.json', 'history.csv', 'model.safetensors', 'tokenizer.json') if (Path(path)/f).exists()]
-    if others and not overwrite and not is_classifier(path): raise InputError(f'{path} holds a {others[0]} that is no classifier\'s: choose another directory, or pass overwrite=True')
+    if others and not overwrite and not is_classifier(path):
+        raise InputError(f'{path} holds a {others[0]} that is no classifier\'s: choose another directory, or pass overwrite=True')
     m = next(iter(self.models_.values()))
     tensors = {DIRECTIONS[d]+k: v for d,m in self.models_.items() for k,v in m.state_dict().items()}
-    config = dict(kind='classifier', directions=list(self.models_), model=m.backbone.config, n_hidden=m.head[2].out_features, labels=self.classes_.tolist(), temperature=self.temperature_, meta=dict(saved=date.today().isoformat(), versions=f'ulmfit_nb {__version__}, torch {torch.__version__}') | getattr(self, 'meta_', {}) | meta,
-        rules=self.tokenizer_.config, params=_plain_params(self), in_force=_plain(getattr(self, 'settings_', {})), settings={k: getattr(self, k) for k in SETTINGS} | dict(drop_mult=getattr(self, 'settings_', PAPER)['drop_mult'],
+    config = dict(kind='classifier', directions=list(self.models_), model=m.backbone.config, n_hidden=m.head[2].out_features, labels=self.classes_.tolist(),
+        temperature=self.temperature_, meta=dict(saved=date.today().isoformat(), versions=f'ulmfit_nb {__version__}, torch {torch.__version__}')
+        | getattr(self, 'meta_', {}) | meta,
+        rules=self.tokenizer_.config, params=_plain_params(self), in_force=_plain(getattr(self, 'settings_', {})),
+        settings={k: getattr(self, k) for k in SETTINGS} | dict(drop_mult=getattr(self, 'settings_', PAPER)['drop_mult'],
         bptt=m.bptt, max_len=m.max_len, pool=next(k for k,c in POOLS.items() if type(m.pooling) is c))) # of the model, whatever `set_params` has said since
     rows = [dict(stage=k, **r) for k,h in self.history_.items() for r in h]
     save_model(path, tensors, self.tokenizer_, config, rows, model_card(config))
@@ -418,11 +443,13 @@ def load(cls:ULMFiT,
     found = Predictor()
     config = found.read(path, device)
     settings,params,in_force = config['settings'],config.get('params', {}),config.get('in_force') or {}
-    if not isinstance(params, dict) or not isinstance(in_force, dict): raise InputError(f'{path}/config.json has no sound {"in_force" if isinstance(params, dict) else "params"}: save or copy the model again')
+    if not isinstance(params, dict) or not isinstance(in_force, dict):
+        raise InputError(f'{path}/config.json has no sound {"in_force" if isinstance(params, dict) else "params"}: save or copy the model again')
     if isinstance(params.get('backbone'), str): params = params | dict(backbone=NamedInFile(params['backbone']))
     try: self = cls(**settings | params | dict(device=device)) # models of before have those of prediction only
     except TypeError as e: raise InputError(f'{path}/config.json has a setting that this version does not know ({e}): upgrade the package') from e
-    self.__dict__.update(vars(found), history_=read_history(Path(path)/'history.csv'), settings_=in_force if 'drop_mult' in in_force else in_force | dict(drop_mult=settings['drop_mult']))
+    self.__dict__.update(vars(found), history_=read_history(Path(path)/'history.csv'), settings_=in_force if 'drop_mult' in in_force else in_force
+        | dict(drop_mult=settings['drop_mult']))
     return self
 
 for f in (ULMFiT.fit, ULMFiT.predict_proba, ULMFiT.predict, ULMFiT.score, ULMFiT.save, ULMFiT.load.__func__): _explain_parameters(f)
