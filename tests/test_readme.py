@@ -40,6 +40,17 @@ def test_there_is_something_to_run():
 def test_every_command_is_one(): # its words and options exist
     for c in commands(): assert parse(shlex.split(c)[1:]).run
 
+def test_commands_that_make_the_recorded_rows(): # in the table of chapter 13b
+    from ulmfit_nb.reproduce import EXPERIMENTS
+    cells = json.loads((ROOT/'nbs/13b_reproduce.ipynb').read_text(encoding='utf-8'))['cells']
+    found = re.findall(r'\| `((?:reproduce|demo)\b[^`]*)`', '\n'.join(''.join(c['source']) for c in cells if c['cell_type'] == 'markdown'))
+    assert len(found) > 15
+    for c in map(shlex.split, found):
+        assert parse(c).run
+        assert c[0] == 'demo' or c[1] in EXPERIMENTS, c
+    outs = [c[c.index('--out')+1] for c in map(shlex.split, found) if '--out' in c]
+    assert len({*outs}) == len(outs) == len(found)-1 # a folder each, as the text says
+
 def test_labelled_texts_on_the_command_line(desk, capsys):
     for c in commands()[:5]: main(shlex.split(c, comments=True)[1:])
     out = capsys.readouterr().out
