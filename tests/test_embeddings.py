@@ -52,6 +52,16 @@ def test_vocabulary_order_and_ties():
     v,ids = word_ids(docs, ['b'])
     assert v == ['b'] and [d.tolist() for d in ids] == [[0], [], [0], []]
 
+def test_documents_may_come_one_by_one_and_are_lists_of_words():
+    docs = [['a', 'b']*5, ['b']]
+    v,ids = word_ids(d for d in docs)
+    assert v == ['b', 'a'] and [d.tolist() for d in ids] == [[1, 0]*5, [0]]
+    wv = WordVectors(v, np.eye(2))
+    np.testing.assert_array_equal(wv.embed(d for d in docs), wv.embed(docs))
+    for f in (word_ids, wv.embed):
+        for text in (['a b'], 'a b'):
+            with pytest.raises(InputError, match='list of words'): f(text)
+
 def test_no_text_is_said():
     with pytest.raises(InputError, match='5 times'): word_ids([['rare']])
     for f in (cooccurrence, train_skipgram):

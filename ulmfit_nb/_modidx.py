@@ -276,6 +276,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'ulmfit_nb.embeddings.WordVectors.similarity': ( 'embeddings.html#wordvectors.similarity',
                                                                                        'ulmfit_nb/embeddings.py'),
                                       'ulmfit_nb.embeddings._flat': ('embeddings.html#_flat', 'ulmfit_nb/embeddings.py'),
+                                      'ulmfit_nb.embeddings._lists': ('embeddings.html#_lists', 'ulmfit_nb/embeddings.py'),
                                       'ulmfit_nb.embeddings.cooccurrence': ('embeddings.html#cooccurrence', 'ulmfit_nb/embeddings.py'),
                                       'ulmfit_nb.embeddings.pair_loss': ('embeddings.html#pair_loss', 'ulmfit_nb/embeddings.py'),
                                       'ulmfit_nb.embeddings.pieces': ('embeddings.html#pieces', 'ulmfit_nb/embeddings.py'),

@@ -26,12 +26,19 @@ def words(
     return re.findall(rf'(?:[^\W\d_][{_marks}]*)+', unicodedata.normalize('NFC', text).lower()) # a letter and its marks: vowel signs, accents
 
 # %% ../nbs/02_embeddings.ipynb #4b67f8b7
+def _lists(docs):
+    "The documents as a list, each of words. Raises `InputError`."
+    docs = list(docs)
+    if any(isinstance(d, str) for d in docs): raise InputError('a document is a list of words, and one of these is a text: take `words` of it')
+    return docs
+
 def word_ids(
     docs:list, # lists of words
     vocab:list|None=None, # known words; `None`: those of `docs`, most frequent first
     min_count:int=5, # rarer words get no id (word2vec's default)
 ): # the vocabulary, list of str; the documents, int64 arrays
     "Documents as ids, without their rare and unknown words. Raises `InputError`."
+    docs = _lists(docs)
     if vocab is None:
         counts = Counter(w for d in docs for w in d)
         vocab = sorted((w for w,c in counts.items() if c >= min_count), key=lambda w: (-counts[w], w))
@@ -123,7 +130,8 @@ def neighbours(self:WordVectors,
 def embed(self:WordVectors,
     docs:list, # lists of words
 ) -> np.ndarray: # (len(docs), dim) float32; zeros where no word has a vector
-    "Each document as the mean direction of its words."
+    "Each document as the mean direction of its words. Raises `InputError`."
+    docs = _lists(docs)
     have = {w: self[w] for w in {w for d in docs for w in d} if w in self}
     means = [np.mean([have[w] for w in d if w in have] or [np.zeros(self.dim)], axis=0) for d in docs]
     return np.array(means, np.float32).reshape(len(docs), self.dim)
