@@ -25,6 +25,18 @@ def close(a, b, **k): torch.testing.assert_close(a, b, **(dict(atol=1e-6, rtol=1
 
 # ---- parity with torch.nn.LSTM ----------------------------------------------------------------------------------
 
+@pytest.mark.parametrize('grad', [False, True])
+def test_a_state_of_other_rows_is_refused(grad):
+    "torch's function checks neither: it read beyond the state, and the process died or the answer was of other memory."
+    m,ids = body((64, 128, 2)).eval(),some_ids(6)
+    state = m(ids[:3])[2]
+    with torch.set_grad_enabled(grad):
+        for rows in (1, 2, 4, 6):
+            with pytest.raises(InputError, match=rf'inputs \({rows}, 12, 64\) and a state \(3, 128\) do not fit'): m(ids[:rows], state)
+        assert m(ids[:3], state)[1].shape == (3, 12, 64)
+        for n in (63, 65, 128):
+            with pytest.raises(InputError, match='do not fit a layer from 64 to 128'): m.rnns[0](torch.randn(3, 5, n))
+
 @pytest.mark.parametrize('n_in,n_out,bs,seq_len', [(1, 1, 1, 1), (3, 7, 2, 5), (8, 8, 4, 1), (17, 5, 1, 33), (64, 48, 9, 20)])
 def test_a_layer_is_torchs(n_in, n_out, bs, seq_len):
     ref, ours = nn.LSTM(n_in, n_out, batch_first=True), WeightDropLSTM(n_in, n_out)

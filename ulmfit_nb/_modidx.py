@@ -42,6 +42,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'ulmfit_nb/awd_lstm.py'),
                                     'ulmfit_nb.awd_lstm.WeightDropLSTM.extra_repr': ( 'awd_lstm.html#weightdroplstm.extra_repr',
                                                                                       'ulmfit_nb/awd_lstm.py'),
+                                    'ulmfit_nb.awd_lstm.WeightDropLSTM.first_state': ( 'awd_lstm.html#weightdroplstm.first_state',
+                                                                                       'ulmfit_nb/awd_lstm.py'),
                                     'ulmfit_nb.awd_lstm.WeightDropLSTM.forward': ( 'awd_lstm.html#weightdroplstm.forward',
                                                                                    'ulmfit_nb/awd_lstm.py'),
                                     'ulmfit_nb.awd_lstm.WeightDropLSTM.weights': ( 'awd_lstm.html#weightdroplstm.weights',

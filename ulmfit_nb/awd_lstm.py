@@ -71,6 +71,18 @@ def weights(self:WeightDropLSTM,
     flat = torch.cat([w.reshape(-1) for w in ws])
     return [v.view_as(w) for v,w in zip(flat.split([w.numel() for w in ws]), ws)]
 
+# %% ../nbs/03_awd_lstm.ipynb #09c9d3d2
+@patch
+def first_state(self:WeightDropLSTM,
+    x:Tensor, # (bs, seq_len, n_in)
+    state:tuple|None=None, # h and c, each (bs, n_out); `None` is zeros
+) -> tuple: # h and c
+    "The state to begin with. Raises `InputError` where it, or `x`, is of another size: `torch.lstm` would read beyond them."
+    due = (x.shape[0], self.n_out)
+    state = (x.new_zeros(due),)*2 if state is None else state
+    if x.shape[-1] == self.n_in and all(s.shape == due for s in state): return state
+    raise InputError(f'inputs {tuple(x.shape)} and a state {tuple(state[0].shape)} do not fit a layer from {self.n_in} to {self.n_out}: give the state of the same rows, or None')
+
 # %% ../nbs/03_awd_lstm.ipynb #ed0f869f
 # chapter 03b puts faster functions here, each with a test of when to use it; until then torch's are used
 FAST = dict(lstm=(lambda x, weights: False, None), loss=(lambda x: False, None))
@@ -81,10 +93,9 @@ def forward(self:WeightDropLSTM,
     state:tuple|None=None, # h and c, each (bs, n_out); `None` is zeros
     mask:Tensor|None=None, # (4*n_out, n_out): which hidden-to-hidden weights stay, scaled
 ): # outputs (bs, seq_len, n_out) and the new state
-    "Read a chunk; the weights that `mask` leaves out are out at all its steps."
+    "Read a chunk; the weights that `mask` leaves out are out at all its steps. Raises `InputError`."
     dtype,train = compute_dtype(x),torch.is_grad_enabled() # what cuDNN calls `train`: keep what `backward` needs
-    state = [x.new_zeros(x.shape[0], self.n_out)]*2 if state is None else state
-    hx = [s.to(dtype).unsqueeze(0).contiguous() for s in state]
+    hx = [s.to(dtype).unsqueeze(0).contiguous() for s in self.first_state(x, state)]
     with torch.autocast(x.device.type, enabled=False):
         x,ws = x.to(dtype),self.weights(mask, dtype)
         pays,quick = FAST['lstm']

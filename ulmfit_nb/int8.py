@@ -84,11 +84,11 @@ class Int8LSTM(nn.Module):
         state:tuple|None=None, # h and c, each (bs, n_out); `None` is zeros
         mask:None=None, # there is none in prediction
     ): # outputs (bs, seq_len, n_out) and the new state
-        "Read a chunk, as `WeightDropLSTM` does."
+        "Read a chunk, as `WeightDropLSTM` does. Raises `InputError`."
         r,(B,T,_),n,bias = self.rnn,x.shape,self.rnn.n_out,self.rnn.bias_ih_l0+self.rnn.bias_hh_l0
         xs,out = x.transpose(0, 1).reshape(T*B, -1),x.new_empty(T, B, n)
         gates = F.linear(xs, r.weight_ih_l0, bias) if self.ih is None else self.ih.any_range(xs).add_(bias) # of all steps at once: this product is wide
-        h,c = (x.new_zeros(B, n),)*2 if state is None else state
+        h,c = r.first_state(x, state)
         for t,g in enumerate(gates.view(T, B, -1)):
             a = self.hh(h).add_(g)
             i,f,u,o = a[:, :n].sigmoid_(),a[:, n:2*n].sigmoid_(),a[:, 2*n:3*n].tanh_(),a[:, 3*n:].sigmoid_()
