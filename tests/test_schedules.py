@@ -210,3 +210,13 @@ def test_cycled_momentum_leaves_the_second_beta_alone():
 def test_range_test_suggests_the_same_however_it_explodes():
     small,large = (range_test(lambda lr: 1 - math.log(lr) if lr < .1 else top, 1e-5, 10) for top in (1e3, 1e9))
     assert small.suggestion and len(small.lrs) == len(large.lrs) < 100 and small.suggestion == large.suggestion
+
+@pytest.mark.parametrize('moms', [(.95, .85), (.9,), (.8, .9, .95), (-.1, .9), (.9, 1.)])
+def test_momenta_are_the_lowest_and_the_highest(moms):
+    opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=.1, momentum=.9)
+    with pytest.raises(InputError, match='the lowest and the highest momentum'): OneCycle(opt, 10, moms=moms)
+
+def test_a_run_of_no_steps_is_refused():
+    opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=.1)
+    for steps in (0, -3):
+        with pytest.raises(InputError, match='T >= 1'): STLR(opt, steps)
