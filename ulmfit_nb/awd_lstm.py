@@ -81,7 +81,8 @@ def first_state(self:WeightDropLSTM,
     due = (x.shape[0], self.n_out)
     state = (x.new_zeros(due),)*2 if state is None else state
     if x.shape[-1] == self.n_in and all(s.shape == due for s in state): return state
-    raise InputError(f'inputs {tuple(x.shape)} and a state {tuple(state[0].shape)} do not fit a layer from {self.n_in} to {self.n_out}: give the state of the same rows, or None')
+    raise InputError(f'inputs {tuple(x.shape)} and a state {tuple(state[0].shape)} do not fit a layer from {self.n_in} to {self.n_out}: give the state '
+        'of the same rows, or None')
 
 # %% ../nbs/03_awd_lstm.ipynb #ed0f869f
 # chapter 03b puts faster functions here, each with a test of when to use it; until then torch's are used

@@ -179,7 +179,8 @@ class Schedule(LRScheduler):
         groups = optimizer.param_groups
         _check(moms is None or all('betas' in g or 'momentum' in g for g in groups),
             f'{type(optimizer).__name__} has neither momentum nor betas to cycle: leave moms=None')
-        _check(moms is None or len(self.moms) == 2 and 0 <= self.moms[0] <= self.moms[1] < 1, f'moms are the lowest and the highest momentum, such as (0.85, 0.95); they were {moms}')
+        _check(moms is None or len(self.moms) == 2 and 0 <= self.moms[0] <= self.moms[1] < 1, 'moms are the lowest and the highest momentum, such as '
+            f'(0.85, 0.95); they were {moms}')
         if lr_max is not None and last_epoch == -1:
             lrs = [lr_max]*len(groups) if np.ndim(lr_max) == 0 else list(lr_max)
             _check(len(lrs) == len(groups), f'lr_max has {len(lrs)} rates for {len(groups)} parameter groups: give one rate, or one for each group')
