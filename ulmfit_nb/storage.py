@@ -191,8 +191,7 @@ def model_card(
     if (t := config.get('temperature', 1.)) == 1:
         sure = 'A fresh classifier is surer than it is right; `ulmfit calibrate` mends that, and config.json holds the temperature.'
     else:
-        sure = (f'Its probabilities were softened by the temperature {t:.2f}, chosen on labelled texts of their own (`ulmfit calibrate`); config.json '
-            'holds the one that is in force.')
+        sure = f'Its probabilities were softened by the temperature {t:.2f}, chosen on other labelled texts (`ulmfit calibrate`); config.json has the last.'
     return f"""# Text classifier
 
 ULMFiT ({' and '.join(config['directions'])}): AWD-LSTM of embedding {c['emb_sz']}, hidden {c['n_hid']}, {c['n_layers']} layers, vocabulary {c['vocab_size']:,}.
