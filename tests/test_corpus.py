@@ -671,3 +671,22 @@ def test_parquet_columns_beside_the_text(tmp_path, value, capsys):
         row, = read_rows(tmp_path/'t.parquet')
         CSVLines().write(list(row.values()))
         assert ('2024-01-01' if value == 'date' else '1.5') in capsys.readouterr().out
+
+@pytest.mark.parametrize('file', [[1, 2, 3], ['a.pdf', '', None]], ids=['numbers', 'names'])
+def test_a_column_named_file_takes_no_rows_place(file):
+    pd = pytest.importorskip('pandas')
+    refuses(lambda: read_labelled(pd.DataFrame(dict(text=['a', 'b', 'c'], label=['x', None, 'y'], file=file))), 'no label', 'row 2')
+
+def test_numbers_by_their_quotes(tmp_path):
+    (tmp_path/'a.csv').write_text('"text","year"\n"good",1999\n"bad",new\n')
+    rows = read_rows(tmp_path/'a.csv', quoting=2)
+    assert next(rows) == dict(text='good', year=1999.)
+    refuses(lambda: next(rows), 'line 3', 'new')
+
+def test_a_frame_of_polars_gives_its_rows():
+    class Frame: # as polars has it: going through it gives its columns
+        columns = ['text', 'label']
+        def __iter__(self): return iter([['good', 'bad'], [1, 0]])
+        def iter_rows(self): return iter([('good', 1), ('bad', 0)])
+    assert list(read_texts(Frame())) == ['good', 'bad'] and read_labelled(Frame()) == (['good', 'bad'], [1, 0])
+    refuses(lambda: list(read_texts(Frame(), text='body')), 'no column', 'body', "'text'")

@@ -98,7 +98,8 @@ def _csv_rows(path, lines=None, **opts):
                 raise InputError(f'{path} has {len(row)} fields at line {before+rows.line_num} but {len(head)} columns: quote the fields that hold the '
                     'separator' + (', a comma, a semicolon or a tab' if len(head) == 1 else ''))
             if row: yield dict(zip(head, row + [None]*(len(head)-len(row))))
-    except csv.Error as e:
+    except (csv.Error, ValueError) as e: # ValueError: by quoting=2 what stands without quotes is a number
+        if isinstance(e, InputError): raise
         _modern(path, first)
         raise InputError(f'{path} is not a valid table at line {before+rows.line_num} ({e}): check its quotes, or save it as JSONL (in Python: '
             'pass quoting=3)') from None
@@ -190,11 +191,11 @@ def _rows(source, text, label, columns=None, **opts):
     "Yield `(where, number, row)` for the rows of any source; a source without rows is an error."
     if isinstance(source, str) and not source: raise InputError('an empty string names no file: give a path, a list of texts or a DataFrame')
     if isinstance(source, (str, os.PathLike)): source = [Path(source)]
-    elif hasattr(source, 'itertuples'):                                # a DataFrame
+    elif hasattr(source, 'itertuples') or hasattr(source, 'iter_rows'): # a DataFrame of pandas, or of polars
         cols = list(source.columns)
         _need('the DataFrame', cols, columns or [])
         _distinct('the DataFrame', cols)
-        source = (dict(zip(cols, o)) for o in source.itertuples(index=False, name=None))
+        source = (dict(zip(cols, o)) for o in (source.itertuples(index=False, name=None) if hasattr(source, 'itertuples') else source.iter_rows()))
     elif isinstance(source, (bytes, Mapping)) or not isinstance(source, Iterable):
         raise InputError(f'texts cannot be read from a {type(source).__name__}: give a path, a list of texts or a DataFrame')
     n = 0
@@ -271,7 +272,7 @@ def read_labelled(
     for where, n, row in _rows(source, text, label, [text, label], **opts):
         texts.append(_text(where, n, row, text))
         _need(where, row, [label])
-        if _missing(row[label]): bare.append((row.get('file', f'row {n}'), where))
+        if _missing(row[label]): bare.append((row['file'] if isinstance(where, Path) and where.is_dir() else f'row {n}', where)) # a table may have such a column, too
         labels.append(row[label])
     if bare and len(bare) == len(labels) and os.path.isdir(bare[0][1]):
         raise InputError(f'{bare[0][1]} has no sub-folders with texts, whose names would be the labels: make one for each class')
