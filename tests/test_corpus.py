@@ -690,3 +690,12 @@ def test_a_frame_of_polars_gives_its_rows():
         def iter_rows(self): return iter([('good', 1), ('bad', 0)])
     assert list(read_texts(Frame())) == ['good', 'bad'] and read_labelled(Frame()) == (['good', 'bad'], [1, 0])
     refuses(lambda: list(read_texts(Frame(), text='body')), 'no column', 'body', "'text'")
+
+def test_bands_need_not_divide_the_hashes():
+    texts = ['one two three four five', 'one two three four five', 'six seven eight nine ten']
+    for n,band in ((130, 4), (6, 4), (3, 4)): assert near_duplicates(texts, n_hashes=n, band=band)[0].tolist() == [0, 0, 2]
+
+def test_a_cache_where_nobody_may_look_is_no_hindrance(monkeypatch, tmp_path):
+    from ulmfit_nb import docs_corpus as D
+    monkeypatch.setattr(D, 'clean_docs', lambda packages: [('some text about numbers', packages[0])])
+    assert len(docs_corpus(tmp_path/('x'*500), ['numpy'])) == 1 # a name that the system refuses, as it does a folder of somebody else's

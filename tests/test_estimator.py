@@ -497,6 +497,14 @@ def test_a_baseline_without_a_word():
     with pytest.raises(InputError, match='no word of two letters'): baseline(['a', '!'], ['x', 'y'])
     assert baseline(['aa', 'bb'], ['x', 'y']).predict(['aa']).tolist() == ['x']
 
+@pytest.mark.parametrize('labels,words', [(['x', 'x'], 'two classes'), (['x', 1], 'mix text and numbers'), ([.5, .7], 'between two classes'), ([['x'], ['y']], 'lists or objects'),
+    (np.eye(2), 'lists or objects'), (['x', None], 'row 1')], ids=range(6))
+def test_labels_that_no_baseline_can_learn(labels, words):
+    with pytest.raises(InputError, match=words): baseline(['a good film', 'a bad film'], labels)
+
+def test_a_baseline_of_many_texts_without_a_common_word():
+    with pytest.raises(InputError, match='in common'): baseline([f'word{i}' for i in range(5001)], [i%2 for i in range(5001)])
+
 def test_a_baseline_in_the_order_of_the_classes(tmp_path, monkeypatch):
     rows = [('dull and slow', 'c'), ('warm and quick', 'b'), ('slow, dull', 'c'), ('quick, warm', 'b')]
     p = lab(tmp_path).base('x', rows, rows, ['a', 'b', 'c']) # nobody wrote of a

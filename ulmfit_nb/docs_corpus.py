@@ -199,7 +199,7 @@ def near_duplicates(
         while parent[i] != i: parent[i] = i = parent[parent[i]]
         return i
     for k in range(0, n_hashes, band):
-        group = sig[:, k:k+band].astype(np.uint64) @ mix         # equal bands, equal sums; the check below undoes chance hits
+        group = sig[:, k:k+band].astype(np.uint64) @ mix[:n_hashes-k] # equal bands, equal sums; the check below undoes chance hits
         order = np.argsort(group, kind='stable')
         i, j = order[:-1], order[1:]                           # neighbours within a group
         same = group[i] == group[j]
@@ -300,7 +300,7 @@ def docs_corpus(
     versions = {p: _version(p) for p in have}
     key = hashlib.sha256(json.dumps([_rules, versions]).encode()).hexdigest()[:16]
     path = cache_home(cache_dir)/f'docs-{key}.jsonl.gz'
-    if path.exists():
+    if os.path.exists(path):                                   # `path.exists` raises where it may not look
         try:
             with gzip.open(path, 'rt', encoding='utf-8') as f: docs = [Doc(*json.loads(line)) for line in f]
             if docs: return docs
