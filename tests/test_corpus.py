@@ -158,7 +158,7 @@ def test_corpus_round_trip(tmp_path):
         with pytest.raises(ValueError): c.ids[0] = 1                 # read-only
     assert len(Corpus.write(tmp_path/'hollow', [[]], 9)) == 1
 
-@pytest.mark.parametrize('doc', [[9], [-1], [[1]], ['a'], [1.5], [2**40]])
+@pytest.mark.parametrize('doc', [[9], [-1], [[1]], ['a'], [1.5], [2**40], [1, [2, 3]]])
 def test_corpus_refuses_ids(tmp_path, doc):
     refuses(lambda: Corpus.write(tmp_path/'c', [[1], doc], 9), 'document 1')
     assert list(tmp_path.iterdir()) == []

@@ -51,6 +51,7 @@ def test_vocabulary_order_and_ties():
     assert word_ids(docs, min_count=2)[0] == ['c', 'a', 'b'] # ties by the alphabet, not by the hash
     v,ids = word_ids(docs, ['b'])
     assert v == ['b'] and [d.tolist() for d in ids] == [[0], [], [0], []]
+    assert [d.tolist() for d in word_ids((d for d in docs), min_count=2)[1]] == [[2, 1, 0], [], [0, 2, 1], [0]] # also where they come one by one
 
 def test_documents_may_come_one_by_one_and_are_lists_of_words():
     docs = [['a', 'b']*5, ['b']]

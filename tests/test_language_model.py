@@ -15,7 +15,7 @@ from ulmfit_nb.ids import Corpus
 from ulmfit_nb.language_model import LMBatches, evaluating, filter_scores, generate, lm_metrics, lm_scores, perplexity, pretrain, reverse_doc, train_lm
 from ulmfit_nb.optimizers import TrainConfig
 from ulmfit_nb.rules import BOS, PAD, UNK
-from ulmfit_nb.storage import from_8bit, load_backbone, load_model, save_backbone, save_model, to_8bit
+from ulmfit_nb.storage import find_backbone, from_8bit, load_backbone, load_model, save_backbone, save_model, to_8bit
 from ulmfit_nb.tokenization import Tokenizer
 
 pytestmark = pytest.mark.usefixtures('one_thread')
@@ -286,6 +286,10 @@ def test_no_directory(tmp_path):
         with pytest.raises(InputError, match='not a directory') as e: load_backbone(p)
         one_sentence(e)
 
+def test_a_backbone_of_the_package_by_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_backbone(Path('en-small')) == find_backbone('en-small') and (find_backbone(Path('en-small'))/'config.json').exists()
+
 def test_what_cannot_be_saved(tok, tmp_path):
     (tmp_path/'f').write_text('mine')
     for path, models, t, says in [('a', {}, tok, 'forward, backward or both'), ('a', dict(sideways=fresh(tok)), tok, 'forward, backward or both'), ('a', dict(forward=fresh(tok)), tokenizer(OTHER), 'own tokenizer'),
@@ -417,6 +421,7 @@ def test_perplexities_are_of_exact_products(trained, tok, monkeypatch):
 def test_scores_want_several_texts():
     model, tok = load_backbone('en-small')
     with pytest.raises(InputError, match='put it in a list'): lm_scores(model, tok, 'The film was good.')
+    with pytest.raises(InputError, match='the column'): lm_scores(model, tok, dict(text=['The film was good.']))
 
 def test_a_temperature_next_to_zero_takes_the_likeliest(trained, tok):
     assert generate(trained, tok, 'the small', 5, temperature=1e-45, seed=0) == generate(trained, tok, 'the small', 5, temperature=0)

@@ -116,10 +116,17 @@ def test_vocabulary_limits():
     pairs = dict(kind='bpe', vocab_size=2000, n_workers=1)
     assert Tokenizer.train(texts, min_count=50, **pairs).vocab_size == len(SPECIALS)+256 < Tokenizer.train(texts, min_count=1, **pairs).vocab_size
 
-@pytest.mark.parametrize('args', [([],), ([' ', '\n'],), ('one str',), ([None],), (['a'], 'char'), (['a'], 'bpe', 100), (['a'], 'word', 5)])
+@pytest.mark.parametrize('args', [([],), ([' ', '\n'],), ('one str',), ([None],), (['a'], 'char'), (['a'], 'bpe', 100), (['a'], 'word', 5), (None,), (dict(text=['a film']),)])
 def test_train_refuses_in_one_sentence(args):
     with pytest.raises(InputError) as e: Tokenizer.train(*args)
     assert '\n' not in str(e.value)
+
+def test_a_table_is_no_column_of_texts(toks):
+    table = pytest.importorskip('pandas').DataFrame(dict(text=['a good film', 'a bad film'], label=[1, 0])) # going through it gives the names of its columns
+    for f in (Tokenizer.train, toks['word'].encode_iter, lambda x: toks['word'].encode_iter(x, 1)):
+        for wrong in (table, table.to_dict('list')):
+            with pytest.raises(InputError, match='the column that holds them'): list(f(wrong))
+    assert len(list(toks['word'].encode_iter(table.text, 1))) == 2
 
 def fingerprints(seed):
     code = f'''import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -248,6 +255,7 @@ def test_damaged_files(toks, tmp_path):
     path.write_bytes(b'\xff\xfe')
     pytest.raises(InputError, Tokenizer.load, path)
     pytest.raises(InputError, Tokenizer.load, tmp_path/'nowhere')
+    pytest.raises(InputError, Tokenizer.load, tmp_path/('x'*500)) # a name that the system refuses
 
 def test_a_failed_save_leaves_the_old_file(toks, tmp_path, monkeypatch):
     path = toks['word'].save(tmp_path)

@@ -729,6 +729,14 @@ def test_int8_leaves_the_model_as_it_was():
     torch.testing.assert_close(predict_logits(made, docs, precision='int8'), predict_logits(model, docs, precision='int8'))
     assert torch.backends.quantized.engine == engine
 
+@pytest.mark.parametrize('bytes_', KERNELS)
+def test_int8_whatever_the_default_device_is_and_without_gradients(bytes_, monkeypatch):
+    if not bytes_: monkeypatch.setattr('ulmfit_nb.int8.fbgemm', lambda: False)
+    model, ids = lm(), torch.arange(2, 12)[None]
+    with torch.device('meta'): made = int8_model(model)
+    with torch.no_grad(): torch.testing.assert_close(made(ids)[0], int8_model(model)(ids)[0])
+    with pytest.raises(InputError, match='no_grad'): made(ids)
+
 def test_int8_models_are_made_again_for_another_window():
     from ulmfit_nb.classifier import Predictor
     p = Predictor()

@@ -841,6 +841,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'ulmfit_nb.tokenization._parts': ('tokenization.html#_parts', 'ulmfit_nb/tokenization.py'),
                                         'ulmfit_nb.tokenization._pool': ('tokenization.html#_pool', 'ulmfit_nb/tokenization.py'),
                                         'ulmfit_nb.tokenization._result': ('tokenization.html#_result', 'ulmfit_nb/tokenization.py'),
+                                        'ulmfit_nb.tokenization._several': ('tokenization.html#_several', 'ulmfit_nb/tokenization.py'),
                                         'ulmfit_nb.tokenization._slow': ('tokenization.html#_slow', 'ulmfit_nb/tokenization.py'),
                                         'ulmfit_nb.tokenization._spaced': ('tokenization.html#_spaced', 'ulmfit_nb/tokenization.py'),
                                         'ulmfit_nb.tokenization._start': ('tokenization.html#_start', 'ulmfit_nb/tokenization.py'),

@@ -38,7 +38,7 @@ def word_ids(
     min_count:int=5, # rarer words get no id (word2vec's default)
 ): # the vocabulary, list of str; the documents, int64 arrays
     "Documents as ids, without their rare and unknown words. Raises `InputError`."
-    docs = _lists(docs)
+    docs = list(docs) # which is gone through twice
     if vocab is None:
         counts = Counter(w for d in docs for w in d)
         vocab = sorted((w for w,c in counts.items() if c >= min_count), key=lambda w: (-counts[w], w))

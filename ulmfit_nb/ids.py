@@ -21,7 +21,8 @@ def _checked(docs, vocab_size):
     "Documents as arrays of the smallest type that holds `vocab_size` ids; raises `InputError` for ids outside it."
     dtype = np.dtype('<u2' if vocab_size <= 2**16 else '<u4')
     for i, doc in enumerate(docs):
-        a = np.asarray(doc)
+        try: a = np.asarray(doc)
+        except ValueError: a = np.empty((0, 0)) # lists of several lengths
         if a.ndim != 1 or (a.size and a.dtype.kind not in 'iu'): raise InputError(f'document {i} is not a flat list of ids: tokenise the texts first')
         if a.size and not (0 <= a.min() and a.max() < vocab_size):
             raise InputError(f'document {i} holds ids outside 0..{vocab_size-1}: use the tokenizer whose vocabulary has {vocab_size} entries')

@@ -20,7 +20,7 @@ from .corpus import InputError
 from .ids import Corpus
 from .optimizers import Phase, TrainConfig
 from .runtime import full_float32, joint_sum
-from .tokenization import Tokenizer
+from .tokenization import Tokenizer, _several
 from .training import Batch, Trainer
 
 # %% ../nbs/06_language_model.ipynb #2cbea491
@@ -209,7 +209,7 @@ def lm_scores(
     backward:bool=False, # read from last to first?
 ) -> dict: # n texts, tokens, words, bytes, share unknown, valid_loss (nats a token), perplexity, word_perplexity, bits_per_byte
     "What a language model is worth on held-out texts, in units that every vocabulary shares. Raises `InputError`."
-    if isinstance(texts, str): raise InputError('several texts are needed and this is one str: put it in a list')
+    _several(texts)
     texts = list(texts)
     corpus = Corpus.from_docs(tok.encode_iter(texts), tok.vocab_size)
     _same_vocab(model, corpus)

@@ -245,7 +245,7 @@ def find_backbone(
     "The model at this path; where there is none, the package's own backbone of that name."
     import ulmfit_nb
     own = Path(ulmfit_nb.__file__).parent/'backbones'/str(name)
-    return own if name in list_backbones() and not (Path(name)/'config.json').exists() else Path(name)
+    return own if str(name) in list_backbones() and not (Path(name)/'config.json').exists() else Path(name)
 
 # %% ../nbs/06b_storage.ipynb #e511f9d6
 def _sound_network(c, f):

@@ -9,7 +9,7 @@ __all__ = ['count_parts', 'Tokenizer']
 import hashlib, json, os, re, signal, uuid, warnings
 from array import array
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -87,9 +87,14 @@ def _result(f, state, batch, job):
         return f(state, batch)
 
 # %% ../nbs/01_tokenization.ipynb #b5e536d7
+def _several(texts):
+    "Refuse one text, and a table, which would give the names of its columns. Raises `InputError`."
+    if isinstance(texts, str): raise InputError('several texts are needed and this is one str: put it in a list')
+    if isinstance(texts, Mapping) or hasattr(texts, 'columns') or not isinstance(texts, Iterable): raise InputError(f'several texts are needed and this is a {type(texts).__name__}: give a list, or the column that holds them')
+
 def _parallel(f, state, texts, n_workers):
     "`f(state, batch)` for each batch of `texts`, in order; in processes if there is enough to do."
-    if isinstance(texts, str): raise InputError('several texts are needed and this is one str: put it in a list')
+    _several(texts)
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     if n_workers is not None and n_workers < 1: raise InputError(f'n_workers={n_workers}: give 1 or more, or None for as many as there are processors')
     n,batches,queue,b = n_workers or min(cpus, 16),_batches(texts),deque(),None
@@ -322,7 +327,8 @@ def encode_iter(self:Tokenizer,
     n_workers:int=None, # processes; None: as many as there are processors, 16 at most, 1: none but this one
 ) -> Iterator: # of (n,) int32 arrays, in the order of `texts`
     "Token ids of many texts, in parallel."
-    if n_workers == 1 and not isinstance(texts, str): yield from map(self.encode, texts)
+    _several(texts)
+    if n_workers == 1: yield from map(self.encode, texts)
     else:
         for flat,ends in _parallel(_encode_batch, self, texts, n_workers):
             for a,b in zip(ends, ends[1:]): yield flat[a:b]
@@ -390,7 +396,7 @@ def load(cls:Tokenizer,
 ) -> Tokenizer:
     "What `save` wrote, exactly; `InputError` if it is missing, damaged or too new."
     path = Path(path)
-    if path.is_dir(): path = path/'tokenizer.json'
+    if os.path.isdir(path): path = path/'tokenizer.json' # `path.is_dir` raises where it may not look
     try: return cls.from_json(path.read_text(encoding='utf-8'), str(path))
     except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror}): check the path') from None
     except UnicodeDecodeError: raise InputError(f'{path} is not UTF-8: copy it again') from None
