@@ -141,7 +141,9 @@ def test_state_survives_weights_only_load(tmp_path):
 
 @pytest.mark.parametrize('bad', [lambda: make_schedule('warp', optimizer(), 10), lambda: make_schedule('stlr', optimizer(), 0), lambda: stlr(0, 0), lambda: stlr(0, 10, cut_frac=1),
     lambda: clr(0, 0, 1, 0), lambda: clr(0, 0, 1, 5, 'square'), lambda: sgdr(0, 5, 0.5), lambda: one_cycle(0, 5, pct_start=0), lambda: cosine(0, 0), lambda: CLR(optimizer(), 5, mode='square'),
-    lambda: STLR(optimizer(), 10, lr_max=[1., 2., 3.]), lambda: STLR(optimizer(torch.optim.Adagrad), 10, moms=(0.8, 0.9)), lambda: range_test(lambda lr: 1., lr_min=1, lr_max=0.1)])
+    lambda: STLR(optimizer(), 10, lr_max=[1., 2., 3.]), lambda: STLR(optimizer(torch.optim.Adagrad), 10, moms=(0.8, 0.9)), lambda: range_test(lambda lr: 1., lr_min=1, lr_max=0.1),
+    lambda: stlr(1, 10, ratio=0), lambda: stlr(1, 10, ratio=-32), lambda: one_cycle(1, 10, div=0), lambda: one_cycle(1, 10, div_final=math.nan), lambda: STLR(optimizer(), 10, ratio=0), lambda: CLR(optimizer(), 5, ratio=-1),
+    lambda: OneCycle(optimizer(), 10, moms=.9), lambda: OneCycle(optimizer(), 10, moms=(.9,))])
 def test_bad_settings_are_named(bad):
     with pytest.raises(InputError) as e: bad()
     assert not str(e.value).endswith('.') and '\n' not in str(e.value)

@@ -705,6 +705,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'ulmfit_nb.schedules._half_cos': ('schedules.html#_half_cos', 'ulmfit_nb/schedules.py'),
                                      'ulmfit_nb.schedules._hill': ('schedules.html#_hill', 'ulmfit_nb/schedules.py'),
                                      'ulmfit_nb.schedules._lone': ('schedules.html#_lone', 'ulmfit_nb/schedules.py'),
+                                     'ulmfit_nb.schedules._part': ('schedules.html#_part', 'ulmfit_nb/schedules.py'),
                                      'ulmfit_nb.schedules._peak': ('schedules.html#_peak', 'ulmfit_nb/schedules.py'),
                                      'ulmfit_nb.schedules._restarts': ('schedules.html#_restarts', 'ulmfit_nb/schedules.py'),
                                      'ulmfit_nb.schedules._slant': ('schedules.html#_slant', 'ulmfit_nb/schedules.py'),

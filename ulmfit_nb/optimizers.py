@@ -58,8 +58,7 @@ class Phase:
         "Indices of the groups that train, of `n`. Raises `InputError`."
         if self.train is None: return list(range(n))
         count = isinstance(self.train, Integral)
-        if isinstance(self.train, str) or (self.train < 1 if count else not len(self.train)):
-            raise InputError(f'train={self.train!r} trains nothing: give the number of upper groups, their indices, or None for all')
+        if isinstance(self.train, str) or (self.train < 1 if count else not hasattr(self.train, '__len__') or not len(self.train)): raise InputError(f'train={self.train!r} trains nothing: give the number of upper groups, their indices, or None for all')
         if count: return list(range(max(0, n-int(self.train)), n))
         if wrong := [i for i in self.train if not -n <= i < n]: raise InputError(f'there is no layer group {wrong[0]} among {n}: give indices from 0 to {n-1}')
         return list(dict.fromkeys(int(i)%n for i in self.train))
@@ -139,7 +138,7 @@ class TrainConfig:
         if self.opt not in ('adam', 'sgd', 'ntasgd'): raise InputError(f'unknown optimiser {self.opt!r}: choose adam, sgd or ntasgd')
         if self.precision not in ('auto', 'float32', 'bf16'): raise InputError(f'unknown precision {self.precision!r}: choose auto, float32 or bf16')
         if self.clip is not None and not self.clip > 0: raise InputError(f'clip={self.clip} is no length: give one above 0, or None, which does not clip')
-        if self.accumulate < 1: raise InputError(f'accumulate={self.accumulate} makes no step: give 1 or more')
+        if not isinstance(self.accumulate, Integral) or self.accumulate < 1: raise InputError(f'accumulate={self.accumulate} makes no step: give a whole number, 1 or more')
 
     @property
     def weight_decay(self) -> float: # `wd`, or what stands in for `None`, also where `replace` has changed `opt`

@@ -32,6 +32,11 @@ def _check(ok, what):
     "Refuse a setting that makes no sense."
     if not ok: raise InputError(what)
 
+def _part(ratio, name='ratio'):
+    "The lowest rate as a part of the highest."
+    _check(ratio > 0, f'{name} is the highest rate over another, so it must be above 0; it was given {ratio}')
+    return 1/ratio
+
 def _between(lo, hi, h):
     "From `lo` at height 0 to `hi` at height 1, exact at both ends."
     return lo*(1-h) + hi*h
@@ -52,9 +57,8 @@ def stlr(
     cut_frac=0.1,  # part of the steps that rise (Howard & Ruder, section 3.2)
     ratio=32,      # highest rate over lowest (Howard & Ruder, section 3.2)
 ):                 # rate(s), float or array
-    """Slanted triangular rate (Howard & Ruder, eq. 3, mended): rises from `lr_max/ratio` to `lr_max` at the cut and falls back to `lr_max/ratio` at
-    step `T-1`. With T=1 it is `lr_max/ratio`, with T=2 it only rises. Raises `InputError`."""
-    return lr_max*_between(1/ratio, 1., _slant(t, T, cut_frac)) # eq. 3: lr_max*(1 + p*(ratio-1))/ratio
+    "Slanted triangular rate (Howard & Ruder, eq. 3, mended): rises from `lr_max/ratio` to `lr_max` at the cut and falls back to `lr_max/ratio` at step `T-1`. With T=1 it is `lr_max/ratio`, with T=2 it only rises. Raises `InputError`."
+    return lr_max*_between(_part(ratio), 1., _slant(t, T, cut_frac)) # eq. 3: lr_max*(1 + p*(ratio-1))/ratio
 
 # %% ../nbs/04_schedules.ipynb #691823ab
 @_steps
@@ -151,7 +155,7 @@ def one_cycle(
     pct_start=0.25,  # part of the steps that rise (fastai 2.8)
 ):                   # rate(s), float or array
     "One cycle of rates (Smith & Topin 2017), with cosines for its two slopes. Raises `InputError`."
-    floor = np.where(t <= _peak(T, pct_start), 1/div, 1/div_final)
+    floor = np.where(t <= _peak(T, pct_start), _part(div, 'div'), _part(div_final, 'div_final'))
     return lr_max*_between(floor, 1., _hill(t, T, pct_start))
 
 # %% ../nbs/04_schedules.ipynb #006226ae
@@ -175,6 +179,7 @@ class Schedule(LRScheduler):
         moms=None,     # lowest and highest momentum (SGD) or first beta (Adam), to be cycled against the rate; None leaves it alone
         last_epoch=-1, # as everywhere in torch: -1 starts afresh
     ):
+        _check(moms is None or np.shape(moms) == (2,), f'moms are two numbers, the lowest momentum and the highest; they were given as {moms}')
         self.moms = None if moms is None else [float(m) for m in moms]
         groups = optimizer.param_groups
         _check(moms is None or all('betas' in g or 'momentum' in g for g in groups),
@@ -235,7 +240,7 @@ class STLR(Schedule):
         cut_frac=0.1, # part of them in which the rate rises
         ratio=32,     # highest rate over the lowest
         **kwargs): # see `Schedule`
-        self.total_steps, self.cut_frac, self.lowest = total_steps, cut_frac, 1/ratio
+        self.total_steps, self.cut_frac, self.lowest = total_steps, cut_frac, _part(ratio)
         super().__init__(optimizer, **kwargs)
     def height(self, t): return _lone(t) if self.total_steps == 1 else _slant(t, self.total_steps, self.cut_frac)
 
@@ -250,7 +255,7 @@ class CLR(Schedule):
         mode='triangular', # as in `clr`
         gamma=1.,          # decay a batch of 'exp_range'
         **kwargs): # see `Schedule`
-        self.step_size, self.lowest, self.mode, self.gamma = step_size, 1/ratio, mode, gamma
+        self.step_size, self.lowest, self.mode, self.gamma = step_size, _part(ratio), mode, gamma
         super().__init__(optimizer, **kwargs)
     def height(self, t): return _zigzag(t, self.step_size, self.mode, self.gamma)
 

@@ -373,7 +373,7 @@ def _fit(self:Trainer, minutes, steps, asked):
     if self.opt is not None: self._rewind(); self._freeze()
     if self.opt is None and self.step == 0: # a run that begins
         torch.manual_seed(self.cfg.seed + 1000003*self.rank)
-        for f in ('best.pt', 'last.pt') if self.path and self.rank == 0 else (): (self.path/f).unlink(missing_ok=True) # of a run before
+        for f in ('best.pt', 'last.pt', 'history.csv') if self.path and self.rank == 0 else (): (self.path/f).unlink(missing_ok=True) # of a run before
     def stop(): return asked() or (minutes is not None and time.monotonic()-begun > minutes*60) or (steps is not None and self.step >= steps)
     try:
         if steps is not None and self.step >= steps: return
