@@ -699,3 +699,19 @@ def test_a_cache_where_nobody_may_look_is_no_hindrance(monkeypatch, tmp_path):
     from ulmfit_nb import docs_corpus as D
     monkeypatch.setattr(D, 'clean_docs', lambda packages: [('some text about numbers', packages[0])])
     assert len(docs_corpus(tmp_path/('x'*500), ['numpy'])) == 1 # a name that the system refuses, as it does a folder of somebody else's
+
+def test_a_table_without_a_head_makes_a_short_sentence(tmp_path):
+    (tmp_path/'a.csv').write_text('"'+'A fine film, and long. '*500+'",1\n"Dull.",0\n')
+    refuses(lambda: list(read_texts(tmp_path/'a.csv')), 'no column', 'A fine film', "…, '1'")
+    (tmp_path/'b.csv').write_text(','.join(f'c{i}' for i in range(3000))+'\n'+','*2999+'\n')
+    for f in ('a.csv', 'b.csv'):
+        with pytest.raises(InputError) as e: list(read_texts(tmp_path/f))
+        assert len(str(e.value)) < 400+len(str(tmp_path))
+
+def test_a_corpus_whose_header_numpy_cannot_take_apart(tmp_path):
+    Corpus.write(tmp_path/'c', [[1, 2], [3]], 9)
+    f = tmp_path/'c'/'offsets.npy'
+    whole = f.read_bytes()
+    for old,new in ((b'}', b' '), (b'(3,)', b'(3, '), (b"'<i8'", b"'|O8'")): # an error of the tokenizer of Python, too
+        f.write_bytes(whole.replace(old, new, 1))
+        refuses(lambda: Corpus(tmp_path/'c'), 'write the corpus again')

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 # %% ../nbs/00_corpus.ipynb #8db29a81
@@ -145,8 +145,8 @@ def _need(where, have, want):
     for c in want:
         if c in have: continue
         bar = len(have) == 1 and next((s for s in '|:^~' if str(*have).count(s) > 1), None)
-        raise InputError(f"{where} has no column {c!r}: its columns are {', '.join(map(repr, have))}"
-            + (f'; if {bar} stands between them, save it with commas, semicolons or tabs' if bar else ''))
+        names = [repr(h) if len(str(h)) <= 60 else f'{str(h)[:60]!r}…' for h in islice(have, 20)] + ['…']*(len(have) > 20) # a table without a head has a text there
+        raise InputError(f"{where} has no column {c!r}: its columns are {', '.join(names)}" + (f'; if {bar} stands between them, save it with commas, semicolons or tabs' if bar else ''))
 
 def _text_files(path):
     "The `.txt` files of a folder, packed ones too, in sorted order; hidden ones are none of them. A class may be a link."

@@ -48,7 +48,7 @@ class Corpus:
             size = (path/'ids.bin').stat().st_size
             self.offsets = o = np.load(path/'offsets.npy', mmap_mode='r', allow_pickle=False)
             self.ids = np.memmap(path/'ids.bin', dtype, 'r') if size else np.empty(0, dtype)
-        except (OSError, ValueError, EOFError): raise bad('lacks a readable ids.bin or offsets.npy') from None
+        except Exception: raise bad('lacks a readable ids.bin or offsets.npy') from None # NumPy has many errors for a header that is broken
         if size != n_tokens*dtype.itemsize: raise bad('has an ids.bin of the wrong size')
         if o.shape != (n_docs+1,) or o[0] != 0 or o[-1] != n_tokens or (o[1:] < o[:-1]).any(): raise bad('has offsets that do not fit its ids')
 
