@@ -15,7 +15,7 @@ from ulmfit_nb.fine_tuning import finetune_lm, transfer_vocab
 from ulmfit_nb.ids import Corpus
 from ulmfit_nb.int8 import Int8Weights, fbgemm, int8_model, largest_int8
 from ulmfit_nb.language_model import LMBatches, lm_metrics, perplexity, pretrain, train_lm
-from ulmfit_nb.optimizers import NTASGD, Phase, TrainConfig
+from ulmfit_nb.optimizers import NTASGD, Phase, TrainConfig, group_rates
 from ulmfit_nb.runtime import Progress, use_bf16
 from ulmfit_nb.tokenization import Tokenizer
 from ulmfit_nb.training import Batch, NonFiniteLoss, Trainer
@@ -241,7 +241,8 @@ def test_steps_are_counted_in_all(tmp_path):
     for _ in range(3): t.fit(steps=5)
     assert t.step == 5
 
-@pytest.mark.parametrize('f,words', [(lambda: Phase(train=(4,)).unfrozen(4), 'no layer group 4'), *((lambda t=t: Phase(train=t).unfrozen(4), 'trains nothing') for t in (0, -1, 'all', (), 2.)), (lambda: TrainConfig(clip=-1.), 'no length'), *((lambda k=k: TrainConfig(accumulate=k), 'makes no step') for k in (0, 1.5)),
+@pytest.mark.parametrize('f,words', [(lambda: Phase(train=(4,)).unfrozen(4), 'no layer group 4'), *((lambda t=t: Phase(train=t).unfrozen(4), 'trains nothing') for t in (0, -1, 'all', (), 2.)), (lambda: TrainConfig(clip=-1.), 'no length'), *((lambda v=v: Phase(lr=v), 'no rate') for v in (-1., math.nan, math.inf)), *((lambda v=v: Phase(v), 'passes') for v in (math.nan, math.inf)),
+    *((lambda v=v: group_rates(1., 2, v), 'rates that are none') for v in (0, -2.6, math.nan, (1, -1))), *((lambda v=v: TrainConfig(seed=v), 'no seed') for v in (-1, 1.5, 2**64)), *((lambda k=k: TrainConfig(accumulate=k), 'makes no step') for k in (0, 1.5)),
     (lambda: Trainer(lm(), LMBatches(corpus(), 4), cfg=replace(CPU, opt='ntasgd')), 'held-out'), (lambda: train_lm(lm(), corpus(), corpus(seed=1), [Phase(schedule='constant'), Phase()], replace(CPU, opt='ntasgd')), "constant rate, and a phase has the schedule 'stlr'"), (lambda: Trainer(lm(), LMBatches(corpus(), 4), cfg=CPU).resume(), 'give path'),
     (lambda: Trainer(lm(), LMBatches(corpus(), 4), cfg=CPU).load_best(), 'give path')])
 def test_what_cannot_be_meant_is_refused(f, words):

@@ -527,6 +527,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'ulmfit_nb/optimizers.py'),
                                       'ulmfit_nb.optimizers.NTASGD.step': ('optimizers.html#ntasgd.step', 'ulmfit_nb/optimizers.py'),
                                       'ulmfit_nb.optimizers.Phase': ('optimizers.html#phase', 'ulmfit_nb/optimizers.py'),
+                                      'ulmfit_nb.optimizers.Phase.__post_init__': ( 'optimizers.html#phase.__post_init__',
+                                                                                    'ulmfit_nb/optimizers.py'),
                                       'ulmfit_nb.optimizers.Phase.unfrozen': ('optimizers.html#phase.unfrozen', 'ulmfit_nb/optimizers.py'),
                                       'ulmfit_nb.optimizers.TrainConfig': ('optimizers.html#trainconfig', 'ulmfit_nb/optimizers.py'),
                                       'ulmfit_nb.optimizers.TrainConfig.__post_init__': ( 'optimizers.html#trainconfig.__post_init__',

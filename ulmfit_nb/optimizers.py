@@ -37,21 +37,25 @@ def group_rates(
     div=2.6, # each group's rate over that of the group below it; or a multiplier a group
 ) -> list[float]: # first group to last
     "Discriminative rates (Howard & Ruder 2018, section 3.2, equation 2): the lower the layer, the smaller. Raises `InputError`."
-    if hasattr(div, '__len__'):
-        if len(div) != n: raise InputError(f'{len(div)} rate multipliers for {n} layer groups: give one each')
-        return [float(lr*m) for m in div]
+    some = hasattr(div, '__len__')
+    if some and len(div) != n: raise InputError(f'{len(div)} rate multipliers for {n} layer groups: give one each')
+    if not (all(m >= 0 for m in div) if some else div > 0): raise InputError(f'div={div} makes rates that are none: give a number above 0, or a multiplier of 0 or more a group')
+    if some: return [float(lr*m) for m in div]
     return [float(lr/div**(n-1-i)) for i in range(n)]
 
 # %% ../nbs/04c_optimizers.ipynb #64511842
 @dataclass(frozen=True)
 class Phase:
-    "A stretch of training with one optimiser, one schedule and one set of unfrozen groups."
+    "A stretch of training with one optimiser, one schedule and one set of unfrozen groups. Raises `InputError`."
     epochs:float=1.       # passes over the data; a fraction stops within the pass
     lr:float=4e-3         # largest rate of the last group; 4e-3 (language model) and 0.01 (classifier) in the authors' scripts
     train:tuple|int|None=None # unfrozen groups: the last k, or their indices; `None` is all
     div:float|tuple=2.6   # see `group_rates`; 1 gives every group the same rate
     schedule:str='stlr'   # name of a schedule
     schedule_args:dict=field(default_factory=dict) # its settings, such as `cut_frac`
+    def __post_init__(self):
+        if not 0 <= self.lr < math.inf: raise InputError(f'lr={self.lr} is no rate: give one above 0') # torch would climb with one below
+        if not self.epochs < math.inf: raise InputError(f'epochs={self.epochs} is no number of passes: give one that ends')
     def unfrozen(self,
         n:int, # layer groups
     ) -> list[int]:
@@ -138,6 +142,7 @@ class TrainConfig:
         if self.opt not in ('adam', 'sgd', 'ntasgd'): raise InputError(f'unknown optimiser {self.opt!r}: choose adam, sgd or ntasgd')
         if self.precision not in ('auto', 'float32', 'bf16'): raise InputError(f'unknown precision {self.precision!r}: choose auto, float32 or bf16')
         if self.clip is not None and not self.clip > 0: raise InputError(f'clip={self.clip} is no length: give one above 0, or None, which does not clip')
+        if not isinstance(self.seed, Integral) or not 0 <= self.seed < 2**63: raise InputError(f'seed={self.seed} is no seed: give a whole number from 0 to 2**63-1')
         if not isinstance(self.accumulate, Integral) or self.accumulate < 1: raise InputError(f'accumulate={self.accumulate} makes no step: give a whole number, 1 or more')
 
     @property
