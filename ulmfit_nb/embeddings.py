@@ -16,14 +16,14 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 
 from .corpus import InputError
-from .rules import _marks
+from .rules import _marks, _piled, _unpile
 
 # %% ../nbs/02_embeddings.ipynb #141df95f
 def words(
     text:str, # any text
 ) -> list: # of str
     "Runs of letters of any alphabet, in lower case."
-    return re.findall(rf'(?:[^\W\d_][{_marks}]*)+', unicodedata.normalize('NFC', text).lower()) # a letter and its marks: vowel signs, accents
+    return re.findall(rf'(?:[^\W\d_][{_marks}]*)+', unicodedata.normalize('NFC', _piled.sub(_unpile, text)).lower()) # a letter and its marks: vowel signs, accents, thirty at most
 
 # %% ../nbs/02_embeddings.ipynb #4b67f8b7
 def _lists(docs):
