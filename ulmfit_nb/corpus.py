@@ -145,8 +145,10 @@ def _need(where, have, want):
     for c in want:
         if c in have: continue
         bar = len(have) == 1 and next((s for s in '|:^~' if str(*have).count(s) > 1), None)
-        names = [repr(h) if len(str(h)) <= 60 else f'{str(h)[:60]!r}…' for h in islice(have, 20)] + ['…']*(len(have) > 20) # a table without a head has a text there
-        raise InputError(f"{where} has no column {c!r}: its columns are {', '.join(names)}" + (f'; if {bar} stands between them, save it with commas, semicolons or tabs' if bar else ''))
+        # a table without a head has a text there
+        names = [repr(h) if len(str(h)) <= 60 else f'{str(h)[:60]!r}…' for h in islice(have, 20)] + ['…']*(len(have) > 20)
+        raise InputError(f"{where} has no column {c!r}: its columns are {', '.join(names)}"
+            + (f'; if {bar} stands between them, save it with commas, semicolons or tabs' if bar else ''))
 
 def _text_files(path):
     "The `.txt` files of a folder, packed ones too, in sorted order; hidden ones are none of them. A class may be a link."
@@ -272,7 +274,8 @@ def read_labelled(
     for where, n, row in _rows(source, text, label, [text, label], **opts):
         texts.append(_text(where, n, row, text))
         _need(where, row, [label])
-        if _missing(row[label]): bare.append((row['file'] if isinstance(where, Path) and where.is_dir() else f'row {n}', where)) # a table may have such a column, too
+        # a table may have such a column, too
+        if _missing(row[label]): bare.append((row['file'] if isinstance(where, Path) and where.is_dir() else f'row {n}', where))
         labels.append(row[label])
     if bare and len(bare) == len(labels) and os.path.isdir(bare[0][1]):
         raise InputError(f'{bare[0][1]} has no sub-folders with texts, whose names would be the labels: make one for each class')

@@ -23,7 +23,8 @@ def words(
     text:str, # any text
 ) -> list: # of str
     "Runs of letters of any alphabet, in lower case."
-    return re.findall(rf'(?:[^\W\d_][{_marks}]*)+', unicodedata.normalize('NFC', _piled.sub(_unpile, text)).lower()) # a letter and its marks: vowel signs, accents, thirty at most
+    # a letter and its marks: vowel signs, accents, thirty at most
+    return re.findall(rf'(?:[^\W\d_][{_marks}]*)+', unicodedata.normalize('NFC', _piled.sub(_unpile, text)).lower())
 
 # %% ../nbs/02_embeddings.ipynb #4b67f8b7
 def _lists(docs):
@@ -38,7 +39,7 @@ def word_ids(
     min_count:int=5, # rarer words get no id (word2vec's default)
 ): # the vocabulary, list of str; the documents, int64 arrays
     "Documents as ids, without their rare and unknown words. Raises `InputError`."
-    docs = list(docs) # which is gone through twice
+    docs = _lists(docs)
     if vocab is None:
         counts = Counter(w for d in docs for w in d)
         vocab = sorted((w for w,c in counts.items() if c >= min_count), key=lambda w: (-counts[w], w))

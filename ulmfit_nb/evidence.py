@@ -25,16 +25,18 @@ def baseline(
     if len(texts) != len(labels): raise InputError(f'{len(texts)} texts and {len(labels)} labels: give one label a text')
     try: classes = set(labels)
     except TypeError: raise InputError('the labels are lists or objects: give one class a text, as text or a number') from None
-    for what,vs,bad in (('text', texts, lambda v: not isinstance(v, str)), ('label', labels, lambda v: v is None or type(v).__name__ in ('NAType', 'NaTType') or v != v)):
+    for what,vs,bad in (('text', texts, lambda v: not isinstance(v, str)),
+        ('label', labels, lambda v: v is None or type(v).__name__ in ('NAType', 'NaTType') or v != v)):
         if wrong := [i for i,v in enumerate(vs) if bad(v)]: raise InputError(f'row {wrong[0]} (counted from 0) holds {vs[wrong[0]]!r} and no {what}: drop it')
-    if len({isinstance(c, str) for c in classes}) > 1: raise InputError('the labels mix text and numbers: use one of the two') # scikit-learn would make texts of them all
+    if len({isinstance(c, str) for c in classes}) > 1: raise InputError('the labels mix text and numbers: use one of the two') # not text of them all
     if len(classes) == 1: raise InputError(f'all labels are {labels[0]!r}: a classifier needs two classes at least')
     tfidf = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2 if len(texts) > 5000 else 1)
     try:
         # sums this short lose time to threads
         with threadpool_limits(1, 'blas'): return make_pipeline(tfidf, LogisticRegression(C=30, max_iter=1000)).fit(texts, labels)
     except ValueError as e:
-        said = dict(vocabulary='there is no word of two letters or more to count: give texts that have some', pruning='no word stands in two of the texts: give texts that have words in common',
+        said = dict(vocabulary='there is no word of two letters or more to count: give texts that have some',
+            pruning='no word stands in two of the texts: give texts that have words in common',
             label='the labels are numbers between two classes: give such labels as text')
         if not (why := next((said[k] for k in said if k in str(e)), None)): raise
         raise InputError(why) from None

@@ -39,13 +39,16 @@ class Int8Weights:
         self.scale = w.abs().amax(1).clamp(min=1e-12)/largest_int8()
         if not fbgemm():
             w = (w/self.scale.unsqueeze(1)).round().to(torch.int8)
-            self.weight,self.one = F.pad(w, (0, -w.shape[1]%16)),torch.ones(len(w), dtype=torch.bfloat16, device=w.device) # the product reads 16 numbers at a time
+            # the product reads 16 numbers at a time
+            self.weight,self.one = F.pad(w, (0, -w.shape[1]%16)),torch.ones(len(w), dtype=torch.bfloat16, device=w.device)
             return
         q = torch.backends.quantized
         with _packing, warnings.catch_warnings():
             warnings.simplefilter('ignore') # that quantized tensors move to another package
             was,q.engine = q.engine,'fbgemm'
-            try: self.packed = torch.ops.quantized.linear_prepack(torch.quantize_per_channel(w, self.scale.double(), torch.zeros(len(w), dtype=torch.long, device=w.device), 0, torch.qint8), None)
+            try:
+                self.packed = torch.ops.quantized.linear_prepack(torch.quantize_per_channel(w, self.scale.double(),
+                    torch.zeros(len(w), dtype=torch.long, device=w.device), 0, torch.qint8), None)
             finally: q.engine = was
 
 # %% ../nbs/03c_int8.ipynb #f18fc74b
@@ -87,7 +90,7 @@ class Int8LSTM(nn.Module):
         xs,out = x.transpose(0, 1).reshape(T*B, -1),x.new_empty(T, B, n)
         gates = F.linear(xs, r.weight_ih_l0, bias) if self.ih is None else self.ih.any_range(xs).add_(bias) # of all steps at once: this product is wide
         if gates.requires_grad: raise InputError('int8 layers predict and cannot learn: call the model within torch.no_grad()')
-        h,c = (x.new_zeros(B, n),)*2 if state is None else state
+        h,c = r.first_state(x, state)
         for t,g in enumerate(gates.view(T, B, -1)):
             a = self.hh(h).add_(g)
             i,f,u,o = a[:, :n].sigmoid_(),a[:, n:2*n].sigmoid_(),a[:, 2*n:3*n].tanh_(),a[:, 3*n:].sigmoid_()

@@ -39,7 +39,8 @@ def group_rates(
     "Discriminative rates (Howard & Ruder 2018, section 3.2, equation 2): the lower the layer, the smaller. Raises `InputError`."
     some = hasattr(div, '__len__')
     if some and len(div) != n: raise InputError(f'{len(div)} rate multipliers for {n} layer groups: give one each')
-    if not (all(m >= 0 for m in div) if some else div > 0): raise InputError(f'div={div} makes rates that are none: give a number above 0, or a multiplier of 0 or more a group')
+    if not (all(m >= 0 for m in div) if some else div > 0):
+        raise InputError(f'div={div} makes rates that are none: give a number above 0, or a multiplier of 0 or more a group')
     if some: return [float(lr*m) for m in div]
     return [float(lr/div**(n-1-i)) for i in range(n)]
 
@@ -62,7 +63,8 @@ class Phase:
         "Indices of the groups that train, of `n`. Raises `InputError`."
         if self.train is None: return list(range(n))
         count = isinstance(self.train, Integral)
-        if isinstance(self.train, str) or (self.train < 1 if count else not hasattr(self.train, '__len__') or not len(self.train)): raise InputError(f'train={self.train!r} trains nothing: give the number of upper groups, their indices, or None for all')
+        if isinstance(self.train, str) or (self.train < 1 if count else not hasattr(self.train, '__len__') or not len(self.train)):
+            raise InputError(f'train={self.train!r} trains nothing: give the number of upper groups, their indices, or None for all')
         if count: return list(range(max(0, n-int(self.train)), n))
         if wrong := [i for i in self.train if not -n <= i < n]: raise InputError(f'there is no layer group {wrong[0]} among {n}: give indices from 0 to {n-1}')
         return list(dict.fromkeys(int(i)%n for i in self.train))
@@ -142,8 +144,10 @@ class TrainConfig:
         if self.opt not in ('adam', 'sgd', 'ntasgd'): raise InputError(f'unknown optimiser {self.opt!r}: choose adam, sgd or ntasgd')
         if self.precision not in ('auto', 'float32', 'bf16'): raise InputError(f'unknown precision {self.precision!r}: choose auto, float32 or bf16')
         if self.clip is not None and not self.clip > 0: raise InputError(f'clip={self.clip} is no length: give one above 0, or None, which does not clip')
-        if not isinstance(self.seed, Integral) or not 0 <= self.seed < 2**63: raise InputError(f'seed={self.seed} is no seed: give a whole number from 0 to 2**63-1')
-        if not isinstance(self.accumulate, Integral) or self.accumulate < 1: raise InputError(f'accumulate={self.accumulate} makes no step: give a whole number, 1 or more')
+        if not isinstance(self.seed, Integral) or not 0 <= self.seed < 2**63:
+            raise InputError(f'seed={self.seed} is no seed: give a whole number from 0 to 2**63-1')
+        if not isinstance(self.accumulate, Integral) or self.accumulate < 1:
+            raise InputError(f'accumulate={self.accumulate} makes no step: give a whole number, 1 or more')
 
     @property
     def weight_decay(self) -> float: # `wd`, or what stands in for `None`, also where `replace` has changed `opt`

@@ -57,7 +57,8 @@ def stlr(
     cut_frac=0.1,  # part of the steps that rise (Howard & Ruder, section 3.2)
     ratio=32,      # highest rate over lowest (Howard & Ruder, section 3.2)
 ):                 # rate(s), float or array
-    "Slanted triangular rate (Howard & Ruder, eq. 3, mended): rises from `lr_max/ratio` to `lr_max` at the cut and falls back to `lr_max/ratio` at step `T-1`. With T=1 it is `lr_max/ratio`, with T=2 it only rises. Raises `InputError`."
+    """Slanted triangular rate (Howard & Ruder, eq. 3, mended): rises from `lr_max/ratio` to `lr_max` at the cut and falls back to `lr_max/ratio` at
+    step `T-1`. With T=1 it is `lr_max/ratio`, with T=2 it only rises. Raises `InputError`."""
     return lr_max*_between(_part(ratio), 1., _slant(t, T, cut_frac)) # eq. 3: lr_max*(1 + p*(ratio-1))/ratio
 
 # %% ../nbs/04_schedules.ipynb #691823ab
@@ -179,13 +180,12 @@ class Schedule(LRScheduler):
         moms=None,     # lowest and highest momentum (SGD) or first beta (Adam), to be cycled against the rate; None leaves it alone
         last_epoch=-1, # as everywhere in torch: -1 starts afresh
     ):
-        _check(moms is None or np.shape(moms) == (2,), f'moms are two numbers, the lowest momentum and the highest; they were given as {moms}')
+        _check(moms is None or np.shape(moms) == (2,) and 0 <= moms[0] <= moms[1] < 1,
+            f'moms are two numbers, the lowest and the highest momentum, such as (0.85, 0.95); they were given as {moms}')
         self.moms = None if moms is None else [float(m) for m in moms]
         groups = optimizer.param_groups
         _check(moms is None or all('betas' in g or 'momentum' in g for g in groups),
             f'{type(optimizer).__name__} has neither momentum nor betas to cycle: leave moms=None')
-        _check(moms is None or len(self.moms) == 2 and 0 <= self.moms[0] <= self.moms[1] < 1, 'moms are the lowest and the highest momentum, such as '
-            f'(0.85, 0.95); they were {moms}')
         if lr_max is not None and last_epoch == -1:
             lrs = [lr_max]*len(groups) if np.ndim(lr_max) == 0 else list(lr_max)
             _check(len(lrs) == len(groups), f'lr_max has {len(lrs)} rates for {len(groups)} parameter groups: give one rate, or one for each group')

@@ -90,7 +90,8 @@ def _result(f, state, batch, job):
 def _several(texts):
     "Refuse one text, and a table, which would give the names of its columns. Raises `InputError`."
     if isinstance(texts, str): raise InputError('several texts are needed and this is one str: put it in a list')
-    if isinstance(texts, Mapping) or hasattr(texts, 'columns') or not isinstance(texts, Iterable): raise InputError(f'several texts are needed and this is a {type(texts).__name__}: give a list, or the column that holds them')
+    if isinstance(texts, Mapping) or hasattr(texts, 'columns') or not isinstance(texts, Iterable):
+        raise InputError(f'several texts are needed and this is a {type(texts).__name__}: give a list, or the column that holds them')
 
 def _parallel(f, state, texts, n_workers):
     "`f(state, batch)` for each batch of `texts`, in order; in processes if there is enough to do."
