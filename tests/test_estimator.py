@@ -636,6 +636,17 @@ def test_a_label_as_long_as_a_text_is_refused():
 def test_labels_in_no_order_are_refused(y):
     with pytest.raises(InputError, match='in an order that stays'): label_list(y, 3)
 
+def test_masked_texts_and_labels_are_missing_ones():
+    hidden = np.ma.array(['a', 'b', 'c'], mask=[0, 1, 0])
+    with pytest.raises(InputError, match='row 1 .* holds None'): check_texts(hidden)
+    with pytest.raises(InputError, match='row 1 .* has no label'): check_labels(hidden, 3)
+    assert check_texts(np.ma.array([['a'], ['b']])) == check_texts(np.matrix([['a'], ['b']])) == ['a', 'b']
+
+def test_labels_of_a_type_of_their_own_are_named_by_it():
+    from enum import IntEnum
+    Mark = IntEnum('Mark', 'GOOD BAD')
+    with pytest.raises(InputError, match='of the type Mark: a label is a text or a whole number'): check_labels([*Mark], 2)
+
 def test_tables_of_other_libraries():
     pa = pytest.importorskip('pyarrow')
     assert check_texts(pa.table(dict(text=TEXTS))) == TEXTS

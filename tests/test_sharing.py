@@ -423,7 +423,8 @@ def test_local_names_never_touch_the_network(backbone, tmp_path, monkeypatch):
     refuses(lambda: ULMFiT.from_pretrained('owner/name', 'main'), 'revision', 'leave it out')
     assert local_model(None) is None
 
-def test_a_file_that_names_a_backbone_asks_no_network(hub, backbone, tmp_path, monkeypatch):
+@pytest.mark.parametrize('part', ['params', 'settings']) # wherever the file says it
+def test_a_file_that_names_a_backbone_asks_no_network(part, hub, backbone, tmp_path, monkeypatch):
     put(hub, 'some/backbone', content(backbone))
     monkeypatch.setenv('ULMFIT_CACHE', str(tmp_path/'cache'))
     import huggingface_hub
@@ -432,7 +433,8 @@ def test_a_file_that_names_a_backbone_asks_no_network(hub, backbone, tmp_path, m
     ULMFiT(backbone, device='cpu', bs=8, lm_epochs=0, epochs=1, self_train=0).fit(REVIEWS[:8], ['a', 'b']*4).save(tmp_path/'model')
     f = tmp_path/'model'/'config.json'
     c = json.loads(f.read_text(encoding='utf-8'))
-    c['params']['backbone'] = 'some/backbone'
+    c['params'].pop('backbone')
+    c[part]['backbone'] = 'some/backbone'
     f.write_text(json.dumps(c), encoding='utf-8')
     clf = ULMFiT.load(tmp_path/'model', 'cpu')
     for est in (clf, clone(clf)): refuses(lambda: est.fit(REVIEWS[:8], ['a', 'b']*4), 'some/backbone', 'not in the cache', 'from_pretrained')

@@ -443,10 +443,10 @@ def load(cls:ULMFiT,
     found = Predictor()
     config = found.read(path, device)
     settings,params,in_force = config['settings'],config.get('params', {}),config.get('in_force') or {}
-    if not isinstance(params, dict) or not isinstance(in_force, dict):
-        raise InputError(f'{path}/config.json has no sound {"in_force" if isinstance(params, dict) else "params"}: save or copy the model again')
-    if isinstance(params.get('backbone'), str): params = params | dict(backbone=NamedInFile(params['backbone']))
-    try: self = cls(**settings | params | dict(device=device)) # models of before have those of prediction only
+    if not isinstance(params, dict) or not isinstance(in_force, dict): raise InputError(f'{path}/config.json has no sound {"in_force" if isinstance(params, dict) else "params"}: save or copy the model again')
+    given = settings | params # models of before have those of prediction only
+    if isinstance(given.get('backbone'), str): given['backbone'] = NamedInFile(given['backbone'])
+    try: self = cls(**given | dict(device=device))
     except TypeError as e: raise InputError(f'{path}/config.json has a setting that this version does not know ({e}): upgrade the package') from e
     self.__dict__.update(vars(found), history_=read_history(Path(path)/'history.csv'), settings_=in_force if 'drop_mult' in in_force else in_force
         | dict(drop_mult=settings['drop_mult']))
