@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ulmfit_nb.awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, NO_DROPOUT, LanguageModel
-from ulmfit_nb.bpt3c import POOLS, ConcatPool, TextClassifier, pad_docs, pool_class, ClasBatches
+from ulmfit_nb.bpt3c import POOLS, ConcatPool, TextClassifier, hypercolumns, pad_docs, pool_class, ClasBatches
 from ulmfit_nb.classifier import finetune_classifier, predict_logits, recipe_phases
 from ulmfit_nb.corpus import InputError
 from ulmfit_nb.extensions import AttentionPool, Cache, attention_weights, cache_probs, tune_cache
@@ -329,6 +329,32 @@ def test_bad_cache():
     for kw in (dict(lam=1.), dict(lam=-.1), dict(lam=math.nan), dict(theta=-1.), dict(theta=math.inf), dict(window=0), dict(window=2.5)):
         with pytest.raises(InputError): Cache(**kw)
     with pytest.raises(InputError, match='window=0'): cache_probs(None, None, window=0)
+
+def test_autocast_of_the_caller_does_not_reach_what_is_read_off():
+    m,c,clf = language_model(),corpus(),classifier()
+    def read(): return cache_probs(m, flat(c), (.5,), 50), hypercolumns(m.backbone, some_docs((5, 9))), attention_weights(clf, some_docs((80,))[0])
+    (lm,cache),columns,weights = read()
+    with torch.autocast('cpu', torch.bfloat16): again = read()
+    assert torch.equal(lm, again[0][0]) and torch.equal(cache.nan_to_num(), again[0][1].nan_to_num())
+    assert (columns == again[1]).all() and (weights == again[2]).all()
+
+def test_a_cache_is_chosen_among_what_comes_one_by_one():
+    m,c = language_model(),corpus()
+    best,grid = tune_cache(m, c, (0., 1.), (.1, .5), 100)
+    again,same = tune_cache(m, c, iter((0., 1.)), iter((.1, .5)), 100)
+    assert best == again and (grid == same).all()
+    for thetas,lams in (((), (.1,)), ((1.,), ())):
+        with pytest.raises(InputError, match='nothing to choose from'): tune_cache(m, c, thetas, lams)
+    with pytest.raises(InputError, match='lam=1.5'): tune_cache(None, None, (0.,), (1.5,)) # before anything is read
+    with pytest.raises(InputError, match='no theta'): cache_probs(m, flat(c), ())
+
+def test_ids_without_a_row_and_classes_that_are_none_get_their_sentence():
+    m = classifier()
+    for wrong in ([2, 50], [2, -1]):
+        with pytest.raises(InputError, match=f'an id of {wrong[1]}, and the vocabulary holds 50'): hypercolumns(m.backbone, [wrong])
+        with pytest.raises(InputError, match=f'an id of {wrong[1]}, and the vocabulary holds 50'): attention_weights(m, wrong)
+    for labels in ([.9, 1.7], [float('nan'), 1.], ['0', '1']):
+        with pytest.raises(InputError, match='labels are class indices'): ClasBatches([[2, 5], [2, 6]], labels, 2)
 
 # ---- saved models -------------------------------------------------------------------------------------------------
 

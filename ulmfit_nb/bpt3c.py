@@ -21,7 +21,7 @@ from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, Dropouts
 from .corpus import InputError
 from .ids import Corpus
 from .language_model import evaluating, reverse_doc
-from .runtime import world
+from .runtime import full_float32, world
 from .training import Batch
 
 # %% ../nbs/07b_bpt3c.ipynb #9085e340
@@ -72,6 +72,9 @@ def pad_docs(
         if d.dtype.kind not in 'iu': raise InputError(f'ids are whole numbers, and these are {d.dtype}: encode texts with a tokenizer')
         row[:len(d)] = torch.from_numpy(d.astype(np.int64))
     return ids, lengths
+def _check_ids(backbone, least, most):
+    "Raises `InputError` where an id has no row in the embedding: on a GPU it would end the process."
+    if wrong := [i for i in (least, most) if not 0 <= i < backbone.vocab_size]: raise InputError(f'a document has an id of {wrong[0]}, and the vocabulary holds {backbone.vocab_size}: tokenize with the tokenizer of the backbone')
 
 # %% ../nbs/07b_bpt3c.ipynb #46baa314
 class ClasBatches:
@@ -89,8 +92,8 @@ class ClasBatches:
         if bs < 2: raise InputError('batch norm needs batches of two documents at least: give bs=2 or more')
         if len(docs) != len(labels): raise InputError(f'{len(docs)} documents and {len(labels)} labels: give one label a document')
         if len(docs) < 2: raise InputError(f'{len(docs)} labelled documents are too few to train on: give two at least')
-        if weights is not None and not (len(weights) == len(docs) and np.all(np.isfinite(weights)) and np.min(weights) >= 0 and np.max(weights) > 0):
-            raise InputError(f'weights must be {len(docs)} finite numbers, one a document, none below 0 and not all 0')
+        if (kind := np.asarray(labels).dtype).kind not in 'iub': raise InputError(f'labels are class indices, whole numbers from 0 on, and these are {kind}: number the classes')
+        if weights is not None and not (len(weights) == len(docs) and np.all(np.isfinite(weights)) and np.min(weights) >= 0 and np.max(weights) > 0): raise InputError(f'weights must be {len(docs)} finite numbers, one a document, none below 0 and not all 0')
         self.docs,self.labels,self.bs,self.seed,self.backward,self.pad_id = docs,np.asarray(labels, np.int64),bs,seed,backward,pad_id
         self.weights = None if weights is None else np.asarray(weights, np.float32)
         self.lens = np.array(docs.lengths if isinstance(docs, Corpus) else [len(d) for d in docs])
@@ -159,9 +162,10 @@ def hypercolumns(
     fine-tuning against. Raises `InputError`."""
     if max_len < 1 or not len(docs): raise InputError(f'{len(docs)} documents, max_len={max_len}: give 1 or more each')
     docs,res = [d[-max_len:] for d in docs],[None]*len(docs)
-    with evaluating(backbone) as device:
+    with evaluating(backbone) as device, full_float32(), torch.autocast(device.type, enabled=False):
         for idx in sorted_batches([len(d) for d in docs], bs):
             ids,lengths = pad_docs([docs[i] for i in idx], backbone.pad_id)
+            _check_ids(backbone, int(ids.min()), int(ids.max()))
             ids = ids.to(device)
             columns = torch.cat([backbone.encoder(ids), *backbone(ids)[0]], -1).float().cpu()
             for i,c,n in zip(idx, columns, lengths): res[i] = torch.stack([c[:n].mean(0), c[:n].amax(0)])

@@ -14,8 +14,7 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS
-from .bpt3c import (ClasBatches, ConcatPool, TextClassifier, chunk_ends, docs_digest, pad_docs, sorted_batches,
-    sortish_batches) # also importable from here
+from .bpt3c import _check_ids, ClasBatches, ConcatPool, TextClassifier, chunk_ends, docs_digest, pad_docs, sorted_batches, sortish_batches # also importable from here
 from .corpus import InputError
 from .int8 import int8_model
 from .language_model import evaluating, reverse_doc
@@ -56,12 +55,6 @@ def recipe_phases(
     return [phase(1, k, by=2**(2-k) if fall else 1.) for k in range(1, steps+1)] + [phase(epochs-steps, by=.1 if fall else 1.)]
 
 # %% ../nbs/08_classifier.ipynb #8564c8f2
-def _check_ids(model, least, most):
-    "Raises `InputError` where an id has no row in the embedding: on a GPU it would end the process."
-    vocab = model.backbone.vocab_size
-    if wrong := [i for i in (least, most) if not 0 <= i < vocab]:
-        raise InputError(f'a document has an id of {wrong[0]}, and the vocabulary holds {vocab}: tokenize with the tokenizer of the backbone')
-
 def _check_labelled(model, docs, labels):
     "Raises `InputError` for labels, too, that the model does not have."
     n = model.head[-1].out_features
@@ -71,7 +64,7 @@ def _check_labelled(model, docs, labels):
     if y.ndim != 1 or y.dtype.kind not in 'iub':
         raise InputError(f'labels are class indices, whole numbers from 0 to {n-1}, and these are {y.dtype} of shape {y.shape}: number the classes')
     if (wrong := y[(y < 0) | (y >= n)]).size: raise InputError(f'there is no class {wrong[0]} among {n}: number them from 0 to {n-1}')
-    _check_ids(model, *(f((int(g(d)) for d in docs if len(d)), default=0) for f,g in ((min, np.min), (max, np.max))))
+    _check_ids(model.backbone, *(f((int(g(d)) for d in docs if len(d)), default=0) for f,g in ((min, np.min), (max, np.max))))
 
 # %% ../nbs/08_classifier.ipynb #ce8001df
 def _fitting(batch, longest, room=2**24):
@@ -100,7 +93,7 @@ def predict_logits(
         lens = [len(d) for d in docs]
         for idx in (part for batch in sorted_batches(lens, bs) for part in _fitting(batch, lens[batch[0]])):
             ids,lengths = pad_docs([reverse_doc(docs[i]) if backward else docs[i] for i in idx], model.backbone.pad_id)
-            _check_ids(model, int(ids.min()), int(ids.max()))
+            _check_ids(model.backbone, int(ids.min()), int(ids.max()))
             ends = chunk_ends(lengths.numpy(), slack, room//4 if precision == 'int8' else room)
             with torch.autocast(dev.type, torch.bfloat16, enabled=precision == 'bf16'):
                 given = ids.to(dev),lengths.to(dev)

@@ -17,10 +17,11 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 
 from .awd_lstm import LanguageModel
-from .bpt3c import POOLS, ConcatPool, TextClassifier, pad_docs
+from .bpt3c import _check_ids, POOLS, ConcatPool, TextClassifier, pad_docs
 from .corpus import InputError
 from .ids import Corpus
 from .language_model import LMBatches, _same_vocab, evaluating
+from .runtime import full_float32
 
 # %% ../nbs/11_extensions.ipynb #26db72c7
 class AttentionPool(ConcatPool):
@@ -72,12 +73,13 @@ def finish(self:AttentionPool,
 # %% ../nbs/11_extensions.ipynb #a377f840
 def attention_weights(
     model:TextClassifier, # with `pool='attention'`
-    doc, # ids of one document
+    doc, # ids of one document, as the model's direction reads it
 ) -> np.ndarray: # (n,) one weight for each of the last `max_len` tokens; their sum is one
     "Which states of a document make its attended vector. Raises `InputError`."
     if not isinstance(model.pooling, AttentionPool): raise InputError("this classifier pools without attention: train one with pool='attention'")
-    with evaluating(model) as dev:
+    with evaluating(model) as dev, full_float32(), torch.autocast(dev.type, enabled=False):
         ids,lengths = (t.to(dev) for t in pad_docs([doc]))
+        _check_ids(model.backbone, int(ids.min()), int(ids.max()))
         s = torch.cat([model.pooling.score(x) for x,_ in model.states(ids, lengths)], 1)[0, -model.max_len:, 0]
         return s.softmax(0).cpu().numpy()
 
@@ -100,8 +102,9 @@ def cache_probs(
     "What language model and cache give to the words that came (Grave et al. 2017, section 3). Raises `InputError`."
     if not isinstance(window, Integral) or window < 1: raise InputError(f'window={window!r} is no number of states: give 1 or more')
     _same_vocab(model, batches.corpus)
+    if not (thetas := tuple(thetas)): raise InputError('there is no theta: give one at least')
     state,mem,lm,cache = None,None,[],[]
-    with evaluating(model) as dev:
+    with evaluating(model) as dev, full_float32(), torch.autocast(dev.type, enabled=False):
         for b in batches.batches():
             ids,targets = (b.to(dev).inputs[k] for k in ('ids', 'targets'))
             _,x,state = model.backbone(ids, state)
@@ -157,8 +160,10 @@ def tune_cache(
     bs:int=1, # rows side by side: each begins with an empty cache
 ): # the best `Cache`, and the perplexities (len(thetas), len(lams))
     "Try all pairs; the text is read once. Raises `InputError`."
+    thetas,lams = tuple(thetas),tuple(lams)
+    if not (thetas and lams): raise InputError(f'there is nothing to choose from: {len(thetas)} thetas and {len(lams)} lams, give one at least of each')
+    grid = [[Cache(t, l, window, forget) for l in lams] for t in thetas] # refuses what cannot be before the text is read
     lm,cache = cache_probs(model, LMBatches(corpus, bs, variable=False, shuffle=False), thetas, window, forget)
-    grid = [[Cache(t, l, window, forget) for l in lams] for t in thetas]
     ppl = np.array([[k.nll(lm, c).nanmean().exp().item() for k in row] for row,c in zip(grid, cache)])
     i,j = np.unravel_index(ppl.argmin(), ppl.shape)
     return grid[i][j], ppl
