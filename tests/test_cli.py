@@ -1,5 +1,5 @@
 "The `ulmfit` command and the estimator: the whole way on small text, and one sentence for each mistake."
-import csv, io, json, os, re, shutil, subprocess, sys
+import csv, errno, io, json, os, re, shutil, subprocess, sys
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +183,7 @@ def test_what_is_ahead_is_said(capsys):
     assert not said() and not said(baseline_accuracy=.8, both_accuracy=.8)
     assert 'mean of both is ahead by 2.0 points' in (s := said(baseline_accuracy=.7, both_accuracy=.82)) and '--mean' in s
     for p,chance in ((.04, False), (.06, True)): assert ('may be chance (p = 0.06)' in said(baseline_accuracy=.7, both_accuracy=.82, both_p_value=p)) == chance
+    assert 'standard error of the lead 3.8' in said(n=200, baseline_accuracy=.85, both_accuracy=.84, only_ours=4, only_baseline=100, p_value=.01) # what the differences, 1, 0 or -1 a text, scatter by
     assert 'standard error of the lead 3.0' in said(baseline_accuracy=.85, both_accuracy=.84, only_ours=2, only_baseline=7, p_value=.01) # the root of 9 texts of 100
     assert 'Counting words is ahead by 5.0 points' in (s := said(baseline_accuracy=.85, both_accuracy=.9)) and 'more unlabelled' in s and s.count('\n') == 1 and '--mean' in s
     assert '--mean' not in said(baseline_accuracy=.85, both_accuracy=.84)
@@ -884,7 +885,8 @@ def test_a_second_round_that_cannot_be_is_named(texts, capsys):
     ULMFiT(**FAST | dict(progress=True), self_train=5).fit(X, y, unlabelled=['a fine plot', 'a dull plot'])
     assert 'No second round' in capsys.readouterr().out
 
-@pytest.mark.parametrize('error', [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), 'gpu'])
+@pytest.mark.parametrize('error', [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), RuntimeError('DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes.'),
+    RuntimeError('MPS backend out of memory (MPS allocated: 9 GB)'), RuntimeError('CUDA error: out of memory'), OSError(errno.ENOMEM, 'Cannot allocate memory'), 'gpu'])
 def test_a_full_memory_gets_its_sentence(error, model, tmp_path, monkeypatch, capsys):
     import torch
     from ulmfit_nb.classifier import Predictor

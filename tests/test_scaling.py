@@ -255,6 +255,15 @@ def test_memory_is_in_megabytes():
     from ulmfit_nb.scaling import resident_mb
     assert 20 < resident_mb() < 20_000
 
+@pytest.mark.parametrize('status', [None, 'Name:\tpython\nVmRSS:\t 90000 kB\n']) # Windows and macOS; a Linux that does not tell mapped files apart
+def test_memory_where_the_system_says_less(status, tmp_path, monkeypatch):
+    from ulmfit_nb import scaling
+    if status: (tmp_path/'status').write_text(status)
+    monkeypatch.setattr(scaling, 'Path', lambda name: tmp_path/'status')
+    import psutil # itself it asks for it on Linux
+    monkeypatch.setitem(sys.modules, 'resource', None) # as on Windows
+    assert 20 < scaling.resident_mb() < 20_000
+
 def test_a_profile_that_is_refused_freezes_nothing():
     from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel
     from ulmfit_nb.scaling import profile_steps

@@ -179,6 +179,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'ulmfit_nb.commands.in_order': ('commands.html#in_order', 'ulmfit_nb/commands.py'),
                                     'ulmfit_nb.commands.leaving_nothing': ('commands.html#leaving_nothing', 'ulmfit_nb/commands.py'),
                                     'ulmfit_nb.commands.less_memory': ('commands.html#less_memory', 'ulmfit_nb/commands.py'),
+                                    'ulmfit_nb.commands.memory_is_full': ('commands.html#memory_is_full', 'ulmfit_nb/commands.py'),
                                     'ulmfit_nb.commands.opt': ('commands.html#opt', 'ulmfit_nb/commands.py'),
                                     'ulmfit_nb.commands.options': ('commands.html#options', 'ulmfit_nb/commands.py'),
                                     'ulmfit_nb.commands.parse': ('commands.html#parse', 'ulmfit_nb/commands.py'),

@@ -92,7 +92,7 @@ class ClasBatches:
         if bs < 2: raise InputError('batch norm needs batches of two documents at least: give bs=2 or more')
         if len(docs) != len(labels): raise InputError(f'{len(docs)} documents and {len(labels)} labels: give one label a document')
         if len(docs) < 2: raise InputError(f'{len(docs)} labelled documents are too few to train on: give two at least')
-        if (kind := np.asarray(labels).dtype).kind not in 'iub': raise InputError(f'labels are class indices, whole numbers from 0 on, and these are {kind}: number the classes')
+        if (y := np.asarray(labels)).dtype.kind not in 'iub' and not (y.dtype.kind == 'f' and (y%1 == 0).all()): raise InputError(f'labels are class indices, whole numbers from 0 on, and these are {str(labels)[:60]}: number the classes')
         if weights is not None and not (len(weights) == len(docs) and np.all(np.isfinite(weights)) and np.min(weights) >= 0 and np.max(weights) > 0): raise InputError(f'weights must be {len(docs)} finite numbers, one a document, none below 0 and not all 0')
         self.docs,self.labels,self.bs,self.seed,self.backward,self.pad_id = docs,np.asarray(labels, np.int64),bs,seed,backward,pad_id
         self.weights = None if weights is None else np.asarray(weights, np.float32)

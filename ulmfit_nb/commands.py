@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['COMMANDS', 'SEED', 'DIRECTION', 'DEVICE', 'TRAINING', 'FILE', 'TEXT', 'opt', 'word_of', 'command', 'at_least',
-           'device_name', 'parser', 'parse', 'what_is_left', 'less_memory', 'another_column', 'fail', 'run_command',
-           'free_dir', 'free_file', 'file_stamp', 'stamp_of', 'whole_paths', 'start_run', 'goes_on', 'hold', 'options',
-           'drop', 'leaving_nothing', 'row_text', 'CSVLines', 'read_stdin', 'columns_of', 'text_rows', 'in_order']
+           'device_name', 'parser', 'parse', 'what_is_left', 'memory_is_full', 'less_memory', 'another_column', 'fail',
+           'run_command', 'free_dir', 'free_file', 'file_stamp', 'stamp_of', 'whole_paths', 'start_run', 'goes_on',
+           'hold', 'options', 'drop', 'leaving_nothing', 'row_text', 'CSVLines', 'read_stdin', 'columns_of',
+           'text_rows', 'in_order']
 
 # %% ../nbs/14_commands.ipynb #fde4a199
-import argparse, csv, hashlib, io, json, os, re, shutil, signal, sys
+import argparse, csv, errno, hashlib, io, json, os, re, shutil, signal, sys
 from contextlib import ExitStack, contextmanager, suppress
 from difflib import get_close_matches
 from itertools import chain, islice
@@ -131,6 +132,13 @@ def what_is_left(a) -> str: # the end of a sentence
     return ('; the same command with --resume goes on from the last checkpoint' if any((Path(a.out)/'run').rglob('*.pt')) else ' before there was a '
         'checkpoint: the same command begins again')
 
+def memory_is_full(
+    e:Exception, # what a command raised
+) -> bool:
+    "Does it mean that memory, of the machine or of a GPU, was not enough? Each system has its own words."
+    if isinstance(e, MemoryError) or type(e).__name__ == 'OutOfMemoryError' or getattr(e, 'errno', None) == errno.ENOMEM: return True
+    return isinstance(e, RuntimeError) and any(w in str(e) for w in ("can't allocate memory", 'not enough memory', 'out of memory', 'ALLOC_FAILED')) # Linux, Windows, a Mac's or another GPU
+
 def less_memory(a) -> str: # the end of a sentence, or ''
     "Which settings want less memory, in a run that begins anew."
     which = '--lm-bs, or of the classifier --bs' if hasattr(a, 'lm_bs') else '--bs'
@@ -166,18 +174,15 @@ def run_command(
         with ExitStack() as a.held: a.run(a) # held: what is let go when the command ends, such as a lock
         sys.stdout.flush() # here, where a closed pipe is still ours
     except InputError as e: sys.exit(fail(f'{e}{another_column(a, str(e))}', 2))
-    except (RuntimeError, MemoryError) as e:
-        full = isinstance(e, MemoryError) or type(e).__name__ == 'OutOfMemoryError' or "can't allocate memory" in str(e)
-        if not full and type(e).__name__ not in ('NonFiniteLoss', 'ProcessLost'): raise
-        sys.exit(fail('the memory is full: end other programs that use it' + ', or give --device cpu'*hasattr(a, 'device') + what_is_left(a)
-            + less_memory(a) if full else e, 1))
     except BrokenPipeError: # the reader has seen enough, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if getattr(a, 'finished', False): return # all is written
-        if hasattr(a, 'out') and a.command != 'predict' or getattr(a, 'html', None):
-            sys.exit(fail('whoever read the output has gone, and the work stopped with it' + what_is_left(a), 1))
-    except OSError as e:
-        sys.exit(fail(f'{e.filename or "a file"}: {e.strerror or e}: check the path, the space on the disk, and your right to read or write there', 2))
+        if hasattr(a, 'out') and a.command != 'predict' or getattr(a, 'html', None): sys.exit(fail('whoever read the output has gone, and the work stopped with it' + what_is_left(a), 1))
+    except (RuntimeError, MemoryError, OSError) as e:
+        if memory_is_full(e): sys.exit(fail('the memory is full: end other programs that use it' + ', or give --device cpu'*hasattr(a, 'device') + what_is_left(a) + less_memory(a), 1))
+        if isinstance(e, OSError): sys.exit(fail(f'{e.filename or "a file"}: {e.strerror or e}: check the path, the space on the disk, and your right to read or write there', 2))
+        if type(e).__name__ not in ('NonFiniteLoss', 'ProcessLost'): raise
+        sys.exit(fail(e, 1))
     except KeyboardInterrupt:
         if alone: signal.signal(signal.SIGINT, signal.SIG_IGN) # pressed again, it would only disturb the end
         sys.exit(fail('stopped' + what_is_left(a), 130))

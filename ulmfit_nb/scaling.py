@@ -87,11 +87,12 @@ def efficiency(self:Cluster,
 
 # %% ../nbs/12_scaling.ipynb #49f11697
 def resident_mb() -> float:
-    "Memory of this process in RAM, mapped files left out, in MB; the largest so far where the system does not tell the present one."
+    "Memory of this process in RAM, in MB; mapped files are left out where the system tells them apart (Linux)."
     f = Path('/proc/self/status')
-    if f.exists(): return next(int(l.split()[1]) for l in f.read_text().splitlines() if l.startswith('RssAnon'))/1024
-    import resource, sys
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(2**20 if sys.platform == 'darwin' else 2**10)
+    for l in f.read_text().splitlines() if f.exists() else ():
+        if l.startswith('RssAnon'): return int(l.split()[1])/1024
+    import psutil
+    return psutil.Process().memory_info().rss/2**20
 
 # %% ../nbs/12_scaling.ipynb #4f238c81
 def profile_steps(
