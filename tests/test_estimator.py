@@ -579,6 +579,16 @@ def test_an_ablation_with_few_labels(tmp_path):
     assert len(list((tmp_path/'work').glob('baseline-*.npy'))) == 2 # each draw has its own
     assert len(Corpus(tmp_path/'work'/'ablation'/'corpus')) == 7 # stage 2 read nothing else
 
+def test_rows_that_are_asked_for_one_by_one_are_all_made(tmp_path, monkeypatch):
+    from ulmfit_nb import reproduce as R
+    ablation(lab(tmp_path, labels=(10,)), TASK, iter(['classifier last', 'LM full']), (0, 1))
+    rows = [json.loads(f.read_text()) for f in (tmp_path/'results').rglob('*.json')]
+    assert sorted((r['variant'], r['seed']) for r in rows) == [(v, s) for v in ('LM full', 'classifier last') for s in (0, 1)]
+    asked = []
+    monkeypatch.setattr(R, 'one_draw', lambda *args: asked.append(args[8]))
+    lowshot(lab(tmp_path/'b', labels=(20,), draws=1), TASK, iter(['ulmfit', 'from scratch']))
+    assert asked == [['from scratch', 'ulmfit']]
+
 # ---- what other tools do with an estimator ----------------------------------------------------------------------
 
 def test_a_pickle_brings_all_methods_to_a_new_process(fitted, tmp_path):
@@ -640,7 +650,7 @@ def test_masked_texts_and_labels_are_missing_ones():
     hidden = np.ma.array(['a', 'b', 'c'], mask=[0, 1, 0])
     with pytest.raises(InputError, match='row 1 .* holds None'): check_texts(hidden)
     with pytest.raises(InputError, match='row 1 .* has no label'): check_labels(hidden, 3)
-    assert check_texts(np.ma.array([['a'], ['b']])) == check_texts(np.matrix([['a'], ['b']])) == ['a', 'b']
+    assert check_texts(np.ma.array([['a'], ['b']])) == ['a', 'b']
 
 def test_labels_of_a_type_of_their_own_are_named_by_it():
     from enum import IntEnum
@@ -1020,6 +1030,13 @@ def test_few_texts_are_read_beside_a_very_long_one(monkeypatch):
     out = C.predict_logits(model, docs, bs=256)
     assert max(n*longest for n,longest in sizes) <= 2**24 and sum(n for n,_ in sizes) == len(docs) and sizes[0][0] == 2**24//70_000
     assert torch.allclose(out[1:26], C.predict_logits(model, docs[1:26]), atol=1e-5)
+
+def test_a_model_that_knows_no_numbers_says_no_label(fitted, tmp_path):
+    clf = ULMFiT.load(fitted, device='cpu')
+    with torch.no_grad(): clf.models_['forward'].head[-1].weight[0, 0] = float('nan')
+    clf.save(tmp_path/'m')
+    for f in (clf.predict, ULMFiT.load(tmp_path/'m', device='cpu').predict_proba):
+        with pytest.raises(InputError, match='gives no probabilities'): f(TEXTS[:2])
 
 def test_a_temperature_changes_no_prediction_not_even_of_near_ties(fitted):
     from ulmfit_nb.classifier import soften

@@ -235,6 +235,18 @@ def test_there_and_back(tmp_path):
     assert not {o.name for o,_,_ in __import__('pickletools').genops(raw)} & {'GLOBAL', 'STACK_GLOBAL', 'REDUCE', 'BUILD', 'INST', 'OBJ', 'NEWOBJ'}
     assert torch.load(tmp_path/'out/lm.pth', weights_only=True).keys() == their_names(lm).keys()
 
+def test_an_export_that_breaks_off_leaves_no_mixed_pair(tmp_path, monkeypatch):
+    import os
+    tok = Tokenizer.train(['a b c'], min_count=1)
+    first,second = (LanguageModel(AWDLSTM(tok.vocab_size, (12, 20, 2))) for _ in 'ab')
+    export_fastai(first, tok, tmp_path)
+    def full(a, b, real=os.replace):
+        if str(b).endswith('.pkl'): raise OSError(28, 'No space left on device')
+        real(a, b)
+    monkeypatch.setattr(os, 'replace', full)
+    with pytest.raises(OSError): export_fastai(second, tok, tmp_path)
+    assert [f.name for f in tmp_path.iterdir()] == ['lm.pth'] # words of one model beside weights of another would load
+
 def test_what_cannot_be_exported(tmp_path):
     bpe = Tokenizer.train(['some text to learn from']*3, kind='bpe', vocab_size=300)
     refuses(lambda: their_words(bpe), 'bpe', 'word vocabulary')

@@ -191,6 +191,7 @@ class Predictor:
         if not docs: return np.zeros((0, len(self.classes_)), np.float32)
         models = self._int8() if precision == 'int8' else self.models_
         probs = torch.stack([predict_logits(m, docs, bs, d=='backward', precision).softmax(1) for d,m in models.items()]).mean(0).numpy()
+        if not np.isfinite(probs).all(): raise InputError('this model gives no probabilities, since a number in its weights is infinite or none: train it again with a lower rate, or copy it again')
         return soften(probs, self.temperature_ if temperature is None else temperature)
 
 # %% ../nbs/08_classifier.ipynb #adf1afe5

@@ -249,6 +249,7 @@ def export_fastai(
     try:
         torch.save(tensors, parts[0])
         parts[1].write_bytes(pickle.dumps(words, protocol=2))
+        out[1].unlink(missing_ok=True) # from here until it is back there is no pair, never a mixed one
         for a,b in zip(parts, out): os.replace(a, b)
     finally:
         for p in parts: p.unlink(missing_ok=True)
