@@ -109,6 +109,7 @@ def test_corpus_on_disk_gives_the_same_batches(tok, tmp_path):
     for x, y in zip(LMBatches(a, 4, 9).batches(), LMBatches(b, 4, 9).batches(), strict=True): assert torch.equal(x.inputs['ids'], y.inputs['ids'])
 
 def test_reverse_doc():
+    for ids in ([2], [2, 5, 7]): assert reverse_doc(ids).tolist() == [*ids[:1], *ids[:0:-1]] and reverse_doc(ids).dtype.kind == 'i'
     for d in ([], [BOS], [BOS, 5], [BOS, 5, 6, 7]):
         d = np.array(d, np.int32)
         assert np.array_equal(reverse_doc(reverse_doc(d)), d) and (len(d) < 2 or reverse_doc(d)[0] == BOS)

@@ -68,6 +68,7 @@ def reverse_doc(
     ids, # one document's ids, beginning with BOS
 ): # BOS, then the rest from last to first
     "A document for the backward direction: BOS still opens it."
+    ids = np.asarray(ids) # of a list of one id the rest would be floats
     return np.concatenate([ids[:1], ids[:0:-1]])
 
 @patch
