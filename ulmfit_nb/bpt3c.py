@@ -74,7 +74,8 @@ def pad_docs(
     return ids, lengths
 def _check_ids(backbone, least, most):
     "Raises `InputError` where an id has no row in the embedding: on a GPU it would end the process."
-    if wrong := [i for i in (least, most) if not 0 <= i < backbone.vocab_size]: raise InputError(f'a document has an id of {wrong[0]}, and the vocabulary holds {backbone.vocab_size}: tokenize with the tokenizer of the backbone')
+    if wrong := [i for i in (least, most) if not 0 <= i < backbone.vocab_size]:
+        raise InputError(f'a document has an id of {wrong[0]}, and the vocabulary holds {backbone.vocab_size}: tokenize with the tokenizer of the backbone')
 
 # %% ../nbs/07b_bpt3c.ipynb #46baa314
 class ClasBatches:
@@ -92,12 +93,13 @@ class ClasBatches:
         if bs < 2: raise InputError('batch norm needs batches of two documents at least: give bs=2 or more')
         if len(docs) != len(labels): raise InputError(f'{len(docs)} documents and {len(labels)} labels: give one label a document')
         if len(docs) < 2: raise InputError(f'{len(docs)} labelled documents are too few to train on: give two at least')
-        if (y := np.asarray(labels)).dtype.kind not in 'iub' and not (y.dtype.kind == 'f' and (y%1 == 0).all()): raise InputError(f'labels are class indices, whole numbers from 0 on, and these are {str(labels)[:60]}: number the classes')
-        if weights is not None and not (len(weights) == len(docs) and np.all(np.isfinite(weights)) and np.min(weights) >= 0 and np.max(weights) > 0): raise InputError(f'weights must be {len(docs)} finite numbers, one a document, none below 0 and not all 0')
+        if (y := np.asarray(labels)).dtype.kind not in 'iub' and not (y.dtype.kind == 'f' and (y%1 == 0).all()):
+            raise InputError(f'labels are class indices, whole numbers from 0 on, and these are {str(labels)[:60]}: number the classes')
+        if weights is not None and not (len(weights) == len(docs) and np.all(np.isfinite(weights)) and np.min(weights) >= 0 and np.max(weights) > 0):
+            raise InputError(f'weights must be {len(docs)} finite numbers, one a document, none below 0 and not all 0')
         self.docs,self.labels,self.bs,self.seed,self.backward,self.pad_id = docs,np.asarray(labels, np.int64),bs,seed,backward,pad_id
-        self.weights = None if weights is None else np.asarray(weights, np.float32)
+        self.weights,self.digest = None if weights is None else np.asarray(weights, np.float32),None # the digest of documents and labels waits
         self.lens = np.array(docs.lengths if isinstance(docs, Corpus) else [len(d) for d in docs])
-        self.digest = None # of documents and labels, when it is asked for
         self.shard(0, 1)
 
     def n_batches(self,

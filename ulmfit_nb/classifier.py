@@ -14,7 +14,8 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS
-from .bpt3c import _check_ids, ClasBatches, ConcatPool, TextClassifier, chunk_ends, docs_digest, pad_docs, sorted_batches, sortish_batches # also importable from here
+from .bpt3c import (_check_ids, ClasBatches, ConcatPool, TextClassifier, chunk_ends, docs_digest, pad_docs, sorted_batches,
+    sortish_batches) # also importable from here
 from .corpus import InputError
 from .int8 import int8_model
 from .language_model import evaluating, reverse_doc
@@ -191,7 +192,8 @@ class Predictor:
         if not docs: return np.zeros((0, len(self.classes_)), np.float32)
         models = self._int8() if precision == 'int8' else self.models_
         probs = torch.stack([predict_logits(m, docs, bs, d=='backward', precision).softmax(1) for d,m in models.items()]).mean(0).numpy()
-        if not np.isfinite(probs).all(): raise InputError('this model gives no probabilities, since a number in its weights is infinite or none: train it again with a lower rate, or copy it again')
+        if not np.isfinite(probs).all():
+            raise InputError('this model gives no probabilities, since a number in its weights is infinite or none: train it at a lower rate, or copy it again')
         return soften(probs, self.temperature_ if temperature is None else temperature)
 
 # %% ../nbs/08_classifier.ipynb #adf1afe5

@@ -137,7 +137,8 @@ def memory_is_full(
 ) -> bool:
     "Does it mean that memory, of the machine or of a GPU, was not enough? Each system has its own words."
     if isinstance(e, MemoryError) or type(e).__name__ == 'OutOfMemoryError' or getattr(e, 'errno', None) == errno.ENOMEM: return True
-    return isinstance(e, RuntimeError) and any(w in str(e) for w in ("can't allocate memory", 'not enough memory', 'out of memory', 'ALLOC_FAILED')) # Linux, Windows, a Mac's or another GPU
+    # Linux, Windows, a Mac's or another GPU
+    return isinstance(e, RuntimeError) and any(w in str(e) for w in ("can't allocate memory", 'not enough memory', 'out of memory', 'ALLOC_FAILED'))
 
 def less_memory(a) -> str: # the end of a sentence, or ''
     "Which settings want less memory, in a run that begins anew."
@@ -164,8 +165,7 @@ def run_command(
     a, # what `parse` gave
     alone:bool=False, # is it all that this process does?
 ):
-    """Run a command: exit status 2 and one sentence for what the user has to mend, the disk included; 1 where memory or a process failed, the loss is
-    no number, or the reader of the output has gone; 130 after Ctrl-C."""
+    "Run a command; exit status 2: the user has to mend something; 1: memory, a process, the loss or who read the output failed; 130: Ctrl-C."
     for name in ('stdout', 'stderr'):
         if getattr(sys, name) is None: setattr(sys, name, open(os.devnull, 'w')) # closed by whoever calls
     for f in (sys.stdout, sys.stderr):
@@ -177,10 +177,14 @@ def run_command(
     except BrokenPipeError: # the reader has seen enough, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if getattr(a, 'finished', False): return # all is written
-        if hasattr(a, 'out') and a.command != 'predict' or getattr(a, 'html', None): sys.exit(fail('whoever read the output has gone, and the work stopped with it' + what_is_left(a), 1))
+        if hasattr(a, 'out') and a.command != 'predict' or getattr(a, 'html', None):
+            sys.exit(fail('whoever read the output has gone, and the work stopped with it' + what_is_left(a), 1))
     except (RuntimeError, MemoryError, OSError) as e:
-        if memory_is_full(e): sys.exit(fail('the memory is full: end other programs that use it' + ', or give --device cpu'*hasattr(a, 'device') + what_is_left(a) + less_memory(a), 1))
-        if isinstance(e, OSError): sys.exit(fail(f'{e.filename or "a file"}: {e.strerror or e}: check the path, the space on the disk, and your right to read or write there', 2))
+        if memory_is_full(e):
+            sys.exit(fail('the memory is full: end other programs that use it' + ', or give --device cpu'*hasattr(a, 'device')
+                + what_is_left(a) + less_memory(a), 1))
+        if isinstance(e, OSError):
+            sys.exit(fail(f'{e.filename or "a file"}: {e.strerror or e}: check the path, the space on the disk, and your right to read or write there', 2))
         if type(e).__name__ not in ('NonFiniteLoss', 'ProcessLost'): raise
         sys.exit(fail(e, 1))
     except KeyboardInterrupt:

@@ -67,9 +67,15 @@ def print_ahead(
     base,both = (100*(res.get(f'{k}_accuracy', 0.)-res['accuracy']) for k in ('baseline', 'both'))
     ours,theirs,p_both = res.get('only_ours', 0),res.get('only_baseline', 0),res.get('both_p_value', 0.)
     error = f' (standard error of the lead {100*(ours+theirs - (ours-theirs)**2/res["n"])**.5/res["n"]:.1f})' if ours+theirs else ''
-    if base > 0 and res.get('p_value', 0.) >= .05: print(f'Counting words is ahead by {base:.1f} points, which may be chance: test on more texts before you choose' + (', or take the mean of both (`ulmfit predict --mean`)' if both >= base else ''))
-    elif base > 0: print(f'Counting words is ahead by {base:.1f} points, on {res["n"]:,} texts{error}: use it (`ulmfit_nb.baseline` in Python)' + (', or the mean of both (`ulmfit predict --mean`)' if both >= base else '') + ', or give more unlabelled texts')
-    elif both >= .05: print(f'The mean of both is ahead by {both:.1f} points, on {res["n"]:,} texts' + f', which may be chance (p = {p_both:.2g})'*(p_both >= .05) + ': `ulmfit predict --mean` answers by it')
+    if base > 0 and res.get('p_value', 0.) >= .05:
+        print(f'Counting words is ahead by {base:.1f} points, which may be chance: test on more texts before you choose'
+            + (', or take the mean of both (`ulmfit predict --mean`)' if both >= base else ''))
+    elif base > 0:
+        print(f'Counting words is ahead by {base:.1f} points, on {res["n"]:,} texts{error}: use it (`ulmfit_nb.baseline` in Python)'
+            + (', or the mean of both (`ulmfit predict --mean`)' if both >= base else '') + ', or give more unlabelled texts')
+    elif both >= .05:
+        print(f'The mean of both is ahead by {both:.1f} points, on {res["n"]:,} texts' + f', which may be chance (p = {p_both:.2g})'*(p_both >= .05)
+            + ': `ulmfit predict --mean` answers by it')
 
 # %% ../nbs/14b_evaluate.ipynb #ba542a6e
 def counting_words(

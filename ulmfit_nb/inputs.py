@@ -39,7 +39,8 @@ def check_texts(
     "Texts as a list of strings; anything else gets its sentence. Raises `InputError`."
     X = _one_column(X, what)
     if getattr(X, 'ndim', 1) == 2 and X.shape[1] != 1 or getattr(X, 'ndim', 1) > 2: raise InputError(f'{what} has the shape {X.shape}: give one column')
-    if X is None or not hasattr(X, '__iter__') or isinstance(X, (set, frozenset)): raise InputError(f'{what}: {str(X)[:60]} is no list of texts, in an order that stays: give one')
+    if X is None or not hasattr(X, '__iter__') or isinstance(X, (set, frozenset)):
+        raise InputError(f'{what}: {str(X)[:60]} is no list of texts, in an order that stays: give one')
     if np.ma.isMaskedArray(X): X = np.where(np.ma.getmaskarray(X), None, X.data.astype(object)) # what is masked is no text
     X = list(np.asarray(X, dtype=object).ravel()) if isinstance(X, np.ndarray) else list(X)
     if none := [i for i,t in enumerate(X) if not isinstance(t, str)]:
@@ -68,9 +69,11 @@ def label_list(
 # %% ../nbs/08c_inputs.ipynb #f4ba62b1
 def _label_fault(v) -> str|None:
     "What is wrong with one label, and what to do."
-    if v is None or type(v).__name__ in ('NAType', 'NaTType') or isinstance(v, float) and math.isnan(v) or isinstance(v, str) and not v.strip():
+    if v is None or type(v).__name__ in ('NAType', 'NaTType', 'MaskedConstant') or isinstance(v,
+        float) and math.isnan(v) or isinstance(v, str) and not v.strip():
         return 'no label: drop it, or give its text as unlabelled'
-    if not isinstance(v, (str, int, float)): return f'the label {v!r}: a label is a text or a whole number: `.astype(str)` makes texts of a column'
+    if type(v) not in (str, int, float, bool):
+        return f'the label {v!r} of the type {type(v).__name__}: a label is a text or a whole number: `.astype(str)` makes texts of a column'
     if isinstance(v, str) and len(v) > 1000:
         return f'a label of {len(v):,} characters, {v[:40]!r}…: check that this is the column of labels, and give labels of 1,000 at most'
     if isinstance(v, float) and not v.is_integer():
@@ -86,11 +89,7 @@ def check_labels(
     "Labels as indices, their own types kept. Raises `InputError`."
     y = label_list(y, n)
     for i,v in enumerate(y):
-        if v is None or type(v).__name__ in ('NAType', 'NaTType', 'MaskedConstant') or (isinstance(v, float) and math.isnan(v)) or (isinstance(v, str) and not v.strip()): raise InputError(f'row {i} (counted from 0) has no label: drop it, or give its text as unlabelled')
-        if type(v) not in (str, int, float, bool): raise InputError(f'row {i} (counted from 0) has the label {v!r} of the type {type(v).__name__}: a label is a text or a whole number: `.astype(str)` makes texts of a column')
-        if isinstance(v, str) and len(v) > 1000: raise InputError(f'row {i} (counted from 0) has a label of {len(v):,} characters, {v[:40]!r}…: check that this is the column of labels, and give labels of 1,000 at most')
-        if isinstance(v, float) and not v.is_integer(): raise InputError(f'row {i} (counted from 0) has the label {v!r}, a number between two classes: give such labels as text, {str(v)!r}')
-        if isinstance(v, str) and any('\ud800' <= c <= '\udfff' for c in v): raise InputError(f'row {i} (counted from 0) has the label {v!r}, which holds half a character: no file can keep it, so correct it')
+        if fault := _label_fault(v): raise InputError(f'row {i} (counted from 0) has {fault}')
     kinds = {type(v) for v in y}
     if len(kinds) > 1: raise InputError(f'labels are of several types ({", ".join(sorted(k.__name__ for k in kinds))}): make them one')
     classes = sorted(set(y))

@@ -180,12 +180,7 @@ def lowshot(
     protocol:str='inductive', # or transductive: the test texts are among those that stage 2 reads, whose number stays the same
 ):
     "Accuracy against the number of labels (Howard & Ruder 2018, section 5 and figure 3). Raises `InputError`, `TimeUp`."
-    asked = tuple(variants or ()) or lab.variants or LOWSHOT
-    if unknown := set(asked) - set(LOWSHOT): raise InputError(f'there is no variant {min(unknown)!r}: choose among {", ".join(LOWSHOT)}')
-    if 'self-training' in asked and 'ulmfit' not in asked: raise InputError("self-training follows the three stages: ask for 'ulmfit' as well")
-    if asked is not LOWSHOT and not lab.backbone and (idle := [v for v in LOWSHOT[1:3] if v in asked]): raise InputError(f'{idle[0]!r} needs a backbone: give one, or ask for other variants')
-    if asked is not LOWSHOT and 'supervised' in asked and protocol == 'transductive': raise InputError("'supervised' reads labelled texts alone, so it has no transductive figure: ask for other variants")
-    variants = [v for v in LOWSHOT if v in asked and (lab.backbone or v not in LOWSHOT[1:3]) and (protocol == 'inductive' or v != 'supervised')]
+    variants = asked_variants(lab, tuple(variants or ()) or lab.variants or LOWSHOT, protocol)
     read,labels = lab.reads(task),lab.labels or N_LABELS
     test = [task.test[i] for i in np.random.default_rng(0).permutation(len(task.test))[:lab.test]]
     seen = [t for t,_ in test] if protocol == 'transductive' else []

@@ -443,7 +443,8 @@ def load(cls:ULMFiT,
     found = Predictor()
     config = found.read(path, device)
     settings,params,in_force = config['settings'],config.get('params', {}),config.get('in_force') or {}
-    if not isinstance(params, dict) or not isinstance(in_force, dict): raise InputError(f'{path}/config.json has no sound {"in_force" if isinstance(params, dict) else "params"}: save or copy the model again')
+    if not isinstance(params, dict) or not isinstance(in_force, dict):
+        raise InputError(f'{path}/config.json has no sound {"in_force" if isinstance(params, dict) else "params"}: save or copy the model again')
     given = settings | params # models of before have those of prediction only
     if isinstance(given.get('backbone'), str): given['backbone'] = NamedInFile(given['backbone'])
     try: self = cls(**given | dict(device=device))
