@@ -140,6 +140,7 @@ def memory_is_full(
     # Linux, Windows, a Mac's or another GPU
     return isinstance(e, RuntimeError) and any(w in str(e) for w in ("can't allocate memory", 'not enough memory', 'out of memory', 'ALLOC_FAILED'))
 
+# %% ../nbs/14_commands.ipynb #d3e2e01a
 def less_memory(a) -> str: # the end of a sentence, or ''
     "Which settings want less memory, in a run that begins anew."
     which = '--lm-bs, or of the classifier --bs' if hasattr(a, 'lm_bs') else '--bs'

@@ -82,8 +82,7 @@ def _csv_rows(path, lines=None, **opts):
         if first.strip(): opts = dict(delimiter=first[4]) | opts
         before,first = before+1,next(lines, '')
     bare = re.sub('"[^"]*"', '', first) # what stands in quotes separates nothing
-    # some spreadsheets write semicolons, or tabs into a .csv
-    sep = '\t' if tabs or '\t' in bare and not {*',;'} & {*bare} else ';' if ';' in bare and ',' not in bare else ','
+    sep = '\t' if tabs or '\t' in bare and not {*',;'} & {*bare} else ';' if ';' in bare and ',' not in bare else ',' # as spreadsheets may write it
     try: rows = csv.reader(chain([first], lines), **dict(delimiter=sep, strict=True) | opts)
     except (TypeError, ValueError) as e: raise InputError(f'the options {opts} are not what `csv.reader` takes ({e}): correct them') from None
     try:

@@ -78,6 +78,7 @@ def _order(self:LMBatches, epoch):
     perm = np.random.default_rng([self.seed, epoch]).permutation(n) if self.shuffle else np.arange(n)
     return perm, np.concatenate([[0], np.cumsum(self.corpus.lengths[perm])])
 
+# %% ../nbs/06_language_model.ipynb #114cc83e
 @patch
 def read(self:LMBatches,
     order, # of the documents, and where each begins in the stream: `_order`

@@ -153,11 +153,13 @@ class TrainConfig:
     def weight_decay(self) -> float: # `wd`, or what stands in for `None`, also where `replace` has changed `opt`
         return self.wd if self.wd is not None else 1.2e-6 if self.opt == 'ntasgd' else .01
 
-    def seeded(self,
-        seed:int|None, # `None` keeps the seed
-    ): # `TrainConfig`
-        "The same settings with another seed."
-        return self if seed is None else replace(self, seed=seed)
+# %% ../nbs/04c_optimizers.ipynb #ac7bbcfe
+@patch
+def seeded(self:TrainConfig,
+    seed:int|None, # `None` keeps the seed
+): # `TrainConfig`
+    "The same settings with another seed."
+    return self if seed is None else replace(self, seed=seed)
 
 # %% ../nbs/04c_optimizers.ipynb #8284cedb
 def make_optimizer(
