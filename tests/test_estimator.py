@@ -801,6 +801,7 @@ def test_experiments_refuse_what_they_cannot_do(tmp_path):
     with pytest.raises(InputError, match='leave out --unlabelled'): lowshot(lab(tmp_path, labels=(20,), unlabelled=5), replace(TASK, more=[]))
     for v in ('pretraining only', 'supervised'):
         with pytest.raises(InputError, match=f"'{v}' needs a backbone"): lowshot(lab(tmp_path, labels=(20,), variants=(v,)), TASK)
+    with pytest.raises(InputError, match='test texts are more'): lowshot(lab(tmp_path, labels=(20,), unlabelled=1, variants=('ulmfit',)), TASK, protocol='transductive')
     with pytest.raises(InputError, match='no transductive figure'): lowshot(lab(tmp_path, labels=(20,), variants=('supervised',), backbone='en-small'), TASK, protocol='transductive')
     with pytest.raises(InputError, match='fewer than 5000'): lowshot(lab(tmp_path, labels=(20, 5000)), TASK)
     nothing = lab(tmp_path); nothing.lm_epochs = 0

@@ -184,6 +184,8 @@ def lowshot(
     read,labels = lab.reads(task),lab.labels or N_LABELS
     test = [task.test[i] for i in np.random.default_rng(0).permutation(len(task.test))[:lab.test]]
     seen = [t for t,_ in test] if protocol == 'transductive' else []
+    if lab.unlabelled is not None and lab.unlabelled < len(seen):
+        raise InputError(f'stage 2 is to read {lab.unlabelled:,} texts without labels, and the {len(seen):,} test texts are more: lower --test')
     read = replace(read, more=seen + read.more[:None if lab.unlabelled is None else max(0, lab.unlabelled-len(seen))])
     common = dict(experiment=f'{task.name}-lowshot', dataset=task.name, split='test', n=len(test), protocol=protocol,
         unlabelled=len(read.more), lr_lm=lab.lr_lm,
