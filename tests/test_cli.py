@@ -110,8 +110,8 @@ def test_a_table_on_standard_input(kind, model, tmp_path):
 
 def test_a_table_without_the_column_on_standard_input_is_said(model):
     p = ulmfit('predict', model, stdin=b'id,Body\n1,a lovely plot\n')
-    assert p.returncode == 0 and p.stderr.count(b'\n') == 1 and b"'id,Body', has no column" in p.stderr and b'--text' in p.stderr
-    assert not ulmfit('predict', model, stdin=b'A lovely plot, and a dull one\nid,Body\n').stderr # texts have commas, too
+    assert p.returncode == 0 and p.stderr.count(b'is read as') == 1 and b"'id,Body', has no column" in p.stderr and b'--text' in p.stderr
+    assert b'is read as' not in ulmfit('predict', model, stdin=b'A lovely plot, and a dull one\nid,Body\n').stderr # texts have commas, too
     refused(ulmfit('predict', model, '--text', 'nope', stdin=b'id,Body\n1,a lovely plot\n'), "no column 'nope'", 'text a line')
 
 @pytest.mark.parametrize('data,words', [(b'{"text": "a"}\n{"text": \n', 'line 2'), (b'{"text": "a"}\n[1]\n', 'line 2'), (b'id,text\n1,a,b\n', '3 fields'), (b'id,text\n1,"a\n', 'not a valid table')])
@@ -883,7 +883,9 @@ def test_a_second_round_that_cannot_be_is_named(texts, capsys):
     from ulmfit_nb import ULMFiT
     X, y = texts[:2]
     ULMFiT(**FAST | dict(progress=True), self_train=5).fit(X, y, unlabelled=['a fine plot', 'a dull plot'])
-    assert 'No second round' in capsys.readouterr().out
+    assert 'takes 5 at most' in capsys.readouterr().out
+    ULMFiT(**FAST | dict(progress=True), self_train=5000).fit(X, y, unlabelled=['a fine plot', X[0]])
+    assert 'there are 1, beside 1 that have a label' in capsys.readouterr().out
 
 @pytest.mark.parametrize('error', [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), RuntimeError('DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes.'),
     RuntimeError('MPS backend out of memory (MPS allocated: 9 GB)'), RuntimeError('CUDA error: out of memory'), OSError(errno.ENOMEM, 'Cannot allocate memory'), 'gpu'])
@@ -991,6 +993,29 @@ def test_precision_reaches_the_prediction_and_blank_texts_are_told(model, tmp_pa
     (tmp_path/'t.txt').write_text('fine\n\n<br />\n')
     p = ulmfit('predict', model, tmp_path/'t.txt', '--precision', 'bf16')
     assert seen == ['bf16'] and b'2 of the 3 texts are blank' in p.stderr and p.stdout.count(b',good,0.7500\n') == 3
+
+def test_texts_of_unknown_words_are_told(model, tmp_path):
+    (tmp_path/'t.txt').write_text('the plot was dull\nqwe rtz uio\nплохой фильм\n', encoding='utf-8')
+    p = ulmfit('predict', model, tmp_path/'t.txt', '--out', tmp_path/'o.csv')
+    assert b'2 of the 3 texts are mostly words that the model does not know' in p.stderr and p.stderr.decode().endswith(f'{tmp_path/"o.csv"}: 3 rows\n')
+
+def test_a_file_that_was_not_written_is_not_counted(model, tmp_path):
+    (tmp_path/'t.csv').write_text('text,prediction\nfine,x\n')
+    refused(ulmfit('predict', model, tmp_path/'t.csv', '--out', tmp_path/'o.csv'), 'already')
+
+@pytest.mark.parametrize('first', ['Text', 'TEXT', '"Text"', ' text '])
+def test_a_column_but_for_capitals_is_no_text_without_a_word(first, model):
+    p = ulmfit('predict', model, stdin=f'{first}\nthe plot was dull\n'.encode())
+    assert p.returncode == 0 and b'is read as a text a line' in p.stderr
+
+def test_rows_are_counted_as_in_the_file(tmp_path):
+    (tmp_path/'t.jsonl').write_text('{"text": "fine", "label": 1.0}\n{"text": "dull", "label": 2.5}\n')
+    p = ulmfit('train', tmp_path/'t.jsonl', '--out', tmp_path/'model', *TRAIN)
+    assert p.returncode == 2 and b'row 2 has the label 2.5' in p.stderr and b'counted from' not in p.stderr
+
+def test_an_option_with_a_slip_is_named(tmp_path):
+    p = ulmfit('train', table(tmp_path/'t.csv', 4), '--out', tmp_path/'model', '--unlabeled', 'more.csv')
+    assert p.returncode == 2 and p.stderr.count(b'\n') == 1 and b'--unlabeled more.csv: did you mean --unlabelled?' in p.stderr
 
 def test_settings_of_explaining_reach_it(model, tmp_path, monkeypatch):
     import ulmfit_nb.interpretation as I

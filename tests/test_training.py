@@ -141,7 +141,8 @@ def test_a_run_that_goes_on_shows_what_it_had_shown(tmp_path, capsys):
         t.resume(); t.fit(steps=steps)
         return t, [l.split() for l in capsys.readouterr().out.splitlines()]
     _, first = run(7)
-    t, rest = run()
+    t, (told, *rest) = run()
+    assert told == 'Goes on after step 7'.split()
     assert first and rest[:len(first)] == first and rest[0][:2] == ['epoch', 'step'] # the names of the columns once
     assert [l[1] for l in rest if l[0] != 'epoch'] == [str(r['step']) for r in t.history]
     assert run()[1] == rest # a run that has ended

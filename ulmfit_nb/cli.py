@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TRAIN', 'PREDICT', 'PAGE', 'EXPLAIN', 'REPRODUCE', 'SETTINGS_OF_STAGES', 'DEMO_TEXTS', 'DEMO', 'print_labels',
-           'print_texts', 'refuse_idle', 'read_training', 'train_options', 'cmd_train', 'main', 'cmd_predict',
-           'cmd_explain', 'cmd_reproduce', 'cmd_data', 'demo_models', 'cmd_demo']
+           'print_texts', 'refuse_idle', 'read_training', 'train_options', 'cmd_train', 'main', 'mostly_unknown',
+           'print_doubtful', 'cmd_predict', 'cmd_explain', 'cmd_reproduce', 'cmd_data', 'demo_models', 'cmd_demo']
 
 # %% ../nbs/14d_cli.ipynb #fde4a199
 import json, random, sys, time, unicodedata, warnings
@@ -180,6 +180,29 @@ PREDICT = (opt('model', help='directory that `ulmfit train` wrote'), FILE, TEXT,
     opt('--out', help='file for the predictions, written when all are there; standard output if left out'),
     opt('--overwrite', action='store_true', help='replace that file'), DEVICE)
 
+# %% ../nbs/14d_cli.ipynb #493e05e0
+def mostly_unknown(
+    tok, # the model's `Tokenizer`
+    text:str, # to be classified
+) -> bool:
+    "Has a text more words that the model does not know than others? One of pieces of words knows them all."
+    ids = tok.encode(text)[1:]
+    return tok.config['kind'] == 'word' and 2*sum(i == tok.unk_id for i in ids) > len(ids)
+
+def print_doubtful(
+    blank:int, # texts without a word
+    strange:int, # texts that are `mostly_unknown`
+    n:int, # texts in all
+):
+    "On standard error: how many predictions say little."
+    if blank:
+        rest = 'is blank: its prediction says' if blank == 1 else 'are blank: their predictions say'
+        print(f'ulmfit: {blank:,} of the {n:,} texts {rest} nothing', file=sys.stderr)
+    if strange:
+        rest = 'is mostly words that the model does not know: its prediction says' if strange == 1 else (
+            'are mostly words that the model does not know: their predictions say')
+        print(f'ulmfit: {strange:,} of the {n:,} texts {rest} little', file=sys.stderr)
+
 # %% ../nbs/14d_cli.ipynb #e791f511
 @command(*PREDICT)
 def cmd_predict(a):
@@ -191,8 +214,9 @@ def cmd_predict(a):
     if a.train and not a.mean: raise InputError('--train does nothing here without --mean: add that, or leave --train out')
     if (s := Path(a.out or '').suffix.lower()) in ('.gz', '.xz', '.zip', '.parquet', '.jsonl', '.json', '.tsv', '.xlsx', '.xls'):
         raise InputError(f'predictions are written as plain CSV, and {a.out} ends in {s}: name a .csv file')
-    file,clf,blank = None if a.out in (None, '-') else free_file(a.out, a.overwrite),Predictor(),0
+    file,clf,blank,strange = None if a.out in (None, '-') else free_file(a.out, a.overwrite),Predictor(),0,0
     clf.read(a.model, a.device)
+    if file: a.held.push(lambda error, *_: None if error else print(f'{file}: {n+len(part):,} rows', file=sys.stderr)) # when it stands there
     counting = counting_for(clf, a) if a.mean else None # see below
     writer = CSVLines(file and a.held.enter_context(open(a.held.enter_context(atomic(file)), 'w', encoding='utf-8', newline='\n')))
     more = ['prediction', 'confidence'] + [f'p({l})' for l in clf.classes_.tolist()]*a.proba
@@ -202,14 +226,12 @@ def cmd_predict(a):
             raise InputError(f'{a.file or "standard input"} has {"a column" if len(taken) == 1 else "columns"} {", ".join(map(repr, sorted(taken)))} '
                 f'already: rename or remove {"it" if len(taken) == 1 else "them"}')
         if not n: writer.write([*head, *more])
-        blank += sum(map(is_blank, texts))
+        blank,strange = blank + sum(map(is_blank, texts)),strange + sum(mostly_unknown(clf.tokenizer_, t) for t in texts)
         probs = clf.probs(texts, precision=a.precision)
         if counting: probs = mean_of_both(probs, texts, counting, [str(c) for c in clf.classes_.tolist()])
         for r,p in zip(part, probs): writer.write([*(r.get(c) for c in head), clf.classes_[p.argmax()], f'{p.max():.4f}', *(f'{q:.4f}' for q in p if a.proba)])
         bar.update(len(part))
-    if blank:
-        print(f'ulmfit: {blank:,} of the {n+len(part):,} texts '
-            f'{"is blank: its prediction says" if blank == 1 else "are blank: their predictions say"} nothing', file=sys.stderr)
+    print_doubtful(blank, strange, n+len(part))
 
 # %% ../nbs/14d_cli.ipynb #974e5122
 PAGE = """<!doctype html>

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['COMMANDS', 'SEED', 'DIRECTION', 'DEVICE', 'TRAINING', 'FILE', 'TEXT', 'opt', 'word_of', 'command', 'at_least',
-           'device_name', 'parser', 'parse', 'what_is_left', 'memory_is_full', 'less_memory', 'another_column', 'fail',
-           'run_command', 'free_dir', 'free_file', 'file_stamp', 'stamp_of', 'whole_paths', 'start_run', 'goes_on',
-           'hold', 'options', 'drop', 'leaving_nothing', 'row_text', 'CSVLines', 'read_stdin', 'columns_of',
-           'text_rows', 'in_order']
+           'device_name', 'parser', 'parse', 'what_is_left', 'memory_is_full', 'less_memory', 'from_one',
+           'another_column', 'fail', 'run_command', 'free_dir', 'free_file', 'file_stamp', 'stamp_of', 'whole_paths',
+           'start_run', 'goes_on', 'hold', 'options', 'drop', 'leaving_nothing', 'row_text', 'CSVLines', 'read_stdin',
+           'columns_of', 'text_rows', 'in_order']
 
 # %% ../nbs/14_commands.ipynb #fde4a199
 import argparse, csv, errno, hashlib, io, json, os, re, shutil, signal, sys
@@ -99,6 +99,8 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message):
         many = [s for a in self._actions if a.nargs == '+' for s in a.option_strings if s in self.words]
         more = f' ({", ".join(many)}: takes all words up to the next option: give it last, or an option after it)' if many and 'required' in message else ''
+        said = next((w.split('=')[0] for w in self.words if w.startswith('--') and w.split('=')[0] in message), None) if 'unrecognized' in message else None
+        if said and (near := get_close_matches(said, self._option_string_actions, 1)): more = f': did you mean {near[0]}?'
         self.exit(2, f'{self.prog}: {message}{more}; {self.prog} --help lists all options\n')
 
 # %% ../nbs/14_commands.ipynb #9654e233
@@ -146,6 +148,10 @@ def less_memory(a) -> str: # the end of a sentence, or ''
     which = '--lm-bs, or of the classifier --bs' if hasattr(a, 'lm_bs') else '--bs'
     return f'; or begin again with a smaller {which}' + (' and --overwrite' if hasattr(a, 'overwrite') else ', in another --out') if hasattr(a, 'bs') else ''
 
+def from_one(message:str) -> str:
+    "Rows as a file's reader counts them."
+    return re.sub(r'row (\d+) \(counted from 0\)', lambda m: f'row {int(m[1])+1}', message)
+
 def another_column(a, message:str) -> str: # the end of a sentence, or ''
     "Which option names a column that is not there; both where the message does not tell."
     given = {c: getattr(a, c) for c in ('text', 'label') if hasattr(a, c)}
@@ -174,7 +180,7 @@ def run_command(
     try:
         with ExitStack() as a.held: a.run(a) # held: what is let go when the command ends, such as a lock
         sys.stdout.flush() # here, where a closed pipe is still ours
-    except InputError as e: sys.exit(fail(f'{e}{another_column(a, str(e))}', 2))
+    except InputError as e: sys.exit(fail(from_one(f'{e}{another_column(a, str(e))}'), 2))
     except BrokenPipeError: # the reader has seen enough, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if getattr(a, 'finished', False): return # all is written
@@ -363,7 +369,8 @@ def read_stdin(
         with suppress(csv.Error): # no table
             if {*cols} & {*next(csv.reader([first], delimiter=sep), [])}: return _csv_rows(where, every, delimiter=sep)
     heads = (first.strip().split(sep) for sep in ',;\t') # does it look like the head of a table?
-    if 'text' in cols and any(len(cells) > 1 and all(re.fullmatch(r'"?[^\W\d]\w*"?', c) for c in cells) for cells in heads):
+    near = first.strip().strip('"').casefold() in {c.casefold() for c in cols} # but for capitals
+    if near or 'text' in cols and any(len(cells) > 1 and all(re.fullmatch(r'"?[^\W\d]\w*"?', c) for c in cells) for cells in heads):
         print(f'standard input is read as a text a line, since its first line, {first.strip()[:60]!r}, has no column {" or ".join(map(repr, sorted(cols)))}: '
             'name one with --text', file=sys.stderr)
     return (dict(text=l.rstrip('\r\n')) for l in every)

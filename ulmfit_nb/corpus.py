@@ -54,7 +54,7 @@ def _lines(path):
                 yield b.decode('utf-8-sig' if n==1 else 'utf-8')
                 at += len(b)
     except UnicodeDecodeError as e:
-        raise InputError(f'{path} is not UTF-8 at line {n} (byte {at+e.start}): save it as UTF-8 and try again') from None
+        raise InputError(f'{path} is not UTF-8 at line {n} (byte {at+e.start}): save it as UTF-8 (in a spreadsheet: "CSV UTF-8") and try again') from None
     except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error) as e:
         if not at and str(e).startswith(('Not a gzipped file', 'Input format not supported')):
             raise InputError(f'{path} is not packed, whatever its name says: take {Path(path).suffix} away from it') from None
@@ -143,7 +143,7 @@ def _need(where, have, want):
     "Refuse a table that lacks one of the columns in `want`."
     for c in want:
         if c in have: continue
-        bar = len(have) == 1 and next((s for s in '|:^~' if str(*have).count(s) > 1), None)
+        bar = len(have) == 1 and next((s for s in '|:^~' if s in str(*have)), None)
         # a table without a head has a text there
         names = [repr(h) if len(str(h)) <= 60 else f'{str(h)[:60]!r}…' for h in islice(have, 20)] + ['…']*(len(have) > 20)
         raise InputError(f"{where} has no column {c!r}: its columns are {', '.join(names)}"

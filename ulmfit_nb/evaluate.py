@@ -102,7 +102,7 @@ def mean_of_both(
 
 # %% ../nbs/14b_evaluate.ipynb #22ed6c3d
 TRAIN_FILE = opt('--train', help='labelled file that counting words is fitted on; that of the training, where it has not changed, if left out')
-NOT_LOOKED_UP = 'Whether the model was trained on some of these texts could not be looked up, since its training file is not at hand'
+NOT_LOOKED_UP = 'Whether the model was trained on some of these texts could not be looked up, since its training file is not at hand, or has changed'
 
 def trained_on(
     clf, # a classifier that was loaded

@@ -322,6 +322,14 @@ def row(self:Progress,
         import matplotlib.pyplot as plt
         plt.close(fig)
 
+# %% ../nbs/04b_runtime.ipynb #136e5a7e
+@patch
+def say(self:Progress,
+    text, # a line
+):
+    "A line, before the bars of `fit` begin."
+    if self.show: print(text, flush=True)
+
 # %% ../nbs/04b_runtime.ipynb #6509be70
 @patch
 def _text(self:Progress): self._view('text', {'text/plain': '\n'.join([*self.lines, *([str(self.bar)] if self.bar is not None else [])])}, raw=True)

@@ -299,6 +299,7 @@ def resume(self:Trainer,
     self.model.load_state_dict(ck['model'])
     for k,v in ck['pos'].items(): setattr(self, k, v)
     self.untold = len(self.history)
+    if not self.done: self.progress.say(f'Goes on after step {self.step:,}')
     if not self.done: self._begin(); self._free()
     if ck['opt'] is not None:
         self.opt.load_state_dict(ck['opt']); self.sched.load_state_dict(ck['sched'])

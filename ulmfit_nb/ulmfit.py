@@ -323,10 +323,10 @@ def _second_round(self:ULMFiT, lms, models, tok, corpus, ys, texts, extra, seed,
     n_classes,sample = next(iter(models.values())).head[-1].out_features,second_round_texts(extra, self.settings_['self_train'], len(ys), seed, texts)
     if not sample:
         labelled = {t.strip() for t in texts}
-        known = sum(t.strip() in labelled for t in extra)
-        self._say(f'No second round: it wants two texts without a label for each that has one ({2*len(ys):,}), and takes '
-            f'{min(self.settings_["self_train"], len(extra)-known):,} here' + (f', since {known:,} of the unlabelled ones are among those '
-                'with a label' if known else ''))
+        known,due,most = sum(t.strip() in labelled for t in extra),2*len(ys),self.settings_['self_train']
+        if most < due: why = f'takes {most:,} at most (self_train; --self-train on the command line)'
+        else: why = f'there are {len(extra)-known:,}' + (f', beside {known:,} that have a label elsewhere in these texts' if known else '')
+        self._say(f'No second round: it wants two texts without a label for each that has one ({due:,}), and {why}')
         return models
     sample = list(tok.encode_iter(sample))
     self._say(f'Self-training: the classifier labels {len(sample):,} of the unlabelled texts and keeps the surer half')
