@@ -168,7 +168,7 @@ def stage_1_done(out):
 def conduct(a, begun): # exit status: 1 where a job failed
     "Start whatever is ready while there is room, until nothing is left or time is up; then nothing runs any more."
     from ulmfit_nb.corpus import InputError
-    from ulmfit_nb.runtime import asked_to_stop, only_one
+    from ulmfit_nb.processes import asked_to_stop, only_one
     spare = min(75., 6*a.minutes) # seconds at the end, most of them for jobs to save in; of few minutes a tenth
     if not a.rehearse and not works(dict(os.environ)): raise InputError('no GPU works here: try the jobs on a CPU with --rehearse')
     with only_one(a.out), asked_to_stop() as asked, nullcontext((dict(os.environ), False)) if a.rehearse or a.no_mps else overlap(a.out) as (env, a.overlap):

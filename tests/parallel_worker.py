@@ -11,7 +11,7 @@ from ulmfit_nb.classifier import clas_metrics
 from ulmfit_nb.ids import Corpus
 from ulmfit_nb.language_model import train_lm
 from ulmfit_nb.optimizers import Phase, TrainConfig
-from ulmfit_nb.runtime import ProcessLost, connect, world
+from ulmfit_nb.processes import ProcessLost, connect, world
 from ulmfit_nb.training import Trainer
 
 VOCAB = 50

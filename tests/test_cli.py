@@ -231,7 +231,7 @@ t.Trainer.save = dying
 
 HOLD = """
 import sys, time
-from ulmfit_nb.runtime import only_one
+from ulmfit_nb.processes import only_one
 with only_one(sys.argv[1]):
     print('held', flush=True)
     time.sleep(600)

@@ -22,7 +22,7 @@ from ulmfit_nb.ids import Corpus
 from ulmfit_nb.inputs import check_labels, check_texts, default_settings, label_list
 from ulmfit_nb.lab import Lab, Task, without_twins
 from ulmfit_nb.reproduce import ablation, ablation_rows, draw, headline, lowshot, reproduce, wikitext2
-from ulmfit_nb.runtime import asked_to_stop
+from ulmfit_nb.processes import asked_to_stop
 from ulmfit_nb.self_training import second_round_texts
 from ulmfit_nb.storage import load_backbone, save_backbone
 from ulmfit_nb.tokenization import Tokenizer
@@ -129,7 +129,7 @@ def test_the_other_process_runs_this_package_whatever_lies_where_it_starts(tmp_p
     (other/'ulmfit_nb').mkdir(); (other/'ulmfit_nb'/'__init__.py').write_text('raise SystemExit("the other copy")')
     (other/'random.py').write_text('raise SystemExit("not the standard module")')
     (tmp_path/'told.py').write_text(f'import ulmfit_nb.training, random; open({str(tmp_path/"told")!r}, "w").write(ulmfit_nb.training.__file__)')
-    (tmp_path/'run.py').write_text(f'import sys, pathlib; sys.path[0] = {str(here)!r}; sys.path.append(pathlib.Path("/"))\nfrom ulmfit_nb.runtime import meanwhile\n'
+    (tmp_path/'run.py').write_text(f'import sys, pathlib; sys.path[0] = {str(here)!r}; sys.path.append(pathlib.Path("/"))\nfrom ulmfit_nb.processes import meanwhile\n'
         f'with meanwhile("runpy:run_path", dict(path_name={str(tmp_path/"told.py")!r})) as ended: print(ended())')
     p = subprocess.run([sys.executable, str(tmp_path/'run.py')], cwd=other, capture_output=True, text=True)
     assert p.stdout == 'None\n' and (tmp_path/'told').read_text() == str(here/'ulmfit_nb'/'training.py'), p.stderr
@@ -164,7 +164,7 @@ def test_a_backbone_that_is_no_path_object_reaches_the_other_process(in_turn, tm
 def test_asked_to_stop_while_it_waits_for_the_other_process(tmp_path):
     "Nothing stays but checkpoints; and what a run that was killed has left goes with the next."
     script = f"""from ulmfit_nb import runs
-from ulmfit_nb.runtime import meanwhile
+from ulmfit_nb.processes import meanwhile
 runs.meanwhile = lambda f, kw, n: meanwhile('subprocess:run', dict(args=['sleep', '100']), n)
 from ulmfit_nb import ULMFiT
 ULMFiT(**{BOTH!r}, n_jobs=2).fit({TEXTS!r}, {LABELS!r}, run_dir={str(tmp_path/"run")!r})"""
@@ -828,7 +828,7 @@ def test_a_row_says_how_many_passes_there_were(tmp_path, monkeypatch):
     assert {r['variant']: r['epochs'] for r in (json.loads(f.read_text()) for f in (tmp_path/'results').rglob('*.json'))} == {'classifier chain-thaw': 5, 'classifier last': 1} # four groups one by one, then all
 
 def test_a_folder_that_somebody_works_in_is_refused(tmp_path):
-    from ulmfit_nb.runtime import only_one
+    from ulmfit_nb.processes import only_one
     with only_one(tmp_path/'run'), pytest.raises(InputError, match='another process is at work'): ULMFiT(**FAST).fit(TEXTS, LABELS, run_dir=tmp_path/'run')
     ULMFiT(**FAST).fit(TEXTS, LABELS, run_dir=tmp_path/'run')
 

@@ -9,7 +9,7 @@ import pytest
 import ulmfit_nb
 from ulmfit_nb.corpus import InputError
 from ulmfit_nb.lab import Lab, Task
-from ulmfit_nb.runtime import only_one
+from ulmfit_nb.processes import only_one
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'benchmarks'))
 import gpu

@@ -1118,7 +1118,7 @@ def test_what_is_left_goes_by_the_steps_of_this_run(capsys):
 
 def test_a_second_signal_ends_at_once_and_handlers_come_back():
     import signal
-    from ulmfit_nb.runtime import asked_to_stop
+    from ulmfit_nb.processes import asked_to_stop
     was = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
     with asked_to_stop() as asked:
         assert not asked()
@@ -1135,7 +1135,7 @@ def test_what_is_asked_for_goes_before_what_is_there(monkeypatch):
 
 def test_another_process_is_told_its_threads_and_says_what_went_wrong(monkeypatch):
     import io, json
-    from ulmfit_nb import runtime
+    from ulmfit_nb import processes
     told = {}
     class Pipe(io.BytesIO):
         def close(self): told.update(json.loads(self.getvalue()))
@@ -1144,8 +1144,8 @@ def test_another_process_is_told_its_threads_and_says_what_went_wrong(monkeypatc
         def __init__(self, cmd, env, stderr, **kw):
             self.stdin = Pipe(); told.update(env=env['OMP_NUM_THREADS'])
             stderr.write(b'Traceback:\nValueError: no\n')
-    monkeypatch.setattr(runtime.subprocess, 'Popen', Popen)
-    with runtime.meanwhile('a:b', dict(c=1), 3) as ended: assert ended() == 'ValueError: no'
+    monkeypatch.setattr(processes.subprocess, 'Popen', Popen)
+    with processes.meanwhile('a:b', dict(c=1), 3) as ended: assert ended() == 'ValueError: no'
     assert (told['env'], told['n_threads'], told['function'], told['kwargs']) == ('3', 3, 'a:b', dict(c=1))
 
 def test_losses_are_drawn_over_steps_and_shown_with_their_digits():
@@ -1166,8 +1166,15 @@ def test_memory_is_given_back_when_the_last_has_done(monkeypatch):
     assert calls[-1] == 'trim' and calls.count('trim') == 1
 
 def test_only_a_broken_connection_is_a_lost_process():
-    from ulmfit_nb.runtime import as_lost
+    from ulmfit_nb.processes import as_lost
     assert as_lost(RuntimeError('shapes do not match')) is None and '--resume' in str(as_lost(RuntimeError('[gloo] Connection closed by peer')))
+
+def test_process_0_may_fail_while_the_others_join(monkeypatch):
+    from ulmfit_nb import processes
+    def joining(device): raise torch.distributed.DistNetworkError(said)
+    monkeypatch.setattr(processes, 'connect', joining)
+    for said,kind in (('Connection reset by peer', processes.ProcessLost), ('The client socket has failed to connect to [a]:1', torch.distributed.DistNetworkError)):
+        with pytest.raises(kind), processes.main_first('cpu'): pass
 
 def test_devices_are_counted_from_zero(monkeypatch):
     from ulmfit_nb.runtime import check_device

@@ -21,7 +21,8 @@ from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, Dropouts
 from .corpus import InputError
 from .ids import Corpus
 from .language_model import evaluating, reverse_doc
-from .runtime import full_float32, world
+from .processes import world
+from .runtime import full_float32
 from .training import Batch
 
 # %% ../nbs/07b_bpt3c.ipynb #9085e340

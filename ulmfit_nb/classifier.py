@@ -20,7 +20,8 @@ from .corpus import InputError
 from .int8 import int8_model
 from .language_model import evaluating, reverse_doc
 from .optimizers import Phase, TrainConfig
-from .runtime import NoDraws, check_device, full_float32, gather_rows, on_cpu, or_best, world
+from .processes import gather_rows, world
+from .runtime import NoDraws, check_device, full_float32, on_cpu, or_best
 from .storage import DIRECTIONS, check_sizes, load_model, load_tensors
 from .training import Trainer
 

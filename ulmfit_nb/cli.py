@@ -141,7 +141,7 @@ def cmd_train(a):
     stamp,now = file_stamp(a.data),stamp_of(a.data) # before the reading: the file may change while hours pass
     texts,labels,extra = read_training(a)
     opts,what = train_options(a, stamp)
-    from ulmfit_nb.runtime import main_first
+    from ulmfit_nb.processes import main_first
     from ulmfit_nb.sharing import ULMFiT
     from ulmfit_nb.storage import find_backbone
     clf = ULMFiT(random_state=a.seed, device=a.device, n_jobs=a.n_jobs, **opts | dict(backbone=None if a.backbone == 'none' else a.backbone)).check()

@@ -292,7 +292,7 @@ def hold(
     rank:int=0, # which of the run's processes this is: the first holds
 ):
     "Keep other runs out of --out until the command ends. Raises `InputError`."
-    from ulmfit_nb.runtime import only_one
+    from ulmfit_nb.processes import only_one
     if not rank: a.held.enter_context(only_one(out))
 
 def options(a) -> dict: # name → value

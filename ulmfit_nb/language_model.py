@@ -19,7 +19,8 @@ from .awd_lstm import AWDLSTM, LM_DROPOUTS, LanguageModel
 from .corpus import InputError
 from .ids import Corpus
 from .optimizers import Phase, TrainConfig
-from .runtime import full_float32, joint_sum
+from .processes import joint_sum
+from .runtime import full_float32
 from .tokenization import Tokenizer, _several
 from .training import Batch, Trainer
 

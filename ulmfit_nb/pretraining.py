@@ -145,7 +145,8 @@ def one_direction(
 @command(*PRETRAIN)
 def cmd_pretrain(a):
     "Stage 1: a tokenizer and a language model from text files."
-    from ulmfit_nb.runtime import check_device, main_first
+    from ulmfit_nb.processes import main_first
+    from ulmfit_nb.runtime import check_device
     from ulmfit_nb.storage import save_backbone
     what = run_facts(a)
     check_device(a.device); size = network_size(a, ways := ('forward', 'backward') if a.direction == 'both' else (a.direction,))

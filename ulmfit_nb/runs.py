@@ -19,7 +19,8 @@ from sklearn.utils import check_random_state
 # %% ../nbs/08e_runs.ipynb #8e3d004b
 from .corpus import InputError
 from .ids import Corpus
-from .runtime import atomic, connect, joint_sum, meanwhile, on_cpu, only_one, world
+from .processes import connect, joint_sum, meanwhile, only_one, world
+from .runtime import atomic, on_cpu
 from .storage import DIRECTIONS
 
 # %% ../nbs/08e_runs.ipynb #11f88a1f

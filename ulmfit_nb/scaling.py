@@ -16,7 +16,7 @@ import torch
 from fastcore.basics import patch
 
 from .corpus import InputError
-from .runtime import connect
+from .processes import connect
 from .training import Trainer, step_part
 
 # %% ../nbs/12_scaling.ipynb #d4d4fc3b

@@ -20,8 +20,8 @@ from torch.profiler import record_function
 from .awd_lstm import detach
 from .corpus import InputError
 from .optimizers import NTASGD, Phase, TrainConfig, group_rates, layer_params, make_optimizer
-from .runtime import (Progress, as_lost, asked_to_stop, atomic, gather_rows, get_accelerator, joint_sum, read_checkpoint, reuse_memory, rng_states,
-    set_rng_states, use_bf16, world, write_history)
+from .processes import as_lost, asked_to_stop, gather_rows, joint_sum, world
+from .runtime import Progress, atomic, get_accelerator, read_checkpoint, reuse_memory, rng_states, set_rng_states, use_bf16, write_history
 from .schedules import make_schedule
 
 # %% ../nbs/05_training.ipynb #8bdac3c6

@@ -31,9 +31,10 @@ from .ids import Corpus
 from .inputs import (_column_names, _plain, _plain_value, PAPER, check_labels, check_numbers, check_texts, clas_passes, default_settings,
     label_list, lm_passes, text_keys)
 from .optimizers import TrainConfig
+from .processes import connect, in_a_job, joint_sum, world
 from .rules import is_blank
 from .runs import as_before_if_it_fails, begin_run, data_key, each_direction, end_run, held_folder, own_state
-from .runtime import atomic, check_device, connect, get_accelerator, in_a_job, joint_sum, total_memory, use_bf16, world
+from .runtime import atomic, check_device, get_accelerator, total_memory, use_bf16
 from .self_training import pseudo_labels, second_passes, second_round_texts
 from .storage import DIRECTIONS, is_classifier, load_backbone, load_config, model_card, read_history, save_model
 from .tokenization import _check_kind, Tokenizer
