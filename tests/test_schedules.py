@@ -5,8 +5,9 @@ from torch import nn
 from torch.optim import SGD, Adam, lr_scheduler as torch_schedules
 from ulmfit_nb.corpus import InputError
 from ulmfit_nb import schedules as S
+from ulmfit_nb.finder import range_test, restored
 from ulmfit_nb.schedules import (CLR, Constant, Cosine, OneCycle, SGDR, STLR, clr, constant, cosine, make_schedule, one_cycle, one_cycle_mom,
-    range_test, restored, schedule_curve, sgdr, stlr)
+    schedule_curve, sgdr, stlr)
 
 NAMES = 'stlr', 'clr', 'sgdr', 'one_cycle', 'cosine', 'constant'
 

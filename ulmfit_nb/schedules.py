@@ -4,15 +4,10 @@
 
 # %% auto #0
 __all__ = ['stlr', 'clr', 'sgdr', 'cosine', 'constant', 'one_cycle', 'one_cycle_mom', 'Schedule', 'STLR', 'CLR', 'SGDR',
-           'OneCycle', 'Cosine', 'Constant', 'make_schedule', 'schedule_curve', 'Suggestion', 'RangeTest', 'range_test',
-           'restored']
+           'OneCycle', 'Cosine', 'Constant', 'make_schedule', 'schedule_curve']
 
 # %% ../nbs/04_schedules.ipynb #87bde2e8
 import numpy as np, torch
-from collections.abc import Callable
-from contextlib import contextmanager
-from copy import deepcopy
-from dataclasses import dataclass
 from functools import wraps
 from fastcore.basics import patch
 from fastcore.meta import delegates
@@ -333,97 +328,3 @@ def schedule_curve(
     "The rates of a whole run, as the scheduler would set them."
     opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr_max)
     return lr_max*make_schedule(name, opt, total_steps, **kwargs).multiplier(np.arange(total_steps))
-
-# %% ../nbs/04_schedules.ipynb #27cc6872
-@dataclass
-class Suggestion:
-    "Rates that a range test suggests."
-    steepest: float  # where the smoothed loss falls fastest
-    min_10: float    # a tenth of the rate where it is lowest
-    lower: float     # bounds for `clr`: a tenth of the whole fall is done ...
-    upper: float     # ... and nine tenths
-
-# %% ../nbs/04_schedules.ipynb #ba326329
-@dataclass
-class RangeTest:
-    "What a range test saw and suggests."
-    lrs: np.ndarray             # rates tried, rising
-    losses: np.ndarray          # loss of one batch at each
-    smoothed: np.ndarray        # the losses, averaged with their neighbours on both sides
-    suggestion: Suggestion|None # None where the losses allow none
-    note: str                   # how it ended, and why there is no suggestion
-
-    def plot(self,
-        ax=None, # matplotlib axes; None makes new ones
-    ):           # the axes
-        "Losses over rates, with the suggestions marked."
-        import matplotlib.pyplot as plt
-        ax = ax or plt.subplots(figsize=(6, 3.5))[1]
-        ax.semilogx(self.lrs, self.losses, '.', color='0.7', label='one batch')
-        ax.semilogx(self.lrs, self.smoothed, color='#0072B2', label='smoothed')
-        if s := self.suggestion:
-            ax.axvspan(s.lower, s.upper, color='#56B4E9', alpha=.25, label=f'CLR: {s.lower:.2g} to {s.upper:.2g}')
-            ax.axvline(s.steepest, color='#D55E00', ls='--', label=f'steepest: {s.steepest:.2g}')
-            ax.axvline(s.min_10, color='#009E73', ls=':', label=f'minimum/10: {s.min_10:.2g}')
-        if len(self.losses): ax.set_ylim(self.losses.min() - .1, self.smoothed.max() + .5)
-        ax.set(xlabel='learning rate', ylabel='loss', title=self.note)
-        ax.legend(fontsize='small')
-        return ax
-
-# %% ../nbs/04_schedules.ipynb #569f94a5
-def _smooth(x, width, at=None):
-    "Each value, or only those at the positions `at`, averaged with its neighbours under a bell curve of `width` points."
-    i = np.arange(len(x))
-    return np.array([np.average(x, weights=np.exp(-((i-c)/width)**2/2)) for c in (i if at is None else at)])
-
-def _suggest(lrs, losses, smoothed):
-    "A `Suggestion`, or None and the reason."
-    if len(losses) < 10: return None, f'no suggestion: only {len(losses)} finite losses'
-    start, low = np.median(losses[:max(3, len(losses)//10)]), smoothed.argmin()
-    fall, noise = start - smoothed[low], (losses - smoothed)[:low+1].std()
-    if fall <= 2*noise or low < 2: return None, 'no suggestion: the loss never fell clearly below its start'
-    steepest = np.gradient(smoothed, np.log(lrs))[:low+1].argmin()
-    done = lambda part: lrs[(smoothed <= start - part*fall).argmax()].item()
-    why = 'still falling at the last rate: try a higher lr_max' if low == len(losses)-1 else ''
-    return Suggestion(lrs[steepest].item(), lrs[low].item()/10, done(.1), done(.9)), why
-
-# %% ../nbs/04_schedules.ipynb #6ff3018a
-def range_test(
-    step_fn: Callable, # trains one batch at the rate it is given and returns the loss
-    lr_min=1e-7,       # first rate
-    lr_max=10,         # last rate
-    n=100,             # number of rates, evenly spaced in their logarithms
-    smooth=3.,         # width of the smoothing, in rates
-    stop_factor=4,     # stop where the smoothed loss exceeds its lowest by this factor
-):                     # a `RangeTest`
-    "Train with ever higher rates (Smith 2015, section 3.3), until the loss diverges. The caller restores the model: see `restored`. Raises `InputError`."
-    _check(0 < lr_min < lr_max and n > 1, f'a range test needs 0 < lr_min < lr_max and n > 1; it was given {lr_min}, {lr_max}, {n}')
-    lrs, losses, best, note = np.geomspace(lr_min, lr_max, n), [], np.inf, 'went through all rates'
-    for lr in lrs:
-        loss = float(step_fn(lr.item()))
-        if not np.isfinite(loss): note = f'loss not finite at {lr:.2g}'; break
-        losses.append(loss)
-        now = _smooth(losses, smooth, [len(losses)-1])[0]
-        best = min(best, now)
-        if now > best + (stop_factor-1)*abs(best): note = f'diverged at {lr:.2g}'; break
-    lrs, losses = lrs[:len(losses)], np.array(losses)
-    smoothed = _smooth(np.minimum(losses, losses[:max(3, len(losses)//10)].max()), smooth) if len(losses) else losses
-    suggestion, why = _suggest(lrs, losses, smoothed)
-    return RangeTest(lrs, losses, smoothed, suggestion, '; '.join(filter(None, [note, why])))
-
-# %% ../nbs/04_schedules.ipynb #c467d898
-@contextmanager
-def restored(
-    model,    # module whose parameters, buffers and training flags come back
-    opt=None, # optimizer whose state, rates and momenta come back
-):            # context manager
-    "Undo what happens inside, after an exception too: weights, optimizer, torch's random state; gradients are cleared."
-    state, modes = deepcopy(model.state_dict()), [(m, m.training) for m in model.modules()]
-    opt_state = opt and deepcopy(opt.state_dict())
-    with torch.random.fork_rng({p.device for p in model.parameters() if p.is_cuda}):
-        try: yield model
-        finally:
-            model.load_state_dict(state)
-            model.zero_grad()
-            for m, mode in modes: m.training = mode
-            if opt: opt.load_state_dict(opt_state)
