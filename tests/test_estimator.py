@@ -669,7 +669,7 @@ def test_tables_of_other_libraries():
 
 def test_confusion_takes_what_fit_takes(fitted):
     pd = pytest.importorskip('pandas')
-    from ulmfit_nb.interpretation import confusion
+    from ulmfit_nb.errors import confusion
     clf = ULMFiT.load(fitted, device='cpu')
     assert np.array_equal(confusion(clf, pd.DataFrame(dict(text=TEXTS)), pd.DataFrame(dict(label=LABELS))), confusion(clf, TEXTS, LABELS))
 
@@ -1089,7 +1089,7 @@ def test_a_row_is_recorded_once_whatever_kills_it(tmp_path, monkeypatch):
 
 def test_missing_labels_of_pandas_get_their_sentence(fitted):
     import pandas as pd
-    from ulmfit_nb.interpretation import confusion
+    from ulmfit_nb.errors import confusion
     clf = ULMFiT.load(fitted, device='cpu')
     for y in (pd.Series(['good', pd.NA], dtype='string'), pd.Series(['good', None], dtype=object), pd.Series([1, pd.NA], dtype='Int64')):
         for f in (clf.score, lambda X, y: confusion(clf, X, y), lambda X, y: clf.calibrate(X*15, [*y]*15)):

@@ -10,8 +10,8 @@ from sklearn.metrics import confusion_matrix
 
 from ulmfit_nb import interpretation as I
 from ulmfit_nb.corpus import InputError
-from ulmfit_nb.interpretation import (METHODS, Attribution, Explorer, Word, attribute, comprehensiveness, confusion, deletion_curve, neighbours, plot_confusion,
-    pooled_states, token_scores, without, word_spans, worst_losses)
+from ulmfit_nb.errors import confusion, neighbours, plot_confusion, pooled_states, worst_losses
+from ulmfit_nb.interpretation import METHODS, Attribution, Explorer, Word, attribute, comprehensiveness, deletion_curve, token_scores, without, word_spans
 from ulmfit_nb.tokenization import Tokenizer
 from ulmfit_nb.ulmfit import ULMFiT
 

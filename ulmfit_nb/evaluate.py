@@ -248,7 +248,7 @@ def cmd_evaluate(a):
     if find_backbone(a.model).is_dir() and model_kind(find_backbone(a.model)) == 'language model': return print_backbone(a)
     if a.direction: raise InputError(f'--direction does nothing here, since {a.model} is a classifier, which reads as it was trained: leave it out')
     from ulmfit_nb.calibration import ULMFiT, calibration_error
-    from ulmfit_nb.interpretation import worst_losses
+    from ulmfit_nb.errors import worst_losses
     clf = ULMFiT.load(a.model, a.device)
     texts,y,known,_ = labelled_for(clf, a)
     if a.train: training_file(clf, a) # a wrong name is refused before the texts are read
