@@ -116,6 +116,48 @@ def test_outside_the_window(both, directions, first, last):
     assert bool(a.words[0].score) == first and bool(a.words[-1].score) == last and a.words[len(a.words)//2].score == 0
     assert a.left_out == sum(w.score == 0 for w in a.words) and f'{a.left_out} words' in a.note() and a.note() in a.to_html()
 
+def test_words_before_the_window_set_its_state(both):
+    "What the window begins with is what reading the whole text leaves there, and it is read once."
+    from ulmfit_nb.classifier import predict_logits
+    text,was,seen = ' '.join(r[0] for r in plant(8, 4)),[(m.bptt, m.max_len) for m in both.models_.values()],[]
+    ids = both.tokenizer_.encode(text)
+    hook = both.models_['forward'].backbone.encoder.register_forward_hook(lambda m, args, out: seen.append(args[0].shape[1]))
+    try:
+        for m in both.models_.values(): m.bptt,m.max_len = 10,30
+        rs = I._read(both, ids)
+        before = sum(seen)
+        with torch.no_grad(), I._as_predicting([r.model for r in rs]): logits = [I._logits_of(r, r.x) for r in rs]
+        assert [r.before for r in rs] == [(len(ids)-30)//10*10]*2 and before == len(ids) and sum(seen) == len(ids) + len(ids)-rs[0].before
+        for x,(d,m) in zip(logits, both.models_.items()): assert torch.allclose(x, predict_logits(m, [ids], backward=d=='backward'), atol=1e-5)
+    finally:
+        hook.remove()
+        for m,(b, n) in zip(both.models_.values(), was): m.bptt,m.max_len = b,n
+
+def test_scores_that_do_not_settle_are_replaced(both, monkeypatch):
+    "Noise is not shown as integrated gradients; a sum that is off is said."
+    real,text = I.token_scores,plant(1, 3)[0][0]
+    def noisy(clf, ids, k, method='ig', *args):
+        scores,full,base = real(clf, ids, k, method, *args)
+        return (scores*(factor if method == 'ig' else 1), full, base)
+    due = attribute(both, text)
+    plain = attribute(both, text, method='grad_x_input')
+    monkeypatch.setattr(I, 'token_scores', noisy)
+    for factor in (1e30, float('nan')):
+        a = attribute(both, text)
+        assert a.words == plain.words and a.unsettled and 'gradient times input' in a.note() and a.note() in a.to_html()
+    factor = 1.2
+    a = attribute(both, text)
+    assert not a.unsettled and 'add up to' in a.note() and f'{due.full-due.base:+.2f} nats' in a.note() and not due.note() and not plain.note()
+
+def test_a_path_is_not_doubled_without_end(both, monkeypatch):
+    "However long the text, a path has 65,536 tokens, or its first points."
+    seen,real = [],I._along
+    def along(rs, k, alphas, weights): seen.append(len(alphas)); return real(rs, k, alphas, weights)
+    monkeypatch.setattr(I, '_along', along)
+    ids = both.tokenizer_.encode(' '.join(r[0] for r in plant(10, 4)))
+    I.token_scores(both, ids, 0, tol=0.)
+    assert sum(seen)-1 == max(32, 2**int(np.log2(2**16/len(ids)))) < 512
+
 def test_leaves_the_model_alone(both):
     m = both.models_['forward'].train()
     before = {k: v.clone() for k,v in m.state_dict().items()}

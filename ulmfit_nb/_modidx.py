@@ -424,6 +424,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                           'ulmfit_nb.interpretation._along': ('interpretation.html#_along', 'ulmfit_nb/interpretation.py'),
                                           'ulmfit_nb.interpretation._as_predicting': ( 'interpretation.html#_as_predicting',
                                                                                        'ulmfit_nb/interpretation.py'),
+                                          'ulmfit_nb.interpretation._begin': ('interpretation.html#_begin', 'ulmfit_nb/interpretation.py'),
                                           'ulmfit_nb.interpretation._deleted': ( 'interpretation.html#_deleted',
                                                                                  'ulmfit_nb/interpretation.py'),
                                           'ulmfit_nb.interpretation._escape': ( 'interpretation.html#_escape',

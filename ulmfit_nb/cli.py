@@ -266,7 +266,7 @@ def cmd_explain(a):
             print(f'ulmfit: there are more than these {a.rows:,} texts: --rows shows them', file=sys.stderr)
             break
         e = attribute(clf, text, known.get(a.label), a.method)
-        print(f'row {row:,}: {e.line(a.words)}' + (f' ({e.note()})' if e.left_out else ''), flush=True)
+        print(f'row {row:,}: {e.line(a.words)}' + (f' ({note})' if (note := e.note()) else ''), flush=True)
         done.append(f'<div>row {row:,}{"" if text.strip() else ": blank"}</div>' + e.to_html())
     if page:
         with atomic(page) as tmp: tmp.write_text(PAGE + '<hr>'.join(done) + '</body></html>\n', encoding='utf-8')

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from fastcore.basics import patch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -116,41 +117,56 @@ def _as_predicting(models):
             for m,full in zip(models, was): m.full_bptt = full
 
 # %% ../nbs/10_interpretation.ipynb #b87ac0ee
-def _logits_of(model, ids, x):
-    "Logits (n, n_classes) of the vectors x (n, seq_len, emb_sz), which stand in for those of `ids` (1, seq_len)."
+def _logits_of(r, x):
+    "Logits (n, n_classes) of the vectors x (n, seq_len, emb_sz), which stand in for those of the reading `r`."
     at,me = 0,threading.get_ident()
+    def begin(m, args): # the first chunk goes on from the words before the window
+        ids,state,*rest = args
+        if threading.get_ident() == me and state is None and r.state is not None:
+            return ids,[tuple(t.expand(len(x), -1) for t in s) for s in r.state],*rest
     def swap(m, args, out):
         nonlocal at
         if threading.get_ident() != me: return # somebody else predicts meanwhile
         at += out.shape[1]
         return x[:, at-out.shape[1]:at]
-    hook = model.backbone.encoder.register_forward_hook(swap)
-    try: return model(ids.expand(len(x), -1), torch.full((len(x),), ids.shape[1], device=x.device))
-    finally: hook.remove()
+    hooks = r.model.backbone.encoder.register_forward_hook(swap),r.model.backbone.register_forward_pre_hook(begin)
+    try: return r.model(r.ids.expand(len(x), -1), torch.full((len(x),), r.ids.shape[1], device=x.device))
+    finally:
+        for h in hooks: h.remove()
 
 # %% ../nbs/10_interpretation.ipynb #4b512893
 class _Reading(NamedTuple):
-    "A text as one direction reads it: ids (1, n), their vectors (1, n, emb_sz), and where the path may lead away from the text (1, n, 1)."
+    "A text as one direction reads it, from the first chunk that the gradient reaches; what stands before only sets the state."
     model:TextClassifier
     backward:bool
-    ids:Tensor
-    x:Tensor
-    free:Tensor
+    before:int     # tokens before that chunk
+    state:list|None # after them
+    ids:Tensor     # (1, n)
+    x:Tensor       # their vectors (1, n, emb_sz)
+    free:Tensor    # (1, n, 1): where the path may lead away from the text
 
 # %% ../nbs/10_interpretation.ipynb #fe2a11c3
+def _begin(m, n):
+    "The first of `n` tokens that the gradient reaches: where the chunk begins that has the first one of the window."
+    return max(0, (n-m.max_len)//m.bptt*m.bptt)
+
 @torch.inference_mode(False)
 def _read(clf, ids):
-    "The text in each direction; BOS and what stands before the window stay as they are."
+    "The text in each direction; BOS stays as it is."
     res = []
     for d,m in clf.models_.items():
         doc = torch.from_numpy(np.asarray(reverse_doc(ids) if d == 'backward' else ids, np.int64))[None].to(next(m.parameters()).device)
-        start = max(1, (len(ids)-m.max_len)//m.bptt*m.bptt) # the first token that the gradient reaches
-        res.append(_Reading(m, d == 'backward', doc, m.backbone.encoder(doc).detach(), (torch.arange(len(ids), device=doc.device) >= start)[None, :, None]))
+        start,state = _begin(m, len(ids)),None
+        with _as_predicting([m]), torch.no_grad():
+            for part in doc[:, :start].split(2**12, 1) if start else (): state = m.backbone(part, state)[2]
+            x = m.backbone.encoder(doc[:, start:]).detach()
+        res.append(_Reading(m, d == 'backward', start, state, doc[:, start:], x, (torch.arange(start, len(ids), device=doc.device) > 0)[None, :, None]))
     return res
 
 def _in_order(rs, per):
     "One value a token (n,) for each direction, in the text's order and summed."
-    return sum(torch.cat([p[:1], p[1:].flip(0)]) if r.backward else p for r,p in zip(rs, (p.cpu() for p in per))).numpy()
+    per = [F.pad(p.cpu(), (r.before, 0)) for r,p in zip(rs, per)] # nothing reaches what stands before
+    return sum(torch.cat([p[:1], p[1:].flip(0)]) if r.backward else p for r,p in zip(rs, per)).numpy()
 
 # %% ../nbs/10_interpretation.ipynb #c5a80db8
 @torch.inference_mode(False) # whatever the caller is in
@@ -161,7 +177,7 @@ def _along(rs, k, alphas, weights):
         for i in range(0, len(alphas), few):
             a,w = (torch.tensor(v[i:i+few], dtype=torch.float32)[:, None, None] for v in (alphas, weights))
             xs = [torch.where(r.free, a.to(r.x.device)*r.x, r.x).requires_grad_() for r in rs]
-            f = log_odds([_logits_of(r.model, r.ids, x) for r,x in zip(rs, xs)], k)
+            f = log_odds([_logits_of(r, x) for r,x in zip(rs, xs)], k)
             odds.append(f.detach().cpu())
             total = [t + (g*w.to(g.device)).sum(0) for t,g in zip(total, torch.autograd.grad(f.sum(), xs))]
     return torch.cat(odds).numpy(),_in_order(rs, [(t*(r.x*r.free)[0]).sum(-1) for t,r in zip(total, rs)])
@@ -172,7 +188,7 @@ def token_scores(
     ids, # (n,) of one text, beginning with BOS
     k:int, # index of the label
     method:str='ig', # ig: integrated gradients; grad_x_input: gradient at the text times its vectors
-    steps:int=32, # of the path; doubled, four times at most, until the scores add up
+    steps:int=32, # of the path; doubled until the scores add up, four times at most, and while that makes no more than 65,536 tokens
     tol:float=.01, # the gap that is allowed, as a share of the difference to be explained; in nats where that is below 1
 ): # scores (n,); log-odds of the text; log-odds of the baseline
     "What each token contributed to the log-odds of a label (Sundararajan et al. 2017). Raises `InputError`."
@@ -184,7 +200,7 @@ def token_scores(
         n,(odds,total) = steps,_along(rs, k, np.arange(steps+1)/steps, [.5, *[1.]*(steps-1), .5]) # trapezoidal rule
         base,full = odds[0],odds[-1]
         for _ in range(4):
-            if abs(total.sum()/n-(full-base)) <= tol*max(1., abs(full-base)): break
+            if abs(total.sum()/n-(full-base)) <= tol*max(1., abs(full-base)) or 2*n*rs[0].ids.shape[1] > 2**16: break
             n,total = 2*n,total + _along(rs, k, (np.arange(n)+.5)/n, [1.]*n)[1] # the new points lie between the old ones, which count on
         scores = total/n
     return scores,float(full),float(base)
@@ -213,6 +229,8 @@ class Attribution:
     full:float       # log-odds of the label for the text
     base:float       # and for the baseline
     left_out:int=0   # words that no gradient reaches: they get no score
+    method:str='ig'  # of the scores
+    unsettled:bool=False # integrated gradients were asked for, and are noise here
 
     def __repr__(self): return self.line()
     def line(self, n:int=8) -> str: # label, its probability, and the `n` strongest words
@@ -224,13 +242,19 @@ class Attribution:
     def gap(self) -> float:
         "The sum of the scores less the difference that it should be (log-odds)."
         return sum(w.score for w in self.words) - (self.full-self.base)
-    def note(self) -> str:
-        "A sentence where words have no score."
-        if not (n := self.left_out): return ''
-        return f'{n} word{"s lie" if n > 1 else " lies"} outside the window of the model and {"have" if n > 1 else "has"} no score.'
     def top(self, n:int=10, against:bool=False) -> list: # of `Word`s, strongest first
         "The words that spoke most for the label, or most against it."
         return [w for w in sorted(self.words, key=lambda w: w.score, reverse=not against)[:n] if (w.score < 0 if against else w.score > 0)]
+
+# %% ../nbs/10_interpretation.ipynb #181d01d5
+@patch
+def note(self:Attribution) -> str:
+    "A sentence where words have no score, and one where integrated gradients do not add up."
+    n,due = self.left_out,self.full-self.base
+    lie = f'{n} word{"s lie" if n > 1 else " lies"} outside the window of the model and {"have" if n > 1 else "has"} no score.' if n else ''
+    if self.unsettled: return f'{lie} Integrated gradients do not settle on this text: the scores are gradient times input.'.strip()
+    if self.method != 'ig' or abs(self.gap) <= .05*max(1., abs(due)): return lie
+    return f'{lie} The scores add up to {due+self.gap:+.2f} where {due:+.2f} nats are to be explained: take them as an order.'.strip()
 
 # %% ../nbs/10_interpretation.ipynb #b8fddc2c
 def _escape(s): return html.escape(str(s).encode('utf-8', 'replace').decode())
@@ -283,14 +307,17 @@ def attribute(
     if method not in METHODS: raise InputError(f'unknown method {method!r}: choose one of {", ".join(METHODS)}')
     probs = clf.predict_proba([text])[0]
     k,ids,spans = _index(clf, label, probs),clf.tokenizer_.encode(text),word_spans(clf.tokenizer_, text)
-    reached = np.ones(len(spans))
+    reached,unsettled = np.ones(len(spans)),False
     if method == 'occlusion': scores,full,base = _occlude(clf, text, spans, k)
     else:
-        at,rs = 1+np.cumsum([0]+[n for *_,n in spans]),_read(clf, ids)
+        at,place = 1+np.cumsum([0]+[n for *_,n in spans]),np.arange(1, len(ids)+1) # of a token in the text
         tokens,full,base = token_scores(clf, ids, k, method, steps)
-        scores,reached = ([v[a:z].sum() for a,z in zip(at, at[1:])] for v in (tokens, _in_order(rs, [r.free[0, :, 0].float() for r in rs])))
+        if unsettled := method == 'ig' and not abs(tokens.sum()-(full-base)) <= max(1., abs(full-base)):
+            method,tokens = 'grad_x_input',token_scores(clf, ids, k, 'grad_x_input')[0]
+        far = [_begin(m, len(ids)) < (place if d == 'forward' else len(ids)+2-place) for d,m in clf.models_.items()]
+        scores,reached = ([v[a:z].sum() for a,z in zip(at, at[1:])] for v in (tokens, np.sum(far, 0)))
     words = [Word(text[b:e], float(s), b, e) for (b,e,_),s in zip(spans, scores)]
-    return Attribution(text, clf.classes_[k].item(), float(probs[k]), words, float(full), float(base), sum(not r for r in reached))
+    return Attribution(text, clf.classes_[k].item(), float(probs[k]), words, float(full), float(base), sum(not r for r in reached), method, unsettled)
 
 # %% ../nbs/10_interpretation.ipynb #79231db3
 def without(
