@@ -90,7 +90,8 @@ def loss(s, xs):
 def classifier(s, xs):
     import numpy as np
     from ulmfit_nb.awd_lstm import AWDLSTM
-    from ulmfit_nb.bpt3c import ClasBatches, TextClassifier
+    from ulmfit_nb.batches import ClasBatches
+    from ulmfit_nb.bpt3c import TextClassifier
     from ulmfit_nb.optimizers import Phase, TrainConfig
     from ulmfit_nb.training import Trainer
     tok = ids_of(xs, s['vocab'])

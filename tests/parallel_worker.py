@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from ulmfit_nb.awd_lstm import AWDLSTM, LanguageModel, NO_DROPOUT
-from ulmfit_nb.bpt3c import ClasBatches, TextClassifier
+from ulmfit_nb.batches import ClasBatches
+from ulmfit_nb.bpt3c import TextClassifier
 from ulmfit_nb.classifier import clas_metrics
 from ulmfit_nb.ids import Corpus
 from ulmfit_nb.language_model import train_lm

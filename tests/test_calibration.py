@@ -13,7 +13,8 @@ from test_estimator import FAST, LABELS, TEXTS
 from ulmfit_nb import ULMFiT
 from ulmfit_nb.awd_lstm import AWDLSTM, NO_DROPOUT
 from ulmfit_nb.calibration import calibration_error, fit_temperature, keep_temperature, reliability
-from ulmfit_nb.bpt3c import ClasBatches, TextClassifier
+from ulmfit_nb.batches import ClasBatches
+from ulmfit_nb.bpt3c import TextClassifier
 from ulmfit_nb.classifier import soften
 from ulmfit_nb.corpus import InputError
 

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from ulmfit_nb.awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, NO_DROPOUT, LanguageModel
-from ulmfit_nb.bpt3c import POOLS, ConcatPool, TextClassifier, hypercolumns, pad_docs, pool_class, ClasBatches
+from ulmfit_nb.batches import ClasBatches, pad_docs
+from ulmfit_nb.bpt3c import POOLS, ConcatPool, TextClassifier, hypercolumns, pool_class
 from ulmfit_nb.classifier import finetune_classifier, predict_logits, recipe_phases
 from ulmfit_nb.corpus import InputError
 from ulmfit_nb.extensions import AttentionPool, Cache, attention_weights, cache_probs, tune_cache

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import parallel_worker as w
-from ulmfit_nb.bpt3c import ClasBatches
+from ulmfit_nb.batches import ClasBatches
 from ulmfit_nb.corpus import InputError
 from ulmfit_nb.ids import Corpus
 from ulmfit_nb.language_model import LMBatches

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from ulmfit_nb.awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS, NO_DROPOUT, LanguageModel
-from ulmfit_nb.bpt3c import ClasBatches, TextClassifier, chunk_ends, pad_docs
+from ulmfit_nb.batches import ClasBatches, pad_docs
+from ulmfit_nb.bpt3c import TextClassifier, chunk_ends
 from ulmfit_nb.classifier import PRECISIONS, RECIPES, clas_metrics, finetune_classifier, predict_logits, recipe_phases
 from ulmfit_nb.corpus import InputError
 from ulmfit_nb.fine_tuning import finetune_lm, transfer_vocab
@@ -458,7 +459,7 @@ def test_a_seed_that_is_given_is_the_seed_of_everything(stage):
     assert torch.equal(weights(0, seed=3), weights(3)) and torch.equal(weights(3, seed=0), weights(0)) and not torch.equal(weights(0), weights(3))
 
 def test_no_batch_of_one_and_no_empty_document():
-    from ulmfit_nb.bpt3c import split_even
+    from ulmfit_nb.batches import split_even
     for n in range(2, 12):
         for bs in range(2, 6):
             parts = split_even(np.arange(n), bs)
@@ -1077,7 +1078,7 @@ def test_steps_into_padding_are_no_steps():
 
 def test_the_longest_document_comes_first():
     "Whatever memory an epoch needs, it needs at once."
-    from ulmfit_nb.bpt3c import sortish_batches
+    from ulmfit_nb.batches import sortish_batches
     for seed in range(5): assert 299 in sortish_batches(np.arange(300), 2, np.random.default_rng(seed))[0]
 
 def test_exact_products_last_as_long_as_somebody_asks(monkeypatch):

@@ -14,8 +14,8 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from .awd_lstm import AWDLSTM, CLAS_DROPOUTS, LM_DROPOUTS
-from .bpt3c import (_check_ids, ClasBatches, ConcatPool, TextClassifier, chunk_ends, docs_digest, pad_docs, sorted_batches,
-    sortish_batches) # also importable from here
+from .batches import ClasBatches, docs_digest, pad_docs, sorted_batches, sortish_batches # also importable from here
+from .bpt3c import _check_ids, ConcatPool, TextClassifier, chunk_ends # also importable from here
 from .corpus import InputError
 from .int8 import int8_model
 from .language_model import evaluating, reverse_doc

@@ -17,7 +17,8 @@ from fastcore.basics import patch
 from torch import Tensor, nn
 
 from .awd_lstm import LanguageModel
-from .bpt3c import _check_ids, POOLS, ConcatPool, TextClassifier, pad_docs
+from .batches import pad_docs
+from .bpt3c import _check_ids, POOLS, ConcatPool, TextClassifier
 from .corpus import InputError
 from .ids import Corpus
 from .language_model import LMBatches, _same_vocab, evaluating
