@@ -882,7 +882,7 @@ def test_marks_are_quoted_where_words_are_listed(model, tmp_path):
 def test_a_second_round_that_cannot_be_is_named(texts, capsys):
     from ulmfit_nb import ULMFiT
     X, y = texts[:2]
-    ULMFiT(**FAST | dict(progress=True), self_train=5).fit(X, y, unlabelled=['a fine plot', 'a dull plot'])
+    ULMFiT(**FAST | dict(progress=True), self_train=5).fit(X, y, unlabelled=[f'a fine plot {i}' for i in range(2*len(X))])
     assert 'takes 5 at most' in capsys.readouterr().out
     ULMFiT(**FAST | dict(progress=True), self_train=5000).fit(X, y, unlabelled=['a fine plot', X[0]])
     assert 'there are 1, beside 1 that have a label' in capsys.readouterr().out

@@ -284,7 +284,7 @@ def test_blank_texts_without_a_label_are_left_out(capsys):
 
 def test_why_there_is_no_second_round(capsys):
     ULMFiT(**FAST | dict(random_state=0, self_train=60, progress=True)).fit(TEXTS, LABELS, TEXTS*3 + MORE[:5])
-    assert f'two texts without a label for each that has one ({2*len(TEXTS)}), and takes 5 here, since {3*len(TEXTS)} of the unlabelled ones are among those with a label' in capsys.readouterr().out
+    assert f'two texts without a label for each that has one ({2*len(TEXTS)}), and there are 5, beside {3*len(TEXTS)} that have a label elsewhere' in capsys.readouterr().out
 
 def test_a_second_round_goes_on_with_the_labels_that_it_began_with(tmp_path, monkeypatch):
     "Another machine rounds otherwise, and might have given others."

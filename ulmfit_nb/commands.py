@@ -148,7 +148,9 @@ def less_memory(a) -> str: # the end of a sentence, or ''
     which = '--lm-bs, or of the classifier --bs' if hasattr(a, 'lm_bs') else '--bs'
     return f'; or begin again with a smaller {which}' + (' and --overwrite' if hasattr(a, 'overwrite') else ', in another --out') if hasattr(a, 'bs') else ''
 
-def from_one(message:str) -> str:
+def from_one(
+    message:str, # for a terminal
+) -> str:
     "Rows as a file's reader counts them."
     return re.sub(r'row (\d+) \(counted from 0\)', lambda m: f'row {int(m[1])+1}', message)
 

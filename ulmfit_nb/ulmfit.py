@@ -325,7 +325,7 @@ def _second_round(self:ULMFiT, lms, models, tok, corpus, ys, texts, extra, seed,
     if not sample:
         labelled = {t.strip() for t in texts}
         known,due,most = sum(t.strip() in labelled for t in extra),2*len(ys),self.settings_['self_train']
-        if most < due: why = f'takes {most:,} at most (self_train; --self-train on the command line)'
+        if len(extra)-known >= due: why = f'takes {most:,} at most (self_train; --self-train on the command line)'
         else: why = f'there are {len(extra)-known:,}' + (f', beside {known:,} that have a label elsewhere in these texts' if known else '')
         self._say(f'No second round: it wants two texts without a label for each that has one ({due:,}), and {why}')
         return models
