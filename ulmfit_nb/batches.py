@@ -87,7 +87,7 @@ class ClasBatches:
         if weights is not None and not (len(weights) == len(docs) and np.all(np.isfinite(weights)) and np.min(weights) >= 0 and np.max(weights) > 0):
             raise InputError(f'weights must be {len(docs)} finite numbers, one a document, none below 0 and not all 0')
         self.docs,self.labels,self.bs,self.seed,self.backward,self.pad_id = docs,np.asarray(labels, np.int64),bs,seed,backward,pad_id
-        self.weights,self.digest = None if weights is None else np.asarray(weights, np.float32),None # the digest of documents and labels waits
+        self.weights,self.digest = None if weights is None else np.asarray(weights, np.float32),None # digest: made when it is asked for
         self.lens = np.array(docs.lengths if isinstance(docs, Corpus) else [len(d) for d in docs])
         self.shard(0, 1)
 

@@ -194,7 +194,7 @@ def fit(self:ULMFiT,
         seed = self._seed(folder, texts, (classes.tolist(), ys.tolist()), extra, resume)
         tok,corpus,known = self._read(texts, extra, directions[0])
         job = self._job(directions, tok, corpus, known, ys, seed, folder)
-        at = {d: folder/d if run_dir is not None or job and d == directions[-1] else None for d in directions} # checkpoints: who asked, or a process between
+        at = {d: folder/d if run_dir is not None or job and d == directions[-1] else None for d in directions} # checkpoints, if asked for or to hand over
         def stages(d, resume): return self._stages(tok, corpus, known, ys, len(classes), d, seed, at[d], resume and at[d] is not None)
         done = self._each(directions, stages, resume, job)
         models,lms = ({d: r[i] for d,r in done.items()} for i in (0, 1))
